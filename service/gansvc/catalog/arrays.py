@@ -1,0 +1,206 @@
+"""Reading the data sets' files into arrays: uint8 images (N, 28, 28) or (N, 28, 28, 3) and labels (N, L) per split.
+
+Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pickle`` stays off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansvc.errors import ClusterError, SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TILE = 28
+_BLOCK, _SIDE = 64, 512
+# Every fifth block is val, every fifth is test, in a pattern that never lets a split fill a row or a column.
+_SPLIT_OF_BLOCK = ("train", "val", "train", "test", "train")
+_STRIDE = {"train": 4, "val": 6, "test": 6}
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images and labels per split, as stored."""
+
+    images: dict[str, np.ndarray[Any, Any]]
+    labels: dict[str, np.ndarray[Any, Any]]
+
+
+def read_medmnist(name: str, root: Path, md5: str) -> Arrays:
+    """Read a MedMNIST file, downloading it once per machine where it is missing.
+
+    Raises:
+        SpecError: the file's MD5 isn't MedMNIST's.
+        ClusterError: the file is missing and can't be downloaded.
+    """
+    path = root / f"{name}.npz"
+    if not path.is_file():
+        _download_medmnist(name, root)
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if digest != md5:
+        raise SpecError(
+            f"dataset.root: {path} has MD5 {digest}, MedMNIST's has {md5}; delete it and fetch it again, "
+            "or read your own file with {name: npz, path: ...}"
+        )
+    return read_npz(path)
+
+
+def missing_medmnist(name: str, root: Path) -> str | None:
+    """Return what to do when the file isn't there, or None."""
+    path = root / f"{name}.npz"
+    if path.is_file():
+        return None
+    url = f"https://zenodo.org/records/10519652/files/{name}.npz"
+    return (
+        f"dataset: {name} is not at {path}; it comes from {url}: put the file there, or set dataset.root to its folder"
+    )
+
+
+def _download_medmnist(name: str, root: Path) -> None:
+    from filelock import FileLock
+    from medmnist import INFO
+    from torchvision.datasets.utils import download_url
+
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f".{name}.lock"):
+        if (root / f"{name}.npz").is_file():
+            return
+        part = f"{name}.npz.part"
+        try:
+            download_url(INFO[name]["url"], str(root), filename=part, md5=INFO[name]["MD5"])
+        except (OSError, RuntimeError) as error:
+            raise ClusterError(f"{missing_medmnist(name, root)} (the download failed: {error})") from None
+        (root / part).replace(root / f"{name}.npz")
+
+
+def read_mnist(root: Path) -> Arrays:
+    """Read MNIST through torchvision; the last 10,000 training images are the validation split.
+
+    Raises:
+        ClusterError: the files are missing and can't be downloaded.
+    """
+    from filelock import FileLock
+    from torchvision.datasets import MNIST
+
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".lock"):
+        try:
+            parts = {train: MNIST(str(root), train=train, download=True) for train in (True, False)}
+        except (OSError, RuntimeError) as error:
+            raise ClusterError(f"{missing_mnist(root)} (the download failed: {error})") from None
+    images = {train: part.data.numpy() for train, part in parts.items()}
+    labels = {train: part.targets.numpy().reshape(-1, 1) for train, part in parts.items()}
+    return Arrays(
+        {"train": images[True][:50_000], "val": images[True][50_000:], "test": images[False]},
+        {"train": labels[True][:50_000], "val": labels[True][50_000:], "test": labels[False]},
+    )
+
+
+def missing_mnist(root: Path) -> str | None:
+    """Return what to do when MNIST isn't there, or None."""
+    raw = root / "MNIST" / "raw"
+    names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    if all((raw / name).is_file() or (raw / f"{name}.gz").is_file() for name in names):
+        return None
+    return (
+        f"dataset: mnist is not at {raw}; torchvision fetches it from https://ossci-datasets.s3.amazonaws.com/mnist/: "
+        "put the four files there, or set dataset.root to the folder that holds MNIST/raw"
+    )
+
+
+def read_npz(path: Path) -> Arrays:
+    """Read a file in MedMNIST's form.
+
+    Raises:
+        SpecError: the file is missing, isn't an npz archive, or lacks a split, or its images aren't uint8 at 28x28.
+    """
+    import numpy as np
+
+    images, labels = {}, {}
+    with _open_npz(path) as archive:
+        for split in ("train", "val", "test"):
+            key = f"{split}_images"
+            if key not in archive.files:
+                raise _bad_npz(path, f"it has no {key}")
+            try:
+                array = archive[key]
+            except ValueError as error:
+                raise _bad_npz(path, str(error)) from None
+            if array.dtype != np.uint8 or array.shape[1:] not in ((TILE, TILE), (TILE, TILE, 1), (TILE, TILE, 3)):
+                raise _bad_npz(path, f"{key} is {array.dtype} {array.shape}")
+            if len(array) < 2:
+                raise _bad_npz(path, f"{key} holds {len(array)} images; at least 2 are needed")
+            images[split] = array
+            if f"{split}_labels" in archive.files:
+                labels[split] = archive[f"{split}_labels"]
+    return Arrays(images, labels)
+
+
+def npz_sizes(path: Path) -> dict[str, int]:
+    """Return the number of images per split of a file in MedMNIST's form."""
+    return {split: len(array) for split, array in read_npz(path).images.items()}
+
+
+def missing_npz(path: Path) -> str | None:
+    """Return what to do when the user's file isn't there, or None."""
+    return None if path.is_file() else f"dataset.path: there is no file {path}; give the path of an .npz file"
+
+
+def _open_npz(path: Path) -> Any:
+    import numpy as np
+
+    if problem := missing_npz(path):
+        raise SpecError(problem)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _bad_npz(path, str(error)) from None
+
+
+def _bad_npz(path: Path, reason: str) -> SpecError:
+    return SpecError(
+        f"dataset: {path} is not in MedMNIST's form ({reason}); it wants train_images, val_images and test_images, "
+        "uint8, (N, 28, 28) or (N, 28, 28, 3)"
+    )
+
+
+def read_histology() -> Arrays:
+    """Cut scikit-image's picture of colon tissue (512x512 RGB) into 28x28 tiles.
+
+    The picture is a board of 64x64 blocks; a block belongs to one split and tiles never cross its edge, so that no two
+    splits share a pixel while all of them see every part of the picture.
+    """
+    import numpy as np
+    from skimage.data import immunohistochemistry
+
+    picture = immunohistochemistry()
+    images: dict[str, np.ndarray[Any, Any]] = {}
+    for split in ("train", "val", "test"):
+        corners = _corners(split)
+        images[split] = np.stack([picture[y : y + TILE, x : x + TILE] for y, x in corners])
+    return Arrays(images, {})
+
+
+def missing_histology() -> str | None:
+    """Return what to do when scikit-image isn't installed, or None."""
+    if find_spec("skimage"):
+        return None
+    return "dataset: histology needs scikit-image, which isn't installed here; pip install 'gansvc[train]'"
+
+
+def histology_sizes() -> dict[str, int]:
+    """Return the number of tiles per split."""
+    return {split: len(_corners(split)) for split in ("train", "val", "test")}
+
+
+def _corners(split: str) -> list[tuple[int, int]]:
+    blocks = range(_SIDE // _BLOCK)
+    steps = range(0, _BLOCK - TILE + 1, _STRIDE[split])
+    mine = [(r, c) for r in blocks for c in blocks if _SPLIT_OF_BLOCK[(r + 2 * c) % 5] == split]
+    return [(r * _BLOCK + dy, c * _BLOCK + dx) for r, c in mine for dy in steps for dx in steps]

@@ -1,0 +1,138 @@
+"""The data sets a job may name: what each holds, where its file comes from and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from gansvc.catalog import arrays
+from gansvc.catalog.entry import Section, named
+
+SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+
+
+class Dataset(Section):
+    """The data set of a job: ``retinamnist`` or ``{name: retinamnist, channels: 1, root: /data/medmnist}``."""
+
+    name: str
+    channels: Literal[1, 3] | None = None
+    """1 turns colour into luma, 3 repeats grey; as stored if left out."""
+    size: Literal[28] = 28
+    """Side of the images in pixels."""
+    root: str | None = None
+    """Folder that holds, or will hold, the downloaded files."""
+    path: str | None = None
+    """File of the data set ``npz``: MedMNIST's form, keys train_images, val_images, test_images (and _labels)."""
+
+    @model_validator(mode="after")
+    def _path_goes_with_npz(self) -> Dataset:
+        if (self.name == "npz") != (self.path is not None):
+            text = "npz needs a path" if self.name == "npz" else "path goes with {name: npz} only; use root"
+            raise PydanticCustomError("path", "{text}", {"text": text})
+        return self
+
+    @property
+    def entry(self) -> DatasetEntry:
+        """The table's entry of this data set."""
+        return DATASETS[self.name]
+
+    def folder(self) -> Path:
+        """Return the folder where the set's files are looked for."""
+        return Path(self.root or self.entry.default_root).expanduser()
+
+    def missing(self) -> str | None:
+        """Return where the set's files were looked for and how to get them, or None when they are at hand."""
+        return self.entry.missing(self)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of images per split, without reading pixels.
+
+        Raises:
+            SpecError: the user's own file is missing or has another form.
+        """
+        return dict(self.entry.images) if self.entry.images else arrays.npz_sizes(Path(self.path or ""))
+
+    def out_channels(self) -> int | None:
+        """Return the number of channels that images will have, or None where only the file knows."""
+        return self.channels or self.entry.channels
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """What the table knows of a data set."""
+
+    channels: int | None
+    """Channels as stored; None for the user's own file."""
+    images: dict[str, int]
+    """Images per split; empty for the user's own file."""
+    licence: str
+    source: str
+    read: Callable[[Dataset], arrays.Arrays]
+    """Reads the files, downloading them first where that is possible."""
+    missing: Callable[[Dataset], str | None]
+    default_root: str = "~/.medmnist"
+    md5: str = ""
+
+
+def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0") -> DatasetEntry:
+    return DatasetEntry(
+        channels=channels,
+        images={"train": train, "val": val, "test": test},
+        licence=licence,
+        source="MedMNIST v2, https://zenodo.org/records/10519652",
+        read=lambda d: arrays.read_medmnist(d.name, d.folder(), d.entry.md5),
+        missing=lambda d: arrays.missing_medmnist(d.name, d.folder()),
+        md5=md5,
+    )
+
+
+DATASETS: dict[str, DatasetEntry] = {
+    "histology": DatasetEntry(
+        channels=3,
+        images=arrays.histology_sizes(),
+        licence="CC0 (scikit-image's immunohistochemistry picture, A. Riedlinger)",
+        source="28x28 tiles of scikit-image's picture of human colon tissue, in its wheel",
+        read=lambda d: arrays.read_histology(),
+        missing=lambda d: arrays.missing_histology(),
+    ),
+    "mnist": DatasetEntry(
+        channels=1,
+        images={"train": 50_000, "val": 10_000, "test": 10_000},
+        licence="CC BY-SA 3.0",
+        source="MNIST through torchvision; val is the last 10,000 images of its train part",
+        read=lambda d: arrays.read_mnist(d.folder()),
+        missing=lambda d: arrays.missing_mnist(d.folder()),
+        default_root="~/.cache/gansvc/mnist",
+    ),
+    "npz": DatasetEntry(
+        channels=None,
+        images={},
+        licence="the user's own",
+        source="the user's own file",
+        read=lambda d: arrays.read_npz(Path(d.path or "")),
+        missing=lambda d: arrays.missing_npz(Path(d.path or "")),
+    ),
+    "bloodmnist": _medmnist(3, 11_959, 1_712, 3_421, "7053d0359d879ad8a5505303e11de1dc"),
+    "breastmnist": _medmnist(1, 546, 78, 156, "750601b1f35ba3300ea97c75c52ff8f6"),
+    "chestmnist": _medmnist(1, 78_468, 11_219, 22_433, "02c8a6516a18b556561a56cbdd36c4a8"),
+    "dermamnist": _medmnist(3, 7_007, 1_003, 2_005, "0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0"),
+    "octmnist": _medmnist(1, 97_477, 10_832, 1_000, "c68d92d5b585d8d81f7112f81e2d0842"),
+    "organamnist": _medmnist(1, 34_561, 6_491, 17_778, "68e3f8846a6bd62f0c9bf841c0d9eacc"),
+    "organcmnist": _medmnist(1, 12_975, 2_392, 8_216, "b9ceb9546e10131b32923c5bbeaea2b1"),
+    "organsmnist": _medmnist(1, 13_932, 2_452, 8_827, "9ab87b696fb54e2a387ebe992d6ed5f1"),
+    "pathmnist": _medmnist(3, 89_996, 10_004, 7_180, "a8b06965200029087d5bd730944a56c1"),
+    "pneumoniamnist": _medmnist(1, 4_708, 524, 624, "28209eda62fecd6e6a2d98b1501bb15f"),
+    "retinamnist": _medmnist(3, 1_080, 120, 400, "bd4c0672f1bba3e3a89f0e4e876791e4"),
+    "tissuemnist": _medmnist(1, 165_466, 23_640, 47_280, "ebe78ee8b05294063de985d821c1c34b"),
+}
+
+if TYPE_CHECKING:
+    AnyDataset = Dataset
+else:
+    AnyDataset = Annotated[Dataset, BeforeValidator(lambda value: named(value, DATASETS, "data set")), Field()]

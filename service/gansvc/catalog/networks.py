@@ -1,0 +1,103 @@
+"""The network pairs. All losses of a job share one pair, so that only the loss differs.
+
+A generator maps latents (N, latent_dim) ~ N(0, 1) to images (N, channels, 28, 28) in [-1, 1]; a critic maps such images
+to logits (N,).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from gansvc.catalog.entry import Section, named
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Network(Section):
+    """What all network pairs share."""
+
+    name: str
+    width: Annotated[int, Field(ge=4, le=512)] = 64
+    """Channels of the critic's first layer; the others are multiples of it."""
+    latent_dim: Annotated[int, Field(ge=1, le=1024)] = 100
+    """Dimensions of the latent vector."""
+
+    def generator(self, channels: int) -> nn.Module:
+        """Return a new generator; its weights are drawn from torch's global generator."""
+        raise TypeError(f"{type(self).__name__} defines no generator")
+
+    def critic(self, channels: int) -> nn.Module:
+        """Return a new critic; its weights are drawn from torch's global generator."""
+        raise TypeError(f"{type(self).__name__} defines no critic")
+
+
+class Dcgan(Network):
+    """DCGAN for 28x28 (Radford et al. 2016, arXiv 1511.06434).
+
+    The generator keeps the paper's batch norm; the critic has none: batch statistics break the per-sample gradient
+    penalty and a second forward under distributed data parallelism.
+    """
+
+    name: Literal["dcgan"] = "dcgan"
+
+    def generator(self, channels: int) -> nn.Module:
+        from torch import nn
+
+        w = self.width
+        return _initialised(
+            nn.Sequential(
+                nn.Unflatten(1, (self.latent_dim, 1, 1)),
+                nn.ConvTranspose2d(self.latent_dim, 4 * w, 7, bias=False),
+                nn.BatchNorm2d(4 * w),
+                nn.ReLU(inplace=True),
+                nn.ConvTranspose2d(4 * w, 2 * w, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(2 * w),
+                nn.ReLU(inplace=True),
+                nn.ConvTranspose2d(2 * w, channels, 4, stride=2, padding=1),
+                nn.Tanh(),
+            )
+        )
+
+    def critic(self, channels: int) -> nn.Module:
+        from torch import nn
+
+        w = self.width
+        return _initialised(
+            nn.Sequential(
+                nn.Conv2d(channels, w, 4, stride=2, padding=1),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(w, 2 * w, 4, stride=2, padding=1),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(4 * w, 1, 4),
+                nn.Flatten(0),
+            )
+        )
+
+
+NETWORKS: dict[str, type[Network]] = {"dcgan": Dcgan}
+
+if TYPE_CHECKING:
+    AnyNetwork = Network
+else:
+    # A union needs two members to have a discriminator; with one pair in the table its class is the type.
+    AnyNetwork = Annotated[Dcgan, BeforeValidator(lambda value: named(value, NETWORKS, "network"))]
+
+
+def _initialised(module: nn.Sequential) -> nn.Sequential:
+    """Draw weights from N(0, 0.02), batch-norm scales from N(1, 0.02) (Radford et al., section 4); biases 0."""
+    from torch import nn
+
+    for layer in module:
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
+    return module

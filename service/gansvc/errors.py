@@ -1,0 +1,36 @@
+"""The three families of errors, by who must act; the command line turns each into one sentence and an exit code."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GansvcError(Exception):
+    """Base of every error that gansvc raises on purpose."""
+
+    exit_code = 1
+
+
+class RunError(GansvcError):
+    """The job itself failed: a run diverged, a phase had nothing to go on with."""
+
+    exit_code = 1
+
+
+class SpecError(GansvcError):
+    """What the user handed in is wrong; the message names the field, the value and the fix."""
+
+    exit_code = 2
+
+
+class ClusterError(GansvcError):
+    """The cluster, the network or the storage is at fault; the operator mends it."""
+
+    exit_code = 3
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return the sentence for a name that is in no table: the name, the nearest known one and the list."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"

@@ -1,0 +1,170 @@
+"""What the phases write into the job folder and the report reads: plain models, no torch, no Ray."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Phase = Literal[
+    "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
+]  # in the order in which a job passes them
+FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class Record(BaseModel):
+    """A record on disk: frozen; a field that a newer version wrote is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+
+
+class Progress(Record):
+    """Where one trial or run stands; written by its first worker every few seconds (progress.json)."""
+
+    label: str
+    """Label of the loss."""
+    seed: int
+    step: int
+    """Generator steps done."""
+    steps: int
+    """Generator steps in all."""
+    critic_images: int
+    """Real images that the critic has seen."""
+    images_per_second: float
+    """Critic images per second, lately."""
+    objective: float | None = None
+    """Best validation score so far; lower is better."""
+    updated: float
+    """Unix time."""
+
+
+class History(Record):
+    """One line of history.jsonl: means over the generator steps since the line before."""
+
+    step: int
+    critic_images: int
+    critic_loss: float | None
+    """None where it isn't finite."""
+    generator_loss: float | None
+    wasserstein: float | None
+    """mean D(real) - mean D(fake): an estimate of the distance for the Wasserstein losses, a gap for the others."""
+    penalty: float | None
+    generator_lr: float
+    critic_lr: float
+    images_per_second: float
+    seconds: float
+    """Training time so far, over all starts."""
+
+
+class Evaluated(Record):
+    """One validation score on the way (evaluations.jsonl)."""
+
+    step: int
+    critic_images: int
+    objective: float
+    seconds: float
+
+
+class RunRecord(Record):
+    """The end of one run or trial (run.json)."""
+
+    label: str
+    seed: int
+    values: dict[str, Any]
+    """The loss's resolved fields."""
+    state: Literal["finished", "diverged", "failed", "stopped early"]
+    reason: str = ""
+    """Why it diverged or failed, in words."""
+    step: int = 0
+    critic_images: int = 0
+    initial_objective: float | None = None
+    """Validation score of the generator at step 0."""
+    best_step: int | None = None
+    best_objective: float | None = None
+    seconds: float = 0.0
+    world_size: int = 1
+    starts: int = 1
+    """How often it was started; above 1 it was restarted from a checkpoint."""
+
+
+class TrialRecord(Record):
+    """One trial of a search (trials.json holds all, best first)."""
+
+    trial: str
+    """Folder name under search/<label>/."""
+    label: str
+    values: dict[str, Any]
+    """The searched fields and their values."""
+    defaults: bool
+    """True for the trial with the paper's values."""
+    state: Literal["finished", "diverged", "failed", "stopped early"]
+    reason: str = ""
+    objective: float | None
+    """Best validation score; None where there is none."""
+    critic_images: int
+    seconds: float
+
+
+class Contract(Record):
+    """What makes a score comparable: two scores with unlike contracts must not be compared."""
+
+    extractor: str
+    weights_sha256: str
+    resize: int
+    """Side of the resized image, pixels."""
+    samples: int
+    """Images scored."""
+    reference_split: str
+    reference_images: int
+    reference_sha256: str
+    """Hash of the reference images' content."""
+    kid_subset_size: int
+    kid_subsets: int
+    dtype: str
+    seed: int
+    torch_fidelity: str
+
+    def differences(self, other: Contract) -> list[str]:
+        """Return the names of the fields in which two contracts differ."""
+        return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
+
+
+class Score(Record):
+    """The metrics of one set of images under one contract (evaluation/<label>-seed<k>.json)."""
+
+    label: str
+    """Label of the loss, or ``real`` for the noise floor."""
+    seed: int
+    step: int
+    """Generator step of the scored checkpoint."""
+    metrics: dict[str, float]
+    """Column of the metric table to value."""
+    contract: Contract
+    seconds: float
+
+
+class Status(Record):
+    """Where a job stands (status.json), replaced atomically."""
+
+    job: str
+    name: str
+    phase: Phase
+    error: str = ""
+    started: float
+    """Unix time."""
+    updated: float
+    """Unix time of the driver's last sign of life."""
+    finished: float | None = None
+    trials: tuple[int, int] = (0, 0)
+    """Done, planned."""
+    runs: tuple[int, int] = (0, 0)
+    scores: tuple[int, int] = (0, 0)
+    current: tuple[Progress, ...] = ()
+    """The trials or runs at work now."""
+    best_label: str = ""
+    best_objective: float | None = None
+    """Best validation score so far."""
+    images_per_second: float = 0.0
+    seconds_left: float | None = None
+    """Estimate; None while there is nothing to judge by."""
+    warnings: tuple[str, ...] = ()
