@@ -65,6 +65,16 @@ class Evaluated(Record):
     seconds: float
 
 
+class Start(Record):
+    """One start of a run (starts.jsonl); every one after the first is a restart."""
+
+    time: float
+    """Unix time."""
+    step: int
+    """Generator step it went on from."""
+    world_size: int
+
+
 class RunRecord(Record):
     """The end of one run or trial (run.json)."""
 

@@ -78,14 +78,14 @@ class Search(Section):
     """asha stops the worse trials early; the trial with the paper's values always runs to its end."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the drawn values and of the trials' training."""
-    space: Space = Field(default="default", validate_default=True)  # type: ignore[assignment]
+    space: Space = Field(default="default", validate_default=True)
     """What is searched."""
 
 
 class Evaluation(Section):
     """How checkpoints are scored."""
 
-    extractor: AnyExtractor = Field(default="inception-v3", validate_default=True)  # type: ignore[assignment]
+    extractor: AnyExtractor = Field(default="inception-v3", validate_default=True)
     """Network whose features the metrics compare."""
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("is", "fid", "kid", "precision-recall")
     """Metrics of the final scores."""
@@ -136,12 +136,12 @@ class JobSpec(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
     """Lower-case letters, digits and dashes, 1 to 40: the first part of the job's id."""
     dataset: AnyDataset
-    network: AnyNetwork = Field(default="dcgan", validate_default=True)  # type: ignore[assignment]
+    network: AnyNetwork = Field(default="dcgan", validate_default=True)
     losses: Annotated[tuple[AnyLoss, ...], Field(min_length=1, max_length=20)]
     """The losses to compare, each with its paper's defaults."""
     training: Training = Training()
     search: Search | None = None
-    evaluation: Evaluation = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    evaluation: Evaluation = Field(default={}, validate_default=True)
     resources: Resources = Resources()
     published: tuple[Published, ...] = ()
 
@@ -185,7 +185,7 @@ class JobSpec(Section):
     def with_values(self, values: Mapping[str, Any]) -> JobSpec:
         """Return a new, fully validated spec with values set at dotted paths.
 
-        A list's item is named by its index or, for losses, its label: ``training.epochs``, ``losses.wgan-gp.critic_lr``.
+        A list's item is named by its index or, for losses, its label: ``losses.wgan-gp.critic_lr``.
 
         Raises:
             SpecError: a path leads nowhere, or the value doesn't fit there.
@@ -211,10 +211,8 @@ def _check_space(key: str, distribution: Distribution, losses: tuple[Loss, ...])
     for loss in concerned:
         searchable = sorted(set(type(loss).model_fields) - {"name", "label"})
         if field not in searchable:
-            having = [other.label for other in losses if field in type(other).model_fields and field in searchable]
-            hint = f"write {having[0]}.{field} to search it for that loss alone" if having else ""
             owners = [other.label for other in losses if field in type(other).model_fields]
-            hint = f"write {owners[0]}.{field} to search it for that loss alone" if owners else hint
+            hint = f"write {owners[0]}.{field} to search it for that loss alone" if owners else ""
             text = f"space.{key}: {loss.label} has no field {field!r}; {hint or 'it has ' + ', '.join(searchable)}"
             raise PydanticCustomError("space", "{text}", {"text": text})
         for value in distribution.extremes():

@@ -14,6 +14,10 @@ from gansvc.spec import JobSpec
 
 LIMIT = 256 * 1024
 """Largest job file, bytes."""
+DEEPEST = 20
+"""Levels of nesting; a deeper file would cost the parser quadratic time."""
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 def load(path: Path | str) -> JobSpec:
@@ -56,7 +60,13 @@ def parse_value(text: str) -> Any:
         SpecError: the text is not such YAML.
     """
     try:
+        depth = 0
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > DEEPEST:
+                raise SpecError(
+                    f"line {token.start_mark.line + 1}: nested deeper than {DEEPEST} levels; see `gansvc init`"
+                )
             if isinstance(token, yaml.AliasToken):
                 raise SpecError(
                     f"line {token.start_mark.line + 1}: a job file has no aliases (*{token.value}); write it out"
@@ -156,16 +166,19 @@ def _path(loc: tuple[int | str, ...], data: Any) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
             node = node[part] if isinstance(node, (list, tuple)) and part < len(node) else None
-        elif isinstance(node, dict) and part not in node and position < len(loc) - 1:
-            continue
-        elif isinstance(node, dict) and part == node.get("name") and part not in node:
-            continue
-        elif isinstance(node, str):
+        elif _is_tag(part, node, last=position == len(loc) - 1):
             continue
         else:
             path += f".{part}" if path else part
             node = node.get(part) if isinstance(node, dict) else None
     return path
+
+
+def _is_tag(part: str, node: Any, last: bool) -> bool:
+    """Return whether pydantic, not the user, put this part into the path: a union's tag or a validator's name."""
+    if isinstance(node, dict):
+        return part not in node and (not last or part == node.get("name"))
+    return isinstance(node, str)
 
 
 def _shown(value: Any) -> str:

@@ -35,7 +35,7 @@ class Folder:
                 self._fs = LocalFileSystem()
         except (ArrowInvalid, OSError) as error:
             raise SpecError(f"storage {self.uri!r} can't be opened ({error}); give a folder or an s3:// URI") from None
-        self._local = isinstance(self._fs, LocalFileSystem)
+        self.local = isinstance(self._fs, LocalFileSystem)
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(f"{self.uri.rstrip('/')}/{name}")
@@ -55,7 +55,7 @@ class Folder:
         """
         target = f"{self._root}/{name}"
         try:
-            if self._local:
+            if self.local:
                 _write_local(target, data.encode() if isinstance(data, str) else data)
                 return
             with self._fs.open_output_stream(target) as stream:

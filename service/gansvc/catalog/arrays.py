@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 TILE = 28
-_BLOCK, _SIDE = 64, 512
+_BLOCK, _SIDE = 36, 512
 # Every fifth block is val, every fifth is test, in a pattern that never lets a split fill a row or a column.
 _SPLIT_OF_BLOCK = ("train", "val", "train", "test", "train")
-_STRIDE = {"train": 4, "val": 6, "test": 6}
+_STRIDE = {"train": 2, "val": 4, "test": 4}
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _bad_npz(path: Path, reason: str) -> SpecError:
 def read_histology() -> Arrays:
     """Cut scikit-image's picture of colon tissue (512x512 RGB) into 28x28 tiles.
 
-    The picture is a board of 64x64 blocks; a block belongs to one split and tiles never cross its edge, so that no two
+    The picture is a board of 36x36 blocks; a block belongs to one split and tiles never cross its edge, so that no two
     splits share a pixel while all of them see every part of the picture.
     """
     import numpy as np

@@ -78,6 +78,8 @@ class DatasetEntry:
     missing: Callable[[Dataset], str | None]
     default_root: str = "~/.medmnist"
     md5: str = ""
+    downloads: bool = False
+    """Whether a missing file is fetched by the job, where there is internet."""
 
 
 def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0") -> DatasetEntry:
@@ -89,6 +91,7 @@ def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence:
         read=lambda d: arrays.read_medmnist(d.name, d.folder(), d.entry.md5),
         missing=lambda d: arrays.missing_medmnist(d.name, d.folder()),
         md5=md5,
+        downloads=True,
     )
 
 
@@ -109,6 +112,7 @@ DATASETS: dict[str, DatasetEntry] = {
         read=lambda d: arrays.read_mnist(d.folder()),
         missing=lambda d: arrays.missing_mnist(d.folder()),
         default_root="~/.cache/gansvc/mnist",
+        downloads=True,
     ),
     "npz": DatasetEntry(
         channels=None,

@@ -49,7 +49,7 @@ def lookup(table: Mapping[str, T], kind: str, name: object) -> T:
 
 
 def named(value: Any, table: Mapping[str, Any], kind: str) -> Any:
-    """Turn the shorthand ``lsgan`` into ``{name: lsgan}`` and refuse a name that the table lacks (a before-validator)."""
+    """Turn the shorthand ``lsgan`` into ``{name: lsgan}`` and refuse a name that the table lacks."""
     data = {"name": value} if isinstance(value, str) else value
     if isinstance(data, Mapping):
         try:

@@ -51,7 +51,7 @@ class Extractor(Section):
         return Path(self.weights) if self.weights else self.entry.default_weights()
 
     def missing(self) -> str | None:
-        """Return the sentence that says what is missing here and how to get it, or None when the weights are at hand."""
+        """Return what is missing here and how to get it, as a sentence, or None when the weights are at hand."""
         path = self.weights_file()
         if path.is_file():
             return None
@@ -127,7 +127,7 @@ def _build_efficientnet(weights: Path, size: int) -> FeatureExtractorBase:
     import torch
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-    class EfficientNetLite0(FeatureExtractorBase):
+    class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]
         """EfficientNet-Lite0 with its ImageNet weights: pooled features (N, 1280) and logits (N, 1000)."""
 
         def __init__(self) -> None:

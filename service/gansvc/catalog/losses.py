@@ -24,6 +24,9 @@ class Loss(Section):
     reference: ClassVar[str]
     """Where the loss and its defaults come from."""
 
+    has_penalty: ClassVar[bool] = False
+    """Whether history lists a penalty."""
+
     name: str
     label: Annotated[str, Field(max_length=40, pattern=r"^([a-z0-9][a-z0-9_-]*)?$")] = ""
     """Name in tables and folders; the loss's own name unless one job holds the same loss twice."""
@@ -100,6 +103,7 @@ class WganGp(Loss):
     """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1)."""
 
     reference = "Gulrajani et al. 2017, arXiv 1704.00028"
+    has_penalty = True
     name: Literal["wgan-gp"] = "wgan-gp"
     betas: tuple[Beta, Beta] = (0.0, 0.9)
     generator_lr: Rate = 1e-4
@@ -141,4 +145,5 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor)
     weight = mix.view(-1, 1, 1, 1)
     between = (weight * real + (1 - weight) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty

@@ -47,7 +47,7 @@ class Dcgan(Network):
         from torch import nn
 
         w = self.width
-        return _initialised(
+        return _generator_weights(
             nn.Sequential(
                 nn.Unflatten(1, (self.latent_dim, 1, 1)),
                 nn.ConvTranspose2d(self.latent_dim, 4 * w, 7, bias=False),
@@ -56,7 +56,11 @@ class Dcgan(Network):
                 nn.ConvTranspose2d(4 * w, 2 * w, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(2 * w),
                 nn.ReLU(inplace=True),
-                nn.ConvTranspose2d(2 * w, channels, 4, stride=2, padding=1),
+                nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(w),
+                nn.ReLU(inplace=True),
+                # One layer at full size: without it the strides' checkerboard is all that a critic's score measures.
+                nn.ConvTranspose2d(w, channels, 3, stride=1, padding=1),
                 nn.Tanh(),
             )
         )
@@ -65,7 +69,7 @@ class Dcgan(Network):
         from torch import nn
 
         w = self.width
-        return _initialised(
+        return _critic_weights(
             nn.Sequential(
                 nn.Conv2d(channels, w, 4, stride=2, padding=1),
                 nn.LeakyReLU(0.2, inplace=True),
@@ -88,16 +92,43 @@ else:
     AnyNetwork = Annotated[Dcgan, BeforeValidator(lambda value: named(value, NETWORKS, "network"))]
 
 
-def _initialised(module: nn.Sequential) -> nn.Sequential:
-    """Draw weights from N(0, 0.02), batch-norm scales from N(1, 0.02) (Radford et al., section 4); biases 0."""
+def _generator_weights(module: nn.Sequential) -> nn.Sequential:
+    """Draw weights from N(0, 0.02), batch-norm scales from N(1, 0.02) (Radford et al., section 4); biases 0.
+
+    The kernels of strided layers start as bilinear interpolation times such a draw: a random 4x4 kernel of stride 2
+    starts as a checkerboard that short trainings never lose (Odena et al. 2016; Aitken et al. 2017, arXiv 1707.02937).
+    """
+    import torch
     from torch import nn
 
+    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
     for layer in module:
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
+            if layer.stride == (2, 2):
+                draw = 2 * torch.randn(*layer.weight.shape[:2], 1, 1) * 0.02
+                layer.weight.data.copy_(draw * ramp.outer(ramp))
             if layer.bias is not None:
+                # The last layer, the one without batch norm after it: at 0.02 its images would start as flat grey.
+                nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.02)
             nn.init.zeros_(layer.bias)
+    return module
+
+
+def _critic_weights(module: nn.Sequential) -> nn.Sequential:
+    """Draw weights that keep the signal's variance (He et al. 2015, arXiv 1502.01852); biases 0.
+
+    N(0, 0.02) leans on batch norm to restore the scale; without it four layers would shrink the signal about a
+    hundredfold and the critic would give the generator nothing to learn from for the first thousand steps.
+    """
+    from torch import nn
+
+    for layer in module:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return module

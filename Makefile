@@ -1,0 +1,44 @@
+# Two commands do everything on a machine with Python 3.11 or newer, pip and a package index:
+#   make demo   runs the quickstart job end to end
+#   make test   runs the linter, the type checker and all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test lint types fast down clean
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
+
+demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end the cluster
+	$(BIN)/gansvc submit jobs/quickstart.yaml; code=$$?; $(BIN)/gansvc down; exit $$code
+
+test: lint types  ## Run linter, type checker and all tests
+	$(BIN)/python -m pytest
+
+fast: $(INSTALLED)  ## Run the tests that start no Ray
+	$(BIN)/python -m pytest -m "not ray"
+
+lint: $(INSTALLED)  ## Run the linter
+	$(BIN)/ruff check service tests
+	$(BIN)/ruff format --check service tests
+
+types: $(INSTALLED)  ## Run the type checker
+	$(BIN)/mypy
+
+down: $(INSTALLED)  ## End the local cluster that gansvc started
+	$(BIN)/gansvc down
+
+clean:  ## Remove .venv and what the tools cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache
+
+$(INSTALLED): pyproject.toml docker/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "gansvc needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint docker/constraints.txt --editable '.[train,dev]'
+	@touch $@

@@ -1,0 +1,210 @@
+"""What the command line, tests and notebooks call; it returns data and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version as package_version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from gansvc import jobfolder, lifecycle, specfile, submission
+from gansvc import plan as planning
+from gansvc.cluster import local
+from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.jobfolder import Job
+from gansvc.plan import Plan
+from gansvc.records import Status
+from gansvc.report import model
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+
+def version() -> str:
+    """Return gansvc's version."""
+    return package_version("gansvc")
+
+
+def validate(path: Path | str, values: Mapping[str, Any] | None = None) -> JobSpec:
+    """Read a job file, set values at dotted paths, and return the resolved spec.
+
+    Raises:
+        SpecError: the file can't be read or is no valid spec.
+    """
+    spec = specfile.load(path)
+    return spec.with_values(values) if values else spec
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a job file, for editors."""
+    return JobSpec.model_json_schema()
+
+
+def starter() -> str:
+    """Return a commented job file to begin with."""
+    return files("gansvc").joinpath("starter.yaml").read_text(encoding="utf-8")
+
+
+def init(path: Path, force: bool = False) -> Path:
+    """Write the starter file.
+
+    Raises:
+        SpecError: the file exists and ``force`` is off, or it can't be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(starter())
+    except FileExistsError:
+        raise SpecError(f"FILE: {path} exists; give another name, or --force to replace it") from None
+    except OSError as error:
+        raise SpecError(f"FILE: {path} can't be written ({error.strerror}); give another path") from None
+    return path
+
+
+def plan(spec: JobSpec) -> Plan:
+    """Return what a job will do and ask for.
+
+    Raises:
+        SpecError: the user's own data file is there and has another form.
+    """
+    return planning.make(spec)
+
+
+def submit(
+    spec: JobSpec, cluster: str = "local", storage: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> Job:
+    """Send a job to a cluster and return it; ``local`` starts one on this machine where none runs.
+
+    Args:
+        spec: the job.
+        cluster: ``local`` or the address of a cluster's Jobs API.
+        storage: folder or URI of all jobs; GANSVC_STORAGE or ``~/gansvc-jobs`` if left out.
+        say: gets a sentence on what takes a while.
+
+    Raises:
+        SpecError: the job can't run there; nothing was started.
+        ClusterError: the cluster doesn't start, can't be reached or refuses.
+    """
+    return submission.submit(spec, cluster, storage, say)
+
+
+def find(job: Job | str | None = None, storage: str | None = None) -> Job:
+    """Return the job of that id, unique beginning of an id, or folder; the newest one without a name.
+
+    Raises:
+        SpecError: there is no such job, or several.
+    """
+    return job if isinstance(job, Job) else jobfolder.find(job, storage)
+
+
+def status(job: Job | str | None = None, storage: str | None = None) -> Status:
+    """Return how a job stands; one whose driver is gone is FAILED or STOPPED, never at work."""
+    return lifecycle.status(find(job, storage))
+
+
+def jobs(storage: str | None = None) -> list[Status]:
+    """Return how all jobs of a storage stand, newest first."""
+    return [_listed(job) for job in jobfolder.every(storage)]
+
+
+def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator[Status]:
+    """Yield a job's status every second; the last one is final."""
+    return lifecycle.follow(find(job, storage))
+
+
+def logs(job: Job | str | None = None, follow: bool = False, storage: str | None = None) -> Iterator[str]:
+    """Yield what a job's driver wrote, in pieces; when following, until it has ended.
+
+    Raises:
+        ClusterError: the cluster can't be reached and no log was kept.
+    """
+    return lifecycle.log(find(job, storage), follow)
+
+
+def stop(job: Job | str | None = None, storage: str | None = None) -> Status:
+    """Stop a job, wait until its driver has ended, and return its last status.
+
+    Raises:
+        ClusterError: the cluster can't be reached, or the driver doesn't end.
+    """
+    return lifecycle.stop(find(job, storage))
+
+
+@overload
+def report(job: Job | str | None = None, format: Literal["md"] = "md", storage: str | None = None) -> str: ...
+
+
+@overload
+def report(job: Job | str | None, format: Literal["json"], storage: str | None = None) -> dict[str, Any]: ...
+
+
+def report(
+    job: Job | str | None = None, format: Literal["md", "json"] = "md", storage: str | None = None
+) -> str | dict[str, Any]:
+    """Return a job's report, as Markdown or as data.
+
+    Raises:
+        RunError: the job has no report.
+    """
+    found = find(job, storage)
+    folder = Folder(found.folder)
+    if format == "md":
+        text = model.read_markdown(folder)
+        if text is not None:
+            return text
+    elif (data := model.read(folder)) is not None:
+        return data.model_dump(mode="json")
+    now = status(found)
+    raise RunError(f"{found.id} has no report: it is {now.phase}{f' ({now.error})' if now.error else ''}")
+
+
+def results(job: Job | str | None = None, storage: str | None = None) -> dict[str, str]:
+    """Return the addresses of what a job left for people: its report, pictures and model, as far as they are there."""
+    folder = Folder(find(job, storage).folder)
+    names = {"report": model.REPORT_MARKDOWN, "pictures": "report/figures/samples.png", "model": "model"}
+    return {title: folder.path(name) for title, name in names.items() if folder.exists(name)}
+
+
+def pull(
+    job: Job | str | None = None, to: Path | None = None, everything: bool = False, storage: str | None = None
+) -> Path:
+    """Copy a job's report, model and scores to a local folder, or all its files, and return the folder.
+
+    Raises:
+        SpecError: the folder can't take them.
+        ClusterError: the storage fails.
+    """
+    found = find(job, storage)
+    target = (to or Path(found.id)).expanduser().absolute()
+    if target.is_file():
+        raise SpecError(f"TO: {target} is a file; give a folder")
+    if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):
+        raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
+    lifecycle.read(found)
+    Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
+    return target
+
+
+def sample(model_folder: Path, n: int, out: Path, seed: int = 0) -> Path:
+    """Draw a grid of ``n`` images from a pulled model folder alone and return the path of the PNG.
+
+    Raises:
+        SpecError: the folder holds no model, or a value is out of range.
+        ClusterError: torch isn't installed here.
+    """
+    submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
+    from gansvc.gan import export
+
+    return export.sample(model_folder, n, out, seed)
+
+
+def down() -> int:
+    """End the local cluster and return how many processes that took; 0 if none ran."""
+    return local.down()
+
+
+def _listed(job: Job) -> Status:
+    try:
+        return lifecycle.status(job)
+    except GansvcError as error:  # one damaged folder doesn't hide the others
+        return Status(job=job.id, name="", phase="FAILED", error=str(error), started=0, updated=0)

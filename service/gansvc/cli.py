@@ -1,0 +1,245 @@
+"""The command line: parse, one api call, print. Results go to stdout, progress and warnings to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gansvc import api, live, specfile
+from gansvc.errors import GansvcError, SpecError
+from gansvc.jobfolder import Job
+
+app = typer.Typer(
+    name="gansvc",
+    help="Which GAN loss makes the best images of a small medical data set, and how sure are we?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage.",
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Job file (YAML).")]
+JobName = Annotated[
+    str | None,
+    typer.Argument(metavar="JOB", help="Id of a job, its unique beginning, or a job folder; else the newest."),
+]
+Storage = Annotated[
+    str | None, typer.Option(help="Folder or URI of all jobs.", envvar="GANSVC_STORAGE", show_default="~/gansvc-jobs")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Set a field, as training.epochs=10; repeatable."),
+]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command line and exit with its code; an error is one sentence on stderr."""
+    try:
+        app(args, prog_name="gansvc")
+    except GansvcError as error:
+        for sentence in str(error).splitlines():
+            print(f"Error: {sentence}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"Error: {error}; check the path and the machine", file=sys.stderr)
+        sys.exit(3)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"gansvc {api.version()}")
+        raise typer.Exit
+
+
+@app.command()
+def validate(file: File, values: Values = None, as_json: AsJson = False) -> None:
+    """Check a job file and say what is wrong with it; start nothing."""
+    spec = api.validate(file, _values(values))
+    print(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a job file, for editors."""
+    print(_json(api.schema()))
+
+
+@app.command()
+def init(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="File to write; - prints it.")] = "job.yaml",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a commented job file to begin with."""
+    print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
+
+
+@app.command()
+def submit(
+    file: File,
+    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
+    values: Values = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
+    spec = api.validate(file, _values(values))
+    plan = api.plan(spec)
+    if dry_run:
+        data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+        lines = [f"# {title}: {value}" for title, value in plan.rows()]
+        print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
+        return
+    for title, value in plan.rows():
+        _say(f"{title}: {value}")
+    job = api.submit(spec, cluster, storage, _say)
+    _say(f"job {job.id}")
+    if not detach:
+        _follow(job, as_json)
+    else:
+        print(_json(job.model_dump()) if as_json else job.id)
+
+
+@app.command("list")
+def list_jobs(storage: Storage = None, as_json: AsJson = False) -> None:
+    """List the jobs, newest first."""
+    statuses = api.jobs(storage)
+    if as_json:
+        print(_json([json.loads(status.model_dump_json()) for status in statuses]))
+    elif statuses:
+        _out().print(live.job_table(statuses))
+    else:
+        _say("no jobs yet; `gansvc init` writes a job file to begin with")
+
+
+@app.command()
+def status(job: JobName = None, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Show where a job stands."""
+    now = api.status(job, storage)
+    if as_json:
+        print(now.model_dump_json(indent=2))
+    else:
+        _out().print(live.view(now))
+
+
+@app.command()
+def logs(
+    job: JobName = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print what a job's driver wrote."""
+    try:
+        for piece in api.logs(job, follow, storage):
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        _say("the job goes on")
+
+
+@app.command()
+def stop(job: JobName = None, storage: Storage = None) -> None:
+    """Stop a job and wait until it has ended."""
+    ended = api.stop(job, storage)
+    print(f"{ended.job}: {ended.phase}")
+
+
+@app.command()
+def report(
+    job: JobName = None,
+    form: Annotated[Literal["md", "json"], typer.Option("--format", help="Markdown or data.")] = "md",
+    storage: Storage = None,
+) -> None:
+    """Print a job's report."""
+    print(_json(api.report(job, "json", storage)) if form == "json" else api.report(job, "md", storage))
+
+
+@app.command()
+def pull(
+    job: JobName = None,
+    to: Annotated[Path | None, typer.Argument(metavar="TO", help="Folder; ./JOB-ID if left out.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Trials, checkpoints and histories too.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Copy a job's report, model and scores to a local folder."""
+    print(api.pull(job, to, everything, storage))
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="The model/ folder of a job.")],
+    count: Annotated[int, typer.Option("-n", help="Images in the grid.")] = 64,
+    out: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Seed of the latents.")] = 0,
+) -> None:
+    """Draw a grid of images from a model folder."""
+    print(api.sample(folder, count, out, seed))
+
+
+@app.command()
+def down() -> None:
+    """End the Ray that gansvc started on this machine, and nothing else."""
+    count = api.down()
+    print(f"ended the local cluster ({count} processes)" if count else "no local cluster runs")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"gansvc {api.version()}")
+
+
+def _follow(job: Job, as_json: bool) -> None:
+    try:
+        last = live.watch(api.follow(job), Console(stderr=True))
+    except KeyboardInterrupt:
+        _say(f"the job goes on; come back with `gansvc status {job.id}` or `gansvc logs -f {job.id}`")
+        _say(f"`gansvc stop {job.id}` ends it")
+        return
+    if as_json:
+        print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
+    elif last.phase == "SUCCEEDED":
+        _out().print(live.leaderboard(api.report(job, "json")))
+        for title, path in api.results(job).items():
+            print(f"{title}: {path}")
+    if last.phase != "SUCCEEDED":
+        print(f"Error: {job.id} {last.phase}: {last.error or 'no reason given'}", file=sys.stderr)
+        _say(f"`gansvc logs {job.id}` has its driver's log")
+        raise typer.Exit(1)
+
+
+def _values(pairs: Sequence[str] | None) -> dict[str, Any]:
+    values = {}
+    for pair in pairs or ():
+        path, equals, text = pair.partition("=")
+        if not (path and equals):
+            raise SpecError(f"--set: {pair!r} is no PATH=VALUE; write it as --set training.epochs=10")
+        try:
+            values[path] = specfile.parse_value(text)
+        except SpecError as error:
+            raise SpecError(f"--set {path}: {error}") from None
+    return values
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+def _out() -> Console:
+    # A pipe has no width of its own: wide enough that no table is cut.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,129 @@
+"""What the pipeline asks of Ray: connect, search, train, evaluate; nothing else of the pipeline knows Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ray
+
+from gansvc.catalog.metrics import METRICS
+from gansvc.cluster import evaluation, search, training
+from gansvc.cluster.training import Assets, Share
+from gansvc.errors import ClusterError, SpecError
+from gansvc.gan import data, export
+from gansvc.gan.data import Images
+from gansvc.gan.plan import RunPlan
+from gansvc.records import RunRecord, Score, TrialRecord
+from gansvc.spec import JobSpec
+from gansvc.store import Folder, run_name
+
+GPUS_PER_TRIAL = 0.25
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected cluster with a job's images and validator in its object store."""
+
+    images: Images
+    assets: Assets
+    worker: Share
+    """What a worker of a run asks for."""
+    trial: Share
+    """What a worker of a trial asks for."""
+    cpus: float
+    gpus: float
+
+    def search(self, spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
+        """Search one loss."""
+        workers = spec.search.workers if spec.search else 1
+        return search.search(spec, label, self.assets, folder, self.trial, self._at_once(self.trial, workers))
+
+    def train(self, spec: JobSpec, todo: list[tuple[RunPlan, Folder]]) -> list[RunRecord]:
+        """Train several runs."""
+        workers = spec.training.workers
+        at_once = self._at_once(self.worker, workers)
+        return list(training.run_all(todo, self.assets, self.worker, workers, at_once))
+
+    def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
+        """Score runs' best checkpoints and the noise floor."""
+        splits = {name: self.images.split(name) for name in ("train", "test")}
+        target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
+        done = evaluation.score_all(spec, runs, folder / "train", target, splits, self.worker, at_once)
+        for name in done:
+            print(f"scored {name}", flush=True)  # noqa: T201
+        return evaluation.scores(target)
+
+    def export_best(
+        self, spec: JobSpec, label: str, runs: Sequence[RunRecord], scores: Sequence[Score], folder: Folder
+    ) -> None:
+        """Write the model folder from the seed of that loss which scored best; the job's id is its folder's name."""
+        metric = METRICS["kid" if "kid" in spec.evaluation.metrics else spec.evaluation.metrics[0]]
+        column, sign = metric.columns[0][0], 1 if metric.better == "lower" else -1
+        best = min((s for s in scores if s.label == label), key=lambda score: sign * score.metrics[column])
+        run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
+        weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
+        job = folder.uri.rstrip("/").rpartition("/")[2]
+        export.export(folder / "model", job, spec, self.images.channels, run, best, weights)
+
+    def _at_once(self, share: Share, workers: int) -> int:
+        by_cpus = self.cpus / (share.cpus * workers)
+        by_gpus = self.gpus / (share.gpus * workers) if share.gpus else math.inf
+        return max(1, int(min(by_cpus, by_gpus)))
+
+
+def connect(spec: JobSpec) -> Cluster:
+    """Join the cluster that this process runs on, and bring the job's data into its object store.
+
+    Raises:
+        ClusterError: the cluster is too small for one run, or the data can't be fetched.
+        SpecError: the data or the extractor's weights aren't what the spec says.
+    """
+    images = data.load(spec.dataset)
+    _fetch_weights(spec)
+    if not ray.is_initialized():
+        ray.init(address="auto", log_to_driver=True)
+    total = ray.cluster_resources()
+    cpus, gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
+    worker, trial = _shares(spec, gpus)
+    _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
+    if spec.search:
+        _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
+    assets = Assets(ray.put(images.train), evaluation.validator(spec, images.val, worker))
+    return Cluster(images, assets, worker, trial, cpus, gpus)
+
+
+def _shares(spec: JobSpec, gpus: float) -> tuple[Share, Share]:
+    asked = spec.resources
+    per_worker = asked.gpus_per_worker if asked.gpus_per_worker is not None else (1.0 if gpus else 0.0)
+    per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else (GPUS_PER_TRIAL if gpus else 0.0)
+    return Share(asked.cpus_per_worker, per_worker), Share(asked.cpus_per_worker, per_trial)
+
+
+def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, field: str) -> None:
+    if share.cpus * workers > cpus or share.gpus * workers > gpus:
+        asked = f"{share.cpus * workers:g} CPUs" + (f" and {share.gpus * workers:g} GPUs" if share.gpus else "")
+        raise ClusterError(
+            f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
+            f"lower {field} or resources, or add a node"
+        )
+
+
+def _fetch_weights(spec: JobSpec) -> None:
+    """Download the extractor's weights where that is possible, so that a job doesn't find out at its end."""
+    extractor = spec.evaluation.extractor
+    problem, url = extractor.missing(), extractor.entry.url
+    if problem is None:
+        return
+    if url is None or extractor.weights:
+        raise SpecError(problem)
+    from torch.hub import download_url_to_file
+
+    path = extractor.weights_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        digits = path.stem.rpartition("-")[2]
+        download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise ClusterError(f"{problem} (the download failed: {error})") from None

@@ -1,0 +1,215 @@
+"""Ray's Jobs API: submit a driver, see how it is, read its log, stop it; every failure becomes one sentence."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from gansvc.errors import ClusterError, SpecError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+ENDED: tuple[State, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster's Jobs API."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the Jobs API says of a job's driver."""
+
+    state: State
+    message: str
+
+
+def remote(url: str) -> Target:
+    """Return the Jobs API at an address, with the token that Ray's own variables name.
+
+    Raises:
+        SpecError: that is no address.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SpecError(f"--cluster: {url!r} is not a cluster; give local, or the address http://HOST:8265")
+    return Target(url.rstrip("/"), _token())
+
+
+def check(target: Target) -> None:
+    """Make sure that the Jobs API answers.
+
+    Raises:
+        ClusterError: it doesn't, or it refuses the token.
+    """
+    with _asking(target):
+        _client(target)
+
+
+def submit(target: Target, job: str, entrypoint: str, metadata: dict[str, str]) -> None:
+    """Start a driver under the job's id.
+
+    Raises:
+        ClusterError: the cluster can't be reached or refuses.
+    """
+    with _asking(target):
+        _client(target).submit_job(entrypoint=entrypoint, submission_id=job, metadata=metadata)
+
+
+def look(target: Target, job: str) -> Driver | None:
+    """Return how a job's driver is, or None if the cluster doesn't know the job.
+
+    Raises:
+        ClusterError: the cluster can't be reached or refuses.
+    """
+    with _asking(target):
+        return _driver(_client(target), job)
+
+
+def state(target: Target, job: str) -> State | None:
+    """Return the state of a job's driver, or None if it is unknown or the cluster can't be reached."""
+    try:
+        driver = look(target, job)
+    except ClusterError:
+        return None
+    return driver.state if driver else None
+
+
+def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
+    """Yield what a driver wrote, in pieces; when following, until the driver has ended.
+
+    Raises:
+        ClusterError: the cluster doesn't know the job, can't be reached, or stays away while followed.
+    """
+    seen, failures = 0, 0
+    while True:
+        try:
+            ended, text = _read(target, job)
+            failures = 0
+        except ClusterError:
+            failures += 1
+            if not follow or failures > 5:
+                raise
+            time.sleep(2)
+            continue
+        if len(text) > seen:
+            yield text[seen:]
+            seen = len(text)
+        if ended or not follow:
+            return
+        # The interface always sends the whole log, so a long one is asked for less often.
+        time.sleep(max(1.0, seen / 1_000_000))
+
+
+def stop(target: Target, job: str, patience: float = 60) -> Driver | None:
+    """Stop a job's driver, wait until it has ended, and return how it ended; None if the cluster doesn't know it.
+
+    Raises:
+        ClusterError: the cluster can't be reached, or the driver still runs after ``patience`` seconds.
+    """
+    with _asking(target):
+        client, deadline = _client(target), time.monotonic() + patience
+        driver = _driver(client, job)
+        if driver and driver.state not in ENDED:
+            client.stop_job(job)
+        while driver and driver.state not in ENDED:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{job} still runs {patience:.0f} s after it was told to stop; try again")
+            time.sleep(0.5)
+            driver = _driver(client, job)
+        return driver
+
+
+def _read(target: Target, job: str) -> tuple[bool, str]:
+    """Return whether the driver has ended, asked before its log is read so that nothing is missed, and the log."""
+    with _asking(target):
+        client = _client(target)
+        driver = _driver(client, job)
+        if driver is None:
+            raise ClusterError(f"the cluster at {target.url} doesn't know the job {job}; it was started anew since")
+        return driver.state in ENDED, str(client.get_job_logs(job))
+
+
+def _driver(client: JobSubmissionClient, job: str) -> Driver | None:
+    try:
+        details = client.get_job_info(job)
+    except RuntimeError as error:
+        if "status code 404" in str(error):
+            return None
+        raise
+    return Driver(details.status.value, details.message or "")
+
+
+def _client(target: Target) -> JobSubmissionClient:
+    from ray.job_submission import JobSubmissionClient
+
+    loopback = urlsplit(target.url).hostname in ("127.0.0.1", "localhost", "::1")
+
+    class Client(JobSubmissionClient):  # type: ignore[misc]
+        """Ray's client, which never waits without end and reaches this machine without a proxy."""
+
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+            options.setdefault("timeout", (10, 60))
+            if loopback:
+                options.setdefault("proxies", {"http": "", "https": ""})
+            return super()._do_request(method, endpoint, **options)
+
+    headers = {"Authorization": f"Bearer {target.token}"} if target.token else None
+    # Ray lets these variables win over the address that it is given.
+    kept = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
+    try:
+        return Client(target.url, headers=headers)
+    finally:
+        os.environ.update(kept)
+
+
+def _token() -> str | None:
+    """Return the token for clusters elsewhere, as Ray finds it: the variable, the named file, the usual file."""
+    if value := os.environ.get("RAY_AUTH_TOKEN"):
+        return value.strip()
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if not path and os.environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    try:
+        return Path(path or "~/.ray/auth_token").expanduser().read_text().strip() or None
+    except OSError:
+        return None
+
+
+@contextmanager
+def _asking(target: Target) -> Iterator[None]:
+    """Turn what Ray's client may raise into a sentence."""
+    from ray.exceptions import AuthenticationError
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except AuthenticationError:
+        raise ClusterError(
+            f"the cluster at {target.url} refuses the token; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to its own"
+        ) from None
+    except (RequestException, OSError) as error:
+        reason = type(error).__name__
+        raise ClusterError(
+            f"the cluster at {target.url} can't be reached ({reason}); check that it is up, and the address"
+        ) from None
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        # Ray answers with a traceback, whose last line says what is wrong.
+        reason = " ".join(str(error).strip().splitlines()[-1:]) or type(error).__name__
+        raise ClusterError(f"the cluster at {target.url} refuses ({reason[:300]}); see its dashboard") from None

@@ -1,0 +1,89 @@
+"""Finding and ending the processes that a local cluster started, and no others."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import psutil
+
+MARK = "GANSVC_CLUSTER"
+"""Environment variable that every process of a local cluster inherits; its value names the cluster."""
+
+
+def alive(pid: int, created: float) -> bool:
+    """Return whether the process of that id and creation time runs."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - created) < 1 and _lives(process)
+    except psutil.Error:
+        return False
+
+
+def members(pid: int, created: float, mark: str) -> set[psutil.Process]:
+    """Return the head of that id, what descends from it, and what it left behind: by its session or by the mark."""
+    found: set[psutil.Process] = set()
+    head_lives = alive(pid, created)
+    if head_lives:
+        head = psutil.Process(pid)
+        found |= {head, *head.children(recursive=True)}
+    # A session's number isn't given out again while a member lives, unless a stranger now has the head's id.
+    session = pid if head_lives or not psutil.pid_exists(pid) else None
+    for process in psutil.process_iter():
+        try:
+            # Ray's workers overwrite their environment with their title, drivers lead sessions of their own.
+            if (session and _session(process) == session) or process.environ().get(MARK) == mark:
+                found.add(process)
+        except psutil.Error:
+            continue
+    mine = psutil.Process()
+    return {process for process in found - {mine, *mine.parents()} if _lives(process)}
+
+
+def end(pid: int, created: float, mark: str) -> int:
+    """End a cluster's processes, asking first and insisting after; return how many there were."""
+    processes = members(pid, created, mark)
+    # Drivers lead sessions of their own and still write their last status; after that nothing of value is left, and
+    # the head, which would wait long for its last workers, isn't given long.
+    drivers, heads = {p for p in processes if _session(p) != pid}, {p for p in processes if p.pid == pid}
+    for some, patience in ((drivers, 10), (heads, 5)):
+        for process in some:
+            _send(process, psutil.Process.terminate)
+        _wait(some, patience)
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        left = members(pid, created, mark) | {process for process in processes if _lives(process)}
+        for process in left:
+            _send(process, stop)
+        _wait(left, 2)
+    # The head may be this process's own child, which stays a zombie until it is waited for.
+    psutil.wait_procs(list(processes), timeout=1)
+    return len(processes)
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
+
+
+def _wait(processes: set[psutil.Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(_lives(process) for process in processes):
+        time.sleep(0.1)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        # One that has ended and that its parent hasn't asked after is no more at work than one that is gone.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _send(process: psutil.Process, signal: Callable[[psutil.Process], None]) -> None:
+    try:
+        signal(process)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,75 @@
+"""A data set as tensors: small enough to be held whole, as uint8, on the training device."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from gansvc.catalog.datasets import Dataset
+
+# ITU-R BT.601 luma, the weights that PIL's convert("L") uses.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The splits of a data set: uint8 (N, C, 28, 28) each, and labels (N, L) where the set has them."""
+
+    train: torch.Tensor
+    val: torch.Tensor
+    test: torch.Tensor
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 1 or 3."""
+        return int(self.train.shape[1])
+
+    def split(self, name: str) -> torch.Tensor:
+        """Return the images of the split train, val or test."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+
+def load(dataset: Dataset) -> Images:
+    """Read a data set, downloading it first where it is missing and that is possible.
+
+    Raises:
+        SpecError: the file isn't what the spec says.
+        ClusterError: the file is missing and can't be downloaded.
+    """
+    arrays = dataset.entry.read(dataset).images
+    splits = {name: with_channels(_planes(torch.from_numpy(a)), dataset.channels) for name, a in arrays.items()}
+    return Images(splits["train"], splits["val"], splits["test"])
+
+
+def with_channels(images: torch.Tensor, channels: int | None) -> torch.Tensor:
+    """Return uint8 images (N, C, H, W) with 1 or 3 channels; None leaves them as they are."""
+    if channels is None or images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    luma = torch.tensor(_LUMA).view(1, 3, 1, 1)
+    return (images.float() * luma).sum(dim=1, keepdim=True).round().to(torch.uint8)
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """Map uint8 [0, 255] to float32 [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Map float [-1, 1] to uint8 [0, 255], rounding to the nearest."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def content_hash(images: torch.Tensor) -> str:
+    """Return the SHA-256 of images' shape and pixels, as 64 hex digits."""
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    digest.update(images.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _planes(array: torch.Tensor) -> torch.Tensor:
+    """Turn (N, H, W) or (N, H, W, C) into (N, C, H, W)."""
+    return array.unsqueeze(1) if array.dim() == 3 else array.permute(0, 3, 1, 2).contiguous()

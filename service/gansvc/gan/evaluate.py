@@ -1,0 +1,214 @@
+"""Scoring a generator: images from (seed, index) alone, features through an extractor, metrics by torch-fidelity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from gansvc.catalog.extractors import Extractor
+from gansvc.catalog.metrics import METRICS
+from gansvc.errors import RunError
+from gansvc.gan.data import content_hash, to_uint8, with_channels
+from gansvc.gan.streams import Stream, generator, sample_latents
+from gansvc.records import Contract, Score
+from gansvc.spec import Evaluation
+from gansvc.store import _write_local
+
+if TYPE_CHECKING:
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+CHUNK = 50
+"""Images generated, and fed to the extractor, together: fixed, so that no score depends on how the work is shared."""
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+"""torch-fidelity's defaults; a smaller set makes smaller subsets."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """An extractor's output for N images: features (N, D) and logits (N, K), float32 on the CPU."""
+
+    pool: torch.Tensor
+    logits: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+
+@cache
+def loaded(extractor: Extractor, device: str = "cpu") -> FeatureExtractorBase:
+    """Return the extractor, loaded once a process.
+
+    Raises:
+        SpecError: its weights are missing or don't fit.
+    """
+    return extractor.build().to(device)
+
+
+@torch.no_grad()
+def extract(images: Iterable[torch.Tensor], extractor: Extractor, device: str = "cpu") -> Features:
+    """Return the features of chunks of uint8 images (n, C, H, W); grey ones are repeated to three channels."""
+    network = loaded(extractor, device)
+    rows: list[dict[str, torch.Tensor]] = []
+    for chunk in images:
+        found = network.convert_features_tuple_to_dict(network(with_channels(chunk, 3).to(device)))
+        rows.append({name: value.float().cpu() for name, value in found.items()})
+    entry = extractor.entry
+    if not rows:
+        return Features(torch.empty(0, entry.dimensions), torch.empty(0, 1))
+    return Features(torch.cat([r[entry.features] for r in rows]), torch.cat([r[entry.logits] for r in rows]))
+
+
+def chunks(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Cut images into chunks of the one size that all scores use."""
+    return torch.split(images, CHUNK)
+
+
+@torch.no_grad()
+def generate(
+    network: nn.Module, latent_dim: int, seed: int, count: int, rank: int = 0, world_size: int = 1
+) -> Iterable[torch.Tensor]:
+    """Yield this worker's chunks of the generated samples 0..count-1, uint8 (n, C, 28, 28) on the CPU."""
+    network.eval()
+    device = next(network.parameters()).device
+    for first in range(rank * CHUNK, count, world_size * CHUNK):
+        z = sample_latents(seed, first, min(first + CHUNK, count), latent_dim)
+        yield to_uint8(network(z.to(device))).cpu()
+
+
+def reference_features(images: torch.Tensor, extractor: Extractor, device: str = "cpu") -> Features:
+    """Return the features of real images, kept under a hash of all that decides them.
+
+    The cache is GANSVC_CACHE, or ~/.cache/gansvc; deleting it costs time only.
+    """
+    key = hashlib.sha256(f"{content_hash(images)} {extractor.name} {extractor.size} {weights_hash(extractor)}".encode())
+    root = Path(os.environ.get("GANSVC_CACHE", "~/.cache/gansvc")).expanduser()
+    path = root / "features" / f"{key.hexdigest()[:32]}.safetensors"
+    if path.is_file():
+        kept = safetensors.torch.load(path.read_bytes())
+        return Features(kept["pool"], kept["logits"])
+    features = extract(chunks(images), extractor, device)
+    _write_local(str(path), safetensors.torch.save({"pool": features.pool, "logits": features.logits}))
+    return features
+
+
+@cache
+def weights_hash(extractor: Extractor) -> str:
+    """Return the SHA-256 of the extractor's weights file, as 64 hex digits."""
+    return hashlib.sha256(extractor.weights_file().read_bytes()).hexdigest()
+
+
+def subset(count: int, size: int, seed: int) -> torch.Tensor:
+    """Return the indices of a fixed random subset, in rising order; all of them where size isn't smaller."""
+    return torch.randperm(count, generator=generator(seed, Stream.SUBSET))[:size].sort().values
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Scores a generator on its way against the validation features; lower is better.
+
+    KID is the unbiased estimate over all images at once, FID the usual one.
+    """
+
+    evaluation: Evaluation
+    objective: str
+    reference: Features
+    latent_dim: int
+
+    def __call__(self, network: nn.Module, rank: int = 0, world_size: int = 1) -> float:
+        """Return the score on every worker; the workers share the generating and the extracting."""
+        device = str(next(network.parameters()).device)
+        images = generate(network, self.latent_dim, self.evaluation.seed, len(self.reference), rank, world_size)
+        mine = extract(images, self.evaluation.extractor, device)
+        fake = mine if world_size == 1 else _gathered(mine, world_size)
+        found = measure(fake, self.reference, (self.objective,), kid_subsets=1, kid_subset_size=len(self.reference))
+        return found[self.objective]
+
+
+def score(
+    label: str, seed: int, step: int, fake: Features, reference: torch.Tensor, real: Features, evaluation: Evaluation
+) -> Score:
+    """Return the metrics of generated features against a reference split, with the contract that they hold under.
+
+    Args:
+        label: label of the loss.
+        seed: seed of the run.
+        step: generator step of the scored checkpoint.
+        fake: features of the scored images.
+        reference: the reference images, uint8.
+        real: their features.
+        evaluation: what the spec asks for.
+    """
+    started = time.monotonic()
+    extractor = evaluation.extractor
+    size = min(KID_SUBSET_SIZE, len(fake), len(real))
+    metrics = measure(fake, real, evaluation.metrics, KID_SUBSETS, size)
+    contract = Contract(
+        extractor=extractor.name,
+        weights_sha256=weights_hash(extractor),
+        resize=extractor.size or extractor.entry.size,
+        samples=len(fake),
+        reference_split=evaluation.reference,
+        reference_images=len(reference),
+        reference_sha256=content_hash(reference),
+        kid_subset_size=size,
+        kid_subsets=KID_SUBSETS,
+        dtype="float32",
+        seed=evaluation.seed,
+        torch_fidelity=version("torch-fidelity"),
+    )
+    seconds = time.monotonic() - started
+    return Score(label=label, seed=seed, step=step, metrics=metrics, contract=contract, seconds=seconds)
+
+
+def measure(
+    fake: Features, real: Features, metrics: tuple[str, ...], kid_subsets: int, kid_subset_size: int
+) -> dict[str, float]:
+    """Return our columns of the asked metrics, computed by torch-fidelity's own functions on features.
+
+    Raises:
+        RunError: a metric that was asked for didn't come back.
+    """
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    found: dict[str, float] = {}
+    if "is" in metrics:
+        found |= isc_features_to_metric(fake.logits)
+    if "fid" in metrics:
+        pair = fid_features_to_statistics(fake.pool), fid_features_to_statistics(real.pool)
+        found |= fid_statistics_to_metric(*pair, verbose=False)
+    if "kid" in metrics:
+        sizes = {"kid_subsets": kid_subsets, "kid_subset_size": kid_subset_size}
+        found |= kid_features_to_metric(fake.pool, real.pool, verbose=False, **sizes)
+    if "precision-recall" in metrics:
+        # torch-fidelity takes the generated features first; swapped, precision would be recall.
+        found |= prc_features_to_metric(fake.pool, real.pool, verbose=False)
+    columns = [column for name in metrics for column in METRICS[name].columns]
+    if absent := [key for _, key in columns if key not in found]:
+        raise RunError(f"torch-fidelity gave no {', '.join(absent)}; its version may have renamed them")
+    return {ours: float(found[theirs]) for ours, theirs in columns}
+
+
+def _gathered(mine: Features, world_size: int) -> Features:
+    """Join the workers' chunks in the order of the samples: chunk k was worker k modulo the world size's."""
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = [(mine.pool, mine.logits)] * world_size
+    dist.all_gather_object(parts, (mine.pool, mine.logits))
+    # A worker whose turn never came has no chunk at all.
+    pools, logits = ([part[i].split(CHUNK) if len(part[0]) else () for part in parts] for i in (0, 1))
+    order = [(k % world_size, k // world_size) for k in range(sum(len(p) for p in pools))]
+    return Features(torch.cat([pools[r][k] for r, k in order]), torch.cat([logits[r][k] for r, k in order]))

@@ -1,0 +1,114 @@
+"""The model folder: generator.safetensors, model.json and samples.png, and drawing from that folder alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from torch import nn
+
+from gansvc.catalog.networks import AnyNetwork
+from gansvc.errors import SpecError
+from gansvc.gan import checkpoint
+from gansvc.gan.evaluate import generate
+from gansvc.gan.images import png
+from gansvc.records import RunRecord, Score
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+
+class ModelCard(BaseModel):
+    """model.json: what the generator is, what it was trained on and how it scored."""
+
+    format: int = 1
+    network: AnyNetwork
+    channels: int
+    job: str
+    dataset: dict[str, Any]
+    licence: str
+    """Licence of the data."""
+    loss: dict[str, Any]
+    seed: int
+    step: int
+    score: Score | None
+    use: str = "Research on generative models. Not for diagnosis or any other clinical use."
+
+
+def export(
+    target: Folder, job: str, spec: JobSpec, channels: int, run: RunRecord, score: Score, weights: Folder
+) -> None:
+    """Write the model folder of one run's best checkpoint.
+
+    Args:
+        target: the model folder.
+        job: the job's id.
+        spec: the job's spec.
+        channels: channels of the images, 1 or 3.
+        run: how the run ended.
+        score: its final score.
+        weights: the run's checkpoints folder.
+    """
+    state = checkpoint.load_best(weights)
+    card = ModelCard(
+        network=spec.network,
+        channels=channels,
+        job=job,
+        dataset=spec.dataset.model_dump(mode="json", exclude_none=True),
+        licence=spec.dataset.entry.licence,
+        loss=run.values,
+        seed=run.seed,
+        step=score.step,
+        score=score,
+    )
+    target.write("generator.safetensors", safetensors.torch.save(state))
+    target.write_record("model.json", card)
+    images = torch.cat(list(generate(_network(card, state), spec.network.latent_dim, 0, 64)))
+    target.write("samples.png", png(images))
+
+
+def sample(model: Path, count: int, out: Path, seed: int) -> Path:
+    """Draw a grid of images from a model folder alone and return the path of the PNG.
+
+    Raises:
+        SpecError: the folder holds no such model, or count is out of range.
+    """
+    if not 1 <= count <= 10_000:
+        raise SpecError(f"-n: {count} images don't fit a grid; give 1 to 10000")
+    try:
+        card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
+        state = safetensors.torch.load((model / "generator.safetensors").read_bytes())
+    except OSError as error:
+        raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
+    except (ValidationError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
+    images = torch.cat(list(generate(_network(card, state), card.network.latent_dim, seed, count)))
+    Folder(out.parent).write(out.name, png(images))
+    return out
+
+
+def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
+    """Return the averaged generator of a run's best checkpoint, in evaluation mode.
+
+    Raises:
+        ClusterError: there is no such checkpoint, or it is damaged.
+    """
+    state = checkpoint.load_best(weights)
+    network = spec.network.generator(channels)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
+    network = card.network.generator(card.channels)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SpecError(f"generator.safetensors doesn't fit model.json ({reason}); pull the model again") from None
+    return network.eval()

@@ -1,0 +1,25 @@
+"""Grids of images as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import torch
+from PIL import Image
+from torchvision.utils import make_grid
+
+from gansvc.gan.data import with_channels
+
+_SCALE = 2
+
+
+def png(images: torch.Tensor, scale: int = _SCALE) -> bytes:
+    """Return a near-square grid of uint8 images (N, C, H, W) as PNG bytes, each pixel drawn scale x scale."""
+    columns = math.ceil(math.sqrt(len(images)))
+    grid = make_grid(with_channels(images, 3), nrow=columns, padding=1, pad_value=255)
+    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
+    buffer = io.BytesIO()
+    size = (picture.width * scale, picture.height * scale)
+    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()

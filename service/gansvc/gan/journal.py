@@ -1,0 +1,152 @@
+"""What a run leaves in its folder on the way: history, validation scores, sample grids, events, its progress."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from gansvc.gan.images import png
+from gansvc.gan.plan import RunPlan
+from gansvc.records import Evaluated, History, Progress, RunRecord, Start
+from gansvc.store import Folder
+
+_PROGRESS_SECONDS = 2.0
+
+
+class Journal:
+    """The records of one run; only the first worker writes them.
+
+    Args:
+        folder: the run's folder.
+        plan: what the run is to do.
+        steps: generator steps in all.
+        resumed: generator steps done before this start; later records of an earlier start are dropped.
+        world_size: number of workers of this start.
+    """
+
+    def __init__(self, folder: Folder, plan: RunPlan, steps: int, resumed: int, world_size: int) -> None:
+        self.folder, self.plan, self.steps = folder, plan, steps
+        self.history = [line for line in folder.read_lines("history.jsonl", History) if line.step <= resumed]
+        self.scores = [line for line in folder.read_lines("evaluations.jsonl", Evaluated) if line.step <= resumed]
+        self.starts = [
+            *folder.read_lines("starts.jsonl", Start),
+            Start(time=time.time(), step=resumed, world_size=world_size),
+        ]
+        folder.write_lines("starts.jsonl", self.starts)
+        self._told = 0.0
+        self._events = None if plan.is_trial else _Events(folder)
+        if self._events:
+            for line in self.history:
+                self._events.add(line)
+
+    def add(self, line: History) -> None:
+        """Take one line of history, and let the world know now and then."""
+        self.history.append(line)
+        if self._events:
+            self._events.add(line)
+        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+            self.tell()
+
+    def score(self, scored: Evaluated) -> None:
+        """Take one validation score."""
+        self.scores.append(scored)
+        if self._events:
+            self._events.scalar("objective", scored.objective, scored.step)
+
+    def best(self) -> Evaluated | None:
+        """Return the best validation score after step 0, the first of equal ones."""
+        trained = [scored for scored in self.scores if scored.step > 0]
+        return min(trained, key=lambda scored: scored.objective, default=None)
+
+    def tell(self) -> None:
+        """Write progress.json."""
+        self._told = time.monotonic()
+        last, best = (self.history[-1] if self.history else None), self.best()
+        progress = Progress(
+            label=self.plan.label,
+            seed=self.plan.seed,
+            step=last.step if last else 0,
+            steps=self.steps,
+            critic_images=last.critic_images if last else 0,
+            images_per_second=last.images_per_second if last else 0.0,
+            objective=best.objective if best else None,
+            updated=time.time(),
+        )
+        self.folder.write_record("progress.json", progress)
+
+    def flush(self) -> None:
+        """Write history, scores, events and progress out."""
+        self.folder.write_lines("history.jsonl", self.history)
+        self.folder.write_lines("evaluations.jsonl", self.scores)
+        if self._events:
+            self._events.flush()
+        self.tell()
+
+    def samples(self, images: torch.Tensor, step: int) -> None:
+        """Write a grid of uint8 images (N, C, H, W)."""
+        self.folder.write(f"samples/step-{step:08d}.png", png(images))
+
+    def close(self, state: str, reason: str, seconds: float) -> RunRecord:
+        """Write everything out and end the run with run.json."""
+        self.flush()
+        best, last = self.best(), (self.history[-1] if self.history else None)
+        record = RunRecord(
+            label=self.plan.label,
+            seed=self.plan.seed,
+            values=self.plan.loss.model_dump(mode="json"),
+            state=state,
+            reason=reason,
+            step=last.step if last else 0,
+            critic_images=last.critic_images if last else 0,
+            initial_objective=next((scored.objective for scored in self.scores if scored.step == 0), None),
+            best_step=best.step if best else None,
+            best_objective=best.objective if best else None,
+            seconds=seconds,
+            world_size=self.starts[-1].world_size,
+            starts=len(self.starts),
+        )
+        self.folder.write_record("run.json", record)
+        if self._events:
+            self._events.close()
+        return record
+
+
+def finite(value: float) -> float | None:
+    """Return the value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
+
+
+class _Events:
+    """One TensorBoard event folder: written in place, or copied to object storage at each flush."""
+
+    def __init__(self, folder: Folder) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._folder = folder / "tensorboard"
+        for name in self._folder.names():
+            self._folder.delete(name)
+        self._scratch = None if self._folder.local else tempfile.TemporaryDirectory(prefix="gansvc-events-")
+        self._writer = SummaryWriter(self._scratch.name if self._scratch else self._folder.uri)
+
+    def add(self, line: History) -> None:
+        for name, value in line.model_dump(exclude={"step", "seconds"}).items():
+            if value is not None:
+                self._writer.add_scalar(name, value, line.step)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        self._writer.flush()
+        if self._scratch:
+            for path in Path(self._scratch.name).iterdir():
+                self._folder.write(path.name, path.read_bytes())
+
+    def close(self) -> None:
+        self._writer.close()
+        if self._scratch:
+            self._scratch.cleanup()

@@ -1,0 +1,75 @@
+"""What one trial or run is to do, and what it asks of the platform it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gansvc.catalog.losses import Loss
+from gansvc.records import Evaluated
+from gansvc.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One training: a loss of a spec with one seed, for a number of epochs."""
+
+    spec: JobSpec
+    label: str
+    seed: int
+    epochs: int
+    evaluations: int
+    """Validation scores and checkpoints, evenly spaced, the last one at the end."""
+    is_trial: bool = False
+    """A trial keeps no sample grids and no event folder, and isn't scored before its first step."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss with its resolved values."""
+        return self.spec.loss(self.label)
+
+    def steps(self, images: int) -> int:
+        """Return the number of generator steps on a train split of that size, at least 1.
+
+        The budget is counted in the critic's images, so that losses of another n_critic see equally many.
+        """
+        critic_steps = -(-self.epochs * images // self.spec.training.batch_size)
+        return max(1, critic_steps // self.loss.n_critic)
+
+    def evaluation_steps(self, steps: int) -> list[int]:
+        """Return the steps after which the run is scored and saved, rising; the last is the last step."""
+        return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
+
+    def identity(self) -> dict[str, object]:
+        """Return what a checkpoint must agree with to be resumed: all that decides the parameters."""
+        training = self.spec.training.model_dump(mode="json", exclude={"workers", "seeds", "max_restarts"})
+        return {
+            "dataset": self.spec.dataset.model_dump(mode="json", exclude={"root", "path"}),
+            "network": self.spec.network.model_dump(mode="json"),
+            "loss": self.loss.model_dump(mode="json"),
+            "training": training | {"epochs": self.epochs, "evaluations": self.evaluations},
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The place a run finds itself in; all that the training loop knows of it."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    wrap: Callable[[nn.Module], nn.Module]
+    """Makes a module's gradients the mean over all workers."""
+    report: Callable[[Evaluated], None]
+    """Called by every worker after each validation score."""
+    should_stop: Callable[[], bool]
+    """Asked after each validation score; every worker gets the same answer."""
+
+
+def single_process(device: str = "cpu") -> Platform:
+    """Return the platform of one process alone, which reports to nobody."""
+    return Platform(0, 1, torch.device(device), lambda module: module, lambda scored: None, lambda: False)

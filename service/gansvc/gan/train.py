@@ -1,0 +1,171 @@
+"""The training loop: one run of one loss with one seed, from its first or its last saved step to its end."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+import torch.distributed as dist
+
+from gansvc.gan import checkpoint
+from gansvc.gan.data import to_float, to_uint8
+from gansvc.gan.evaluate import Validator
+from gansvc.gan.journal import Journal, finite
+from gansvc.gan.plan import Platform, RunPlan
+from gansvc.gan.players import Players
+from gansvc.gan.streams import Order, Stream, latents, share, uniforms
+from gansvc.records import Evaluated, History, RunRecord
+from gansvc.store import Folder
+
+LINES = 400
+"""Lines of history that a run has at most."""
+GRID = 64
+"""Images of a sample grid."""
+
+
+def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Folder, platform: Platform) -> RunRecord:
+    """Train to the end of the plan's budget, saving and scoring on the way, and return how it ended.
+
+    Called by every worker with the same arguments but for the platform. Data order, latents and interpolations are
+    functions of (seed, step, index in the global batch); each worker takes its slice.
+
+    Args:
+        plan: what to train.
+        images: the train split, uint8 (N, C, 28, 28).
+        validate: scores a generator on the validation split.
+        folder: the run's folder: history.jsonl, evaluations.jsonl, checkpoints/, samples/, run.json.
+        platform: rank, world size, device and the platform's three functions.
+
+    Raises:
+        RunError: the folder holds checkpoints of another run.
+    """
+    # Prepare: the images on the device, both players, and what an earlier start left.
+    started = time.monotonic()
+    batch, loss, dim = plan.spec.training.batch_size, plan.loss, plan.spec.network.latent_dim
+    images = images.to(platform.device)
+    players = Players(plan, images.shape[1], platform.device, platform.wrap)
+    steps, order = plan.steps(len(images)), Order(plan.seed, len(images), batch)
+    score_at, log_every = set(plan.evaluation_steps(steps)), max(1, steps // LINES)
+    first, seconds_before = _resume(players, folder, plan)
+    journal = Journal(folder, plan, steps, first, platform.world_size) if platform.rank == 0 else None
+    grid = latents(plan.seed, Stream.SAMPLE_GRID, 0, GRID, dim).to(platform.device)
+    mine = share(batch, platform.rank, platform.world_size)
+    weight = (mine.stop - mine.start) * platform.world_size / batch
+
+    def draw(stream: Stream, counter: int) -> torch.Tensor:
+        return latents(plan.seed, stream, counter, batch, dim)[mine].to(platform.device, non_blocking=True)
+
+    def elapsed() -> float:
+        return seconds_before + time.monotonic() - started
+
+    def evaluate(step: int) -> Evaluated:
+        players.synchronise()
+        objective = validate(players.average, platform.rank, platform.world_size)
+        scored = Evaluated(
+            step=step, critic_images=step * loss.n_critic * batch, objective=objective, seconds=elapsed()
+        )
+        if journal:
+            _save(journal, players, grid, scored, plan)
+        return scored
+
+    if first == 0 and not plan.is_trial:
+        evaluate(0)
+
+    # Train: n_critic critic steps, one generator step, the average; sums stay on the device until a line is due.
+    sums, counted, line_started = torch.zeros(4, device=platform.device), 0, time.monotonic()
+    for step in range(first, steps):
+        for inner in range(loss.n_critic):
+            number = step * loss.n_critic + inner
+            real = to_float(images[order.batch(number)[mine].to(platform.device)])
+            mix = uniforms(plan.seed, Stream.MIX, number, batch)[mine].to(platform.device)
+            sums[:3] += players.critic_step(real, draw(Stream.CRITIC_LATENTS, number), mix, weight) / loss.n_critic
+        sums[3] += players.generator_step(draw(Stream.GENERATOR_LATENTS, step), weight)
+        players.update_average(step + 1)
+        counted += 1
+
+        # Report: a line of history, and the end of a run whose numbers are no numbers any more.
+        done = step + 1
+        if done % log_every == 0 or done in score_at:
+            means = (_mean_over_workers(sums) / counted).tolist()
+            rate = counted * loss.n_critic * batch / max(time.monotonic() - line_started, 1e-9)
+            if journal:
+                journal.add(_line(plan, done, means, rate, elapsed()))
+            if not all(map(math.isfinite, means)):
+                reason = _divergence(means, done)
+                return _end(journal, plan, platform, "diverged", reason, elapsed())
+            sums, counted = torch.zeros_like(sums), 0
+
+        # Score and save; the platform may end the run here, and only here.
+        if done in score_at:
+            scored = evaluate(done)
+            if not math.isfinite(scored.objective):
+                return _end(journal, plan, platform, "diverged", f"its score is not finite at step {done}", elapsed())
+            platform.report(scored)
+            if done < steps and platform.should_stop():
+                return _end(journal, plan, platform, "stopped early", "", elapsed())
+        if counted == 0:
+            line_started = time.monotonic()
+    return _end(journal, plan, platform, "finished", "", elapsed())
+
+
+def _resume(players: Players, folder: Folder, plan: RunPlan) -> tuple[int, float]:
+    found = checkpoint.newest(folder / "checkpoints", plan.identity())
+    if found is None:
+        return 0, 0.0
+    step, state, warnings = found
+    if warnings:
+        folder.write("warnings.txt", "\n".join(warnings) + "\n")
+    players.restore(state["players"])
+    return step, float(state["seconds"])
+
+
+def _save(journal: Journal, players: Players, grid: torch.Tensor, scored: Evaluated, plan: RunPlan) -> None:
+    """Write the score, then the best generator, then the checkpoint that says all of it is there."""
+    checkpoints, best = journal.folder / "checkpoints", journal.best()
+    journal.score(scored)
+    if scored.step > 0 and (best is None or scored.objective < best.objective):
+        checkpoint.save_best(checkpoints, players.average.state_dict(), scored.step, scored.objective)
+    if not plan.is_trial:
+        with torch.no_grad():
+            journal.samples(to_uint8(players.average(grid)).cpu(), scored.step)
+    journal.flush()
+    state = {"players": players.state(), "seconds": scored.seconds}
+    checkpoint.save(checkpoints, scored.step, state, plan.identity())
+
+
+def _mean_over_workers(sums: torch.Tensor) -> torch.Tensor:
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(sums)
+        sums /= dist.get_world_size()
+    return sums
+
+
+def _line(plan: RunPlan, step: int, means: list[float], rate: float, seconds: float) -> History:
+    critic_loss, wasserstein, penalty, generator_loss = map(finite, means)
+    return History(
+        step=step,
+        critic_images=step * plan.loss.n_critic * plan.spec.training.batch_size,
+        critic_loss=critic_loss,
+        generator_loss=generator_loss,
+        wasserstein=wasserstein,
+        penalty=penalty if plan.loss.has_penalty else None,
+        generator_lr=plan.loss.generator_lr,
+        critic_lr=plan.loss.critic_lr,
+        images_per_second=rate,
+        seconds=seconds,
+    )
+
+
+def _divergence(means: list[float], step: int) -> str:
+    names = ("critic loss", "Wasserstein estimate", "penalty", "generator loss")
+    broken = [name for name, value in zip(names, means, strict=True) if not math.isfinite(value)]
+    return f"the {' and the '.join(broken)} became infinite or NaN by generator step {step}"
+
+
+def _end(
+    journal: Journal | None, plan: RunPlan, platform: Platform, state: str, reason: str, seconds: float
+) -> RunRecord:
+    if journal:
+        return journal.close(state, reason, seconds)
+    return RunRecord(label=plan.label, seed=plan.seed, values={}, state=state, reason=reason)

@@ -1,0 +1,88 @@
+"""Where jobs are kept, how they are named, and which one a user means."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from gansvc.errors import ClusterError, SpecError
+from gansvc.records import Record, Status
+from gansvc.store import Folder
+
+STATUS = "status.json"
+_ID = re.compile(r"[a-z0-9-]+-(\d{8}-\d{6})-[0-9a-f]{4}")
+
+
+class Job(Record):
+    """One job: its id and its folder."""
+
+    id: str
+    folder: str
+    """Path or URI of the job folder."""
+
+
+def storage_uri(storage: str | None = None) -> str:
+    """Return where jobs are kept: what was given, else GANSVC_STORAGE, else ``~/gansvc-jobs``."""
+    return storage or os.environ.get("GANSVC_STORAGE") or "~/gansvc-jobs"
+
+
+def new(name: str, storage: str | None = None) -> Job:
+    """Return a new job of that name; its folder isn't made yet."""
+    identity = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Job(id=identity, folder=(Folder(storage_uri(storage)) / identity).uri)
+
+
+def every(storage: str | None = None) -> list[Job]:
+    """Return the jobs of a storage, newest first.
+
+    Raises:
+        ClusterError: the storage can't be listed.
+    """
+    root = Folder(storage_uri(storage))
+    found = [(match[1], name) for name in root.names() if (match := _ID.fullmatch(name))]
+    return [Job(id=name, folder=(root / name).uri) for _, name in sorted(found, reverse=True)]
+
+
+def find(job: str | None = None, storage: str | None = None) -> Job:
+    """Return the job of that id, unique beginning of an id, or folder; the newest one without a name.
+
+    Raises:
+        SpecError: there is no such job, or several.
+    """
+    jobs = every(storage)
+    where = Folder(storage_uri(storage)).uri
+    if job is None:
+        if not jobs:
+            raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
+        return jobs[0]
+    fitting = [found for found in jobs if found.id.startswith(job)] if job else []
+    exact = [found for found in fitting if found.id == job]
+    if len(exact or fitting) == 1:
+        return (exact or fitting)[0]
+    if fitting:
+        raise SpecError(f"JOB: {job!r} fits {', '.join(found.id for found in fitting)}; give more of the id")
+    if folder := _at(job):
+        return folder
+    near = get_close_matches(job, [found.id for found in jobs], n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
+
+
+def _at(path: str) -> Job | None:
+    """Return the job whose folder is at a path or URI, or None."""
+    if not path or not path.isprintable() or ("/" not in path and path not in (".", "..")):
+        return None
+    try:
+        folder = Folder(path)
+        # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
+        status = folder.read_record(STATUS, Status)
+    except (SpecError, ClusterError):
+        return None
+    return Job(id=status.job, folder=folder.uri) if status else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -1,0 +1,184 @@
+"""What a person sees of a job: the live view, the lines where there is no terminal, the tables. It prints nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gansvc.records import FINAL_PHASES, Status
+
+PAUSE = 5.0
+"""Seconds between two plain lines, at least."""
+_STYLE = {"SUCCEEDED": "bold green", "FAILED": "bold red", "STOPPED": "bold yellow"}
+
+
+def view(status: Status) -> RenderableType:
+    """Return the picture of where a job stands."""
+    head = Text.assemble(
+        (status.job, "bold"), "  ", (status.phase, _STYLE.get(status.phase, "bold cyan")), f"  {_elapsed(status)}"
+    )
+    parts: list[RenderableType] = [head, _bars(status)]
+    if status.current:
+        parts.append(_current(status))
+    if facts := _facts(status):
+        parts.append(Text("   ".join(facts)))
+    parts += [Text(f"! {warning}", style="yellow") for warning in status.warnings]
+    if status.error:
+        parts.append(Text(status.error, style="red" if status.phase == "FAILED" else "yellow"))
+    return Group(*parts)
+
+
+def line(status: Status) -> str:
+    """Return where a job stands as one plain line."""
+    counts = [f"{name} {done}/{planned}" for name, (done, planned) in _counts(status).items() if planned]
+    return "  ".join([status.phase, *counts, *_facts(status), _elapsed(status)])
+
+
+def watch(statuses: Iterable[Status], console: Console) -> Status:
+    """Show statuses on a console as they come, live on a terminal and as lines elsewhere; return the last one."""
+    return _watch_live(statuses, console) if console.is_terminal else _watch_lines(statuses, console)
+
+
+def job_table(statuses: Iterable[Status]) -> Table:
+    """Return the table of jobs."""
+    table = Table("job", "phase", "trials", "runs", "best", "elapsed", "error", box=None, header_style="bold")
+    for status in statuses:
+        counts = _counts(status)
+        table.add_row(
+            escape(status.job),
+            Text(status.phase, style=_STYLE.get(status.phase, "cyan")),
+            _fraction(counts["trials"]),
+            _fraction(counts["runs"]),
+            _best(status),
+            _elapsed(status),
+            Text(status.error),
+        )
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    return table
+
+
+def leaderboard(report: Mapping[str, Any]) -> Table:
+    """Return the leaderboard of a report's data; what a newer report calls otherwise is left out."""
+    rows: list[Mapping[str, Any]] = list(report.get("leaderboard") or ())
+    columns = [column for column in report.get("columns") or () if "key" in column]
+    if not columns:
+        columns = [{"key": key} for key in dict.fromkeys(key for row in rows for key in row.get("metrics") or {})]
+    arrows = {"lower": " ↓", "higher": " ↑"}
+    titles = [f"{column.get('title', column['key'])}{arrows.get(column.get('better', ''), '')}" for column in columns]
+    table = Table("rank", "loss", "seeds", title=escape(str(report.get("headline", ""))), title_justify="left")
+    table.caption, table.caption_justify = "↑ higher is better, ↓ lower is better", "left"
+    for title in titles:
+        table.add_column(escape(title), justify="right")
+    for row in rows:
+        cells = [_cell((row.get("metrics") or {}).get(column["key"]), column) for column in columns]
+        rank = row.get("rank")
+        table.add_row("-" if rank is None else str(rank), escape(str(row.get("label", ""))), _seeds(row), *cells)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _watch_live(statuses: Iterable[Status], console: Console) -> Status:
+    last: Status | None = None
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        for last in statuses:
+            live.update(view(last), refresh=True)
+    return _there(last)
+
+
+def _watch_lines(statuses: Iterable[Status], console: Console) -> Status:
+    last: Status | None = None
+    shown, phase, when = "", "", 0.0
+    for last in statuses:
+        text = " ".join(f"{name} {count}" for name, count in _counts(last).items()) + _best(last)
+        moved = last.phase != phase or (text != shown and time.monotonic() - when >= PAUSE)
+        if moved or time.monotonic() - when >= 60:
+            console.print(line(last), markup=False, highlight=False, soft_wrap=True)
+            shown, phase, when = text, last.phase, time.monotonic()
+    return _there(last)
+
+
+def _there(status: Status | None) -> Status:
+    if status is None:
+        raise ValueError("there was no status to show")
+    return status
+
+
+def _counts(status: Status) -> dict[str, tuple[int, int]]:
+    return {"trials": status.trials, "runs": status.runs, "scores": status.scores}
+
+
+def _bars(status: Status) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name, (done, planned) in _counts(status).items():
+        if planned:
+            grid.add_row(name, ProgressBar(total=planned, completed=done, width=40), f"{done}/{planned}")
+    return grid
+
+
+def _current(status: Status) -> Table:
+    table = Table("at work", "seed", "step", "critic images", "img/s", "validation", box=None, header_style="dim")
+    for at in status.current:
+        score = "-" if at.objective is None else f"{at.objective:.4g}"
+        table.add_row(
+            escape(at.label),
+            str(at.seed),
+            f"{at.step}/{at.steps}",
+            f"{at.critic_images:,}",
+            f"{at.images_per_second:.0f}",
+            score,
+        )
+    return table
+
+
+def _facts(status: Status) -> list[str]:
+    facts = []
+    if status.best_objective is not None:
+        facts.append(f"best {_best(status)}")
+    if status.phase not in FINAL_PHASES and status.images_per_second:
+        facts.append(f"{status.images_per_second:.0f} img/s")
+    if status.phase not in FINAL_PHASES and status.seconds_left is not None:
+        facts.append(f"about {duration(status.seconds_left)} left")
+    return facts
+
+
+def _best(status: Status) -> str:
+    return "" if status.best_objective is None else f"{status.best_label} {status.best_objective:.4g}"
+
+
+def _fraction(count: tuple[int, int]) -> str:
+    return f"{count[0]}/{count[1]}" if count[1] else "-"
+
+
+def _elapsed(status: Status) -> str:
+    end = status.finished or (status.updated if status.phase in FINAL_PHASES else time.time())
+    return duration(end - status.started) if status.started else "-"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    seeds = row.get("seeds")
+    return ", ".join(map(str, seeds)) if isinstance(seeds, (list, tuple)) else str(seeds or "")
+
+
+def _cell(cell: Mapping[str, Any] | None, column: Mapping[str, Any]) -> str:
+    if not cell or cell.get("mean") is None:
+        return "-"
+    decimals = column.get("decimals", 4)
+    deviation = "" if cell.get("std") is None else f" ± {cell['std']:.{decimals}f}"
+    return f"{cell['mean']:.{decimals}f}{deviation}"

@@ -1,0 +1,153 @@
+"""The job's sign of life: a thread that keeps status.json true while the driver is busy elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from gansvc.errors import GansvcError
+from gansvc.records import Phase, Progress, Status
+from gansvc.spec import JobSpec
+from gansvc.store import Folder, run_name
+
+PERIOD = 2.0
+"""Seconds between two looks at the folder."""
+_STALE = 30.0
+
+
+class Monitor:
+    """Writes status.json every few seconds from what trials and runs leave in the job folder.
+
+    Args:
+        folder: the job folder.
+        job: the job's id.
+        spec: the job's spec.
+    """
+
+    def __init__(self, folder: Folder, job: str, spec: JobSpec) -> None:
+        self.folder, self.spec = folder, spec
+        now = time.time()
+        earlier = folder.read_record("status.json", Status)
+        self._status = Status(
+            job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
+        )
+        self._phase_began, self._lock, self._over = time.monotonic(), threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
+
+    def __enter__(self) -> Monitor:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(timeout=10 * PERIOD)
+
+    def enter(self, phase: Phase) -> None:
+        """Move the job to a phase and say so at once."""
+        with self._lock:
+            self._phase_began = time.monotonic()
+            self._status = self._status.model_copy(update={"phase": phase})
+            self._write()
+
+    def end(self, phase: Phase, error: str = "") -> None:
+        """Move the job to a final phase; the last thing written."""
+        self._over.set()
+        with self._lock:
+            update = {"phase": phase, "error": error, "finished": time.time(), "current": (), "seconds_left": 0.0}
+            self._status = self._status.model_copy(update=update)
+            self._write(final=True)
+
+    def _watch(self) -> None:
+        while not self._over.wait(PERIOD):
+            with self._lock:
+                if self._over.is_set():
+                    return
+                try:
+                    self._write()
+                except GansvcError as error:
+                    # One failed look must not end the job; the next one comes in two seconds.
+                    print(f"status.json could not be renewed: {error}", flush=True)  # noqa: T201
+
+    def _write(self, final: bool = False) -> None:
+        update: dict[str, object] = {"updated": time.time()}
+        update |= self._counts(final)
+        self._status = self._status.model_copy(update=update)
+        self.folder.write_record("status.json", self._status)
+
+    def _counts(self, final: bool) -> dict[str, object]:
+        spec, search = self.spec, self.folder / "search"
+        planned_runs = [(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+        trial_folders = [search / label / name for label in search.names() for name in (search / label).names()]
+        trial_folders = [trial for trial in trial_folders if "/trial-" in trial.uri] if spec.search else []
+        run_folders = [self.folder / "train" / run_name(label, seed) for label, seed in planned_runs]
+        ended = {"trials": self._ended(trial_folders), "runs": self._ended(run_folders)}
+        done_trials = self._searched() if final or self._status.phase != "SEARCHING" else ended["trials"]
+        at_work = [] if final else _progress(trial_folders if self._status.phase == "SEARCHING" else run_folders)
+        best = min(
+            (p for p in _progress([*trial_folders, *run_folders], fresh=False) if p.objective is not None),
+            key=lambda p: p.objective or 0.0,
+            default=None,
+        )
+        trials = (spec.search.trials if spec.search else 0) * len(spec.losses)
+        scores = sum((self.folder / "evaluation").exists(f"{run_name(*run)}.json") for run in planned_runs)
+        return {
+            "trials": (min(trials, done_trials), trials),
+            "runs": (ended["runs"], len(planned_runs)),
+            "scores": (scores, len(planned_runs)),
+            "current": tuple(at_work),
+            "best_label": best.label if best else "",
+            "best_objective": best.objective if best else None,
+            "images_per_second": sum(p.images_per_second for p in at_work),
+            "seconds_left": None if final else self._seconds_left(ended, at_work),
+        }
+
+    def _ended(self, folders: Iterable[Folder]) -> int:
+        return sum(folder.exists("run.json") for folder in folders)
+
+    def _searched(self) -> int:
+        """Count the trials of the finished searches, those that were stopped early included."""
+        if self.spec.search is None:
+            return 0
+        search = self.folder / "search"
+        return sum(
+            sum(name.startswith("trial-") for name in (search / loss.label).names())
+            for loss in self.spec.losses
+            if (search / loss.label).exists("trials.json")
+        )
+
+    def _seconds_left(self, ended: dict[str, int], at_work: list[Progress]) -> float | None:
+        """Estimate what is left of this phase and, in proportion to its images, of the next ones."""
+        spec, phase = self.spec, self._status.phase
+        if phase not in ("SEARCHING", "TRAINING"):
+            return None
+        images = spec.dataset.sizes()["train"]
+        runs = len(spec.losses) * len(spec.training.seeds) * spec.training.epochs * images
+        search_epochs = (spec.search.epochs or spec.training.epochs) if spec.search else 0
+        trials = len(spec.losses) * (spec.search.trials if spec.search else 0) * search_epochs * images
+        now = sum(progress.critic_images for progress in at_work)
+        if phase == "SEARCHING":
+            share = trials / max(1, len(spec.losses) * (spec.search.trials if spec.search else 1))
+            done, whole, after = ended["trials"] * share + now, trials, runs
+        else:
+            share = spec.training.epochs * images
+            done, whole, after = ended["runs"] * share + now, runs, 0
+        spent = time.monotonic() - self._phase_began
+        if done <= 0 or spent < 5:
+            return None
+        return spent / done * (max(0.0, whole - done) + after)
+
+
+def _progress(folders: Iterable[Folder], fresh: bool = True) -> list[Progress]:
+    """Return the progress of the folders' trainings; only of those at work now, if ``fresh``."""
+    found = []
+    for folder in folders:
+        if fresh and folder.exists("run.json"):
+            continue
+        progress = folder.read_record("progress.json", Progress)
+        if progress and (not fresh or time.time() - progress.updated < _STALE):
+            found.append(progress)
+    return found

@@ -1,0 +1,133 @@
+"""The job itself: search, train, evaluate, report. Each phase goes on from what the job folder already holds."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import signal
+import sys
+import zlib
+from types import FrameType
+from typing import NoReturn
+
+from gansvc import specfile
+from gansvc.cluster import driver
+from gansvc.errors import GansvcError, RunError
+from gansvc.gan.plan import RunPlan
+from gansvc.monitor import Monitor
+from gansvc.records import RunRecord, Score, TrialRecord
+from gansvc.report import build
+from gansvc.spec import JobSpec
+from gansvc.store import Folder, run_name
+
+ENDED = ("finished", "diverged", "stopped early")
+"""States of a run that isn't started again."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one job to its end and return the exit code: 0 succeeded, 1 failed, 2 the user's input, 3 the cluster."""
+    parser = argparse.ArgumentParser(prog="python -m gansvc.pipeline", description=__doc__)
+    parser.add_argument("--job", required=True, help="the job's id: its folder's name")
+    parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
+    parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
+    given = parser.parse_args(arguments)
+    folder = Folder(given.storage) / given.job
+    spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
+    signal.signal(signal.SIGTERM, _stopped)
+    with Monitor(folder, given.job, spec) as monitor:
+        try:
+            run(folder, spec, monitor)
+        except GansvcError as error:
+            monitor.end("FAILED", str(error))
+            print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+            return error.exit_code
+        except (SystemExit, KeyboardInterrupt):
+            monitor.end("STOPPED")
+            raise
+        except BaseException as error:
+            monitor.end("FAILED", f"gansvc failed by a fault of its own ({type(error).__name__}: {error}); see the log")
+            raise
+        monitor.end("SUCCEEDED")
+    return 0
+
+
+def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
+    """Take the job through its phases.
+
+    Raises:
+        RunError: no run of any loss ended with a usable generator.
+    """
+    folder.write("job.yaml", specfile.dump(spec))
+    monitor.enter("PENDING")
+    cluster = driver.connect(spec)
+    # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
+    signal.signal(signal.SIGTERM, _stopped)
+    if spec.search:
+        monitor.enter("SEARCHING")
+        spec = search(folder, spec, cluster)
+    monitor.enter("TRAINING")
+    runs = train(folder, spec, cluster)
+    monitor.enter("EVALUATING")
+    scores = evaluate(folder, spec, cluster, runs)
+    monitor.enter("REPORTING")
+    report(folder, spec, cluster, runs, scores)
+
+
+def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
+    """Search every loss and return the spec with the best values; a loss whose trials all failed keeps its own."""
+    values: dict[str, object] = {}
+    for loss in spec.losses:
+        kept = (folder / "search" / loss.label).read("trials.json")
+        if kept is None:
+            trials = cluster.search(spec, loss.label, folder / "search")
+        else:
+            trials = [TrialRecord.model_validate(trial) for trial in json.loads(kept)]
+        if trials and trials[0].objective is not None:
+            values |= {f"losses.{loss.label}.{field}": value for field, value in trials[0].values.items()}
+    return spec.with_values(values)
+
+
+def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRecord]:
+    """Train every loss with every seed and return how the runs ended."""
+    todo, ended = [], []
+    for loss in spec.losses:
+        for seed in spec.training.seeds:
+            here = folder / "train" / run_name(loss.label, seed)
+            record = here.read_record("run.json", RunRecord)
+            if record is not None and record.state in ENDED:
+                ended.append(record)
+                continue
+            here.delete("run.json")
+            training = spec.training
+            todo.append((RunPlan(spec, loss.label, seed, training.epochs, training.evaluations), here))
+    return [*ended, *cluster.train(spec, todo)]
+
+
+def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord]) -> list[Score]:
+    """Score the best checkpoint of every run that has one, and the noise floor.
+
+    Raises:
+        RunError: no run has one.
+    """
+    usable = [run for run in runs if run.best_step is not None]
+    if not usable:
+        reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
+        raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
+    return cluster.evaluate(spec, usable, folder)
+
+
+def report(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], scores: list[Score]) -> None:
+    """Write the report, and the model folder of the winner's best seed."""
+    asked = specfile.parse((folder.read("job.yaml") or b"").decode())
+    written = build.build(folder, asked)
+    cluster.export_best(spec, written.leaderboard[0].label, runs, scores, folder)
+    build.write(folder, written)
+
+
+def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

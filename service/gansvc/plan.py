@@ -1,0 +1,144 @@
+"""What a job will do and ask for, computed from its spec alone: no cluster, no torch."""
+
+from __future__ import annotations
+
+import os
+
+from gansvc.catalog.extractors import Extractor
+from gansvc.records import Record
+from gansvc.spec import JobSpec
+
+
+class LossPlan(Record):
+    """What one loss is given."""
+
+    label: str
+    trials: int
+    runs: int
+    critic_steps: int | None
+    """Critic steps of one run; None while the data set's size isn't known."""
+    generator_steps: int | None
+    """Generator steps of one run."""
+
+
+class Plan(Record):
+    """What a job will do, and what stands in its way."""
+
+    name: str
+    losses: tuple[LossPlan, ...]
+    trials: int
+    runs: int
+    search_images: int | None
+    """Images that the critics see in the search, at most: a scheduler stops trials early."""
+    training_images: int | None
+    """Images that the critics see in the runs."""
+    checkpoints: int
+    """Checkpoints of the runs, each with a validation score."""
+    workers: int
+    """Processes of one run."""
+    cpus: float
+    """CPUs that one run asks for."""
+    gpus: float | None
+    """GPUs that one run asks for; None for one a worker where the cluster has GPUs."""
+    dataset: str
+    """``at hand``, or where the data set's files were looked for and how to get them."""
+    weights: str
+    """``at hand``, or how the extractor's weights come here."""
+    obstacles: tuple[str, ...]
+    """Why the job can't run on this machine; each names the field and the fix."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as titles and values, for people."""
+        per_loss = self.losses[0].trials
+        steps = ", ".join(f"{loss.label} {_count(loss.generator_steps)}" for loss in self.losses)
+        gpus = "as the cluster has" if self.gpus is None else f"{self.gpus:g}"
+        return [
+            ("trials", f"{self.trials} ({per_loss} a loss)" if self.trials else "none: no search"),
+            (
+                "runs",
+                f"{self.runs} ({self.losses[0].runs} a loss), {self.workers} worker{'s' * (self.workers > 1)} each",
+            ),
+            ("generator steps", f"{steps} a run"),
+            ("critic images", f"search at most {_count(self.search_images)}, training {_count(self.training_images)}"),
+            ("checkpoints", str(self.checkpoints)),
+            ("resources", f"{self.cpus:g} CPUs a run, GPUs: {gpus}"),
+            ("data set", self.dataset),
+            ("extractor's weights", self.weights),
+            *(("not on this machine", text) for text in self.obstacles if text not in (self.dataset, self.weights)),
+        ]
+
+
+def make(spec: JobSpec) -> Plan:
+    """Return the plan of a job.
+
+    Raises:
+        SpecError: the user's own data file is there and has another form.
+    """
+    training, search = spec.training, spec.search
+    data = spec.dataset.missing()
+    # The size of the user's own file is in that file alone.
+    images = None if data and not spec.dataset.entry.images else spec.dataset.sizes()["train"]
+    trials = search.trials if search else 0
+    losses = tuple(_loss(spec, label, trials, images) for label in (loss.label for loss in spec.losses))
+    runs = len(losses) * len(training.seeds)
+    search_epochs = (search.epochs or training.epochs) if search else 0
+    if data and spec.dataset.entry.downloads:
+        data = f"not at hand: the job will try to download it; {data}"
+    weights = spec.evaluation.extractor.missing()
+    if weights and _fetches_weights(spec.evaluation.extractor):
+        weights = f"not at hand: will be downloaded from {spec.evaluation.extractor.entry.url}"
+    return Plan(
+        name=spec.name,
+        losses=losses,
+        trials=trials * len(losses),
+        runs=runs,
+        search_images=None if images is None else trials * len(losses) * search_epochs * images,
+        training_images=None if images is None else runs * training.epochs * images,
+        checkpoints=runs * training.evaluations,
+        workers=training.workers,
+        cpus=training.workers * spec.resources.cpus_per_worker,
+        gpus=_gpus(spec),
+        dataset=data or "at hand",
+        weights=weights or "at hand",
+        obstacles=tuple(_obstacles(spec)),
+    )
+
+
+def _loss(spec: JobSpec, label: str, trials: int, images: int | None) -> LossPlan:
+    training = spec.training
+    critic = None if images is None else -(-training.epochs * images // training.batch_size)
+    generator = None if critic is None else max(1, critic // spec.loss(label).n_critic)
+    return LossPlan(
+        label=label, trials=trials, runs=len(training.seeds), critic_steps=critic, generator_steps=generator
+    )
+
+
+def _obstacles(spec: JobSpec) -> list[str]:
+    found = []
+    data, weights = spec.dataset.missing(), spec.evaluation.extractor.missing()
+    if data and not spec.dataset.entry.downloads:
+        found.append(data)
+    if weights and not _fetches_weights(spec.evaluation.extractor):
+        found.append(weights)
+    cores, share = os.cpu_count() or 1, spec.resources.cpus_per_worker
+    sections = {"training": spec.training.workers, "search": spec.search.workers if spec.search else 0}
+    for section, workers in sections.items():
+        if workers * share > cores:
+            found.append(
+                f"{section}.workers: {workers} workers of {share:g} CPUs don't fit this machine's {cores}; "
+                f"lower it, or set resources.cpus_per_worker to {cores / workers:.2g}"
+            )
+    return found
+
+
+def _fetches_weights(extractor: Extractor) -> bool:
+    return extractor.weights is None and extractor.entry.url is not None
+
+
+def _gpus(spec: JobSpec) -> float | None:
+    share = spec.resources.gpus_per_worker
+    return None if share is None else share * spec.training.workers
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"

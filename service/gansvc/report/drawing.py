@@ -1,0 +1,94 @@
+"""What the figures share: the palette, the style, panels of one size, axes that read well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
+# Okabe and Ito's palette, without black and yellow: told apart with any colour vision, and on white paper.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+GREY = "#666666"
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def palette(labels: Sequence[str]) -> dict[str, str]:
+    """Return each label's colour, in the order of the job's losses; after six the colours come again."""
+    return dict(zip(labels, cycle(_COLOURS)))
+
+
+def panels(
+    count: int,
+    draw: Callable[[Axes, int], None],
+    size: tuple[float, float] = (4, 3),
+    across: int = 3,
+    legend: str = "",
+) -> bytes:
+    """Return a figure of panels as PNG bytes, each drawn by ``draw(axes, index)``; size is a panel's, inches.
+
+    With a legend title, the first panel's entries stand below the figure.
+    """
+    columns = min(count, across)
+    rows = math.ceil(count / columns)
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(
+            figsize=(size[0] * columns, size[1] * rows), dpi=144, layout=ConstrainedLayoutEngine(wspace=0.05)
+        )
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for index, panel in enumerate(axes):
+            if index < count:
+                draw(panel, index)
+            else:
+                panel.set_visible(False)
+        if legend:
+            entries = {text: line for line, text in zip(*axes[0].get_legend_handles_labels(), strict=True)}
+            figure.legend(entries.values(), entries.keys(), title=legend, ncols=6, loc="outside lower center")
+        file = BytesIO()
+        figure.savefig(file, format="png", facecolor="white")
+    return file.getvalue()
+
+
+def images_axis(axes: Axes) -> None:
+    """Mark the x axis as critic images, written 20k."""
+    axes.set_xlabel("critic images")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def log_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def cut_outliers(axes: Axes, values: Sequence[float]) -> None:
+    """Cut the y axis to the 1st to 99th percentile where a few huge values would flatten the rest, and say so."""
+    low, high = np.percentile(values, [1, 99])
+    if max(values) - min(values) > 5 * (high - low) > 0:
+        axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+        axes.annotate("axis cut", (0.98, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=7, color=GREY)
+
+
+def floats(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return values as an array, NaN for None: a line leaves it out."""
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,186 @@
+"""The figures of a report, each from plain records to PNG bytes; a loss has the same colour in all of them.
+
+Every function returns None where there is nothing to draw. Figures are made without pyplot, so nothing is shared
+between threads and no display is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import imread
+
+from gansvc.records import History, TrialRecord
+from gansvc.report import numbers
+from gansvc.report.drawing import GREY, cut_outliers, floats, images_axis, log_axis, panels
+from gansvc.report.model import Curve, Report
+
+Histories = Mapping[str, Sequence[Sequence[History]]]
+"""Label to the history of each of its seeds."""
+
+
+def samples(real: bytes | None, grids: Sequence[tuple[str, bytes]]) -> bytes | None:
+    """Return the real images' grid beside each loss's; PNG bytes in, with a title for each loss's."""
+    shown = ([("real images", real)] if real is not None else []) + list(grids)
+    if not shown:
+        return None
+
+    def draw(axes: Axes, index: int) -> None:
+        title, grid = shown[index]
+        axes.imshow(imread(BytesIO(grid), format="png"), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+
+    return panels(len(shown), draw, size=(3.3, 3.5), across=4)
+
+
+def losses(histories: Histories, colours: Mapping[str, str]) -> bytes | None:
+    """Return the critic's loss (left axis) and the generator's (right axis) against critic images, a panel per loss."""
+    drawn = [label for label, runs in histories.items() if any(runs)]
+
+    def draw(axes: Axes, index: int) -> None:
+        label = drawn[index]
+        right = axes.twinx()
+        right.grid(False)
+        right.spines["right"].set_visible(True)
+        _curves(axes, histories[label], lambda line: line.critic_loss, color=colours[label])
+        _curves(right, histories[label], lambda line: line.generator_loss, color=GREY, linestyle=(0, (3, 1.5)))
+        axes.set_title(label)
+        axes.set_ylabel("critic loss (solid)", color=colours[label])
+        right.set_ylabel("generator loss (dashed)", color=GREY)
+
+    return panels(len(drawn), draw) if drawn else None
+
+
+def wasserstein(histories: Histories, colours: Mapping[str, str]) -> bytes | None:
+    """Return mean D(real) - mean D(fake) against critic images, a panel per loss: their scales don't compare."""
+    drawn = [label for label, runs in histories.items() if any(runs)]
+
+    def draw(axes: Axes, index: int) -> None:
+        label = drawn[index]
+        _curves(axes, histories[label], lambda line: line.wasserstein, color=colours[label])
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_title(label)
+        axes.set_ylabel("mean D(real) - mean D(fake)")
+
+    return panels(len(drawn), draw) if drawn else None
+
+
+def validation(report: Report, colours: Mapping[str, str]) -> bytes | None:
+    """Return the validation score against critic images: thin lines per seed, a thick one for their mean."""
+    curves = [curve for curve in report.curves if any(point.objective is not None for point in curve.points)]
+    if not curves:
+        return None
+    floor = (report.noise_floor or {}).get(report.validation_metric)
+    name = report.validation_metric.upper()
+
+    def draw(axes: Axes, index: int) -> None:
+        for label, colour in colours.items():
+            _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, colour)
+        if floor is not None and report.contract is not None:
+            text = f"noise floor {numbers.objective(report.validation_metric, floor)}: real train images"
+            text += f" against {report.contract.reference_split};\nthe curves are against val"
+            axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
+        values = [point.objective for curve in curves for point in curve.points] + [floor]
+        if all(value is None or value > 0 for value in values):
+            log_axis(axes)
+        axes.set_ylabel(f"{name} on the validation split (lower is better)")
+        images_axis(axes)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+    return panels(1, draw, size=(7.2, 4.6))
+
+
+def search(report: Report, colours: Mapping[str, str]) -> bytes | None:
+    """Return every trial's score against each searched field, a panel per field; failed trials stand at the top."""
+    trials = [trial for records in report.trials.values() for trial in records]
+    fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
+    if not fields:
+        return None
+    name = report.validation_metric.upper()
+
+    def draw(axes: Axes, index: int) -> None:
+        field = fields[index]
+        having = [trial for trial in trials if trial.values.get(field) is not None]
+        position, width = _positions(axes, [trial.values[field] for trial in having])
+        for place, (label, colour) in enumerate(colours.items()):
+            axes.plot([], [], "o", color=colour, label=label)
+            shift = width * ((place + 0.5) / len(colours) - 0.5)
+            for trial in (trial for trial in having if trial.label == label):
+                _trial(axes, trial, position(trial.values[field]) + shift, colour)
+        if all(trial.objective is None or trial.objective > 0 for trial in trials):
+            log_axis(axes)
+        axes.set_xlabel(field)
+        axes.set_ylabel(f"best validation {name}")
+
+    return panels(len(fields), draw, legend="star: the paper's values; cross: diverged or failed")
+
+
+def _curves(
+    axes: Axes, runs: Sequence[Sequence[History]], value: Callable[[History], float | None], **style: Any
+) -> None:
+    alone = len(runs) == 1
+    drawn: list[float] = []
+    for history in runs:
+        xs, ys = [line.critic_images for line in history], floats([value(line) for line in history])
+        marker = "o" if np.isfinite(ys).sum() == 1 else None
+        axes.plot(xs, ys, linewidth=1.4 if alone else 0.8, alpha=1 if alone else 0.75, marker=marker, **style)
+        drawn += ys[np.isfinite(ys)].tolist()
+    images_axis(axes)
+    if not drawn:
+        axes.text(0.5, 0.5, "no finite values", ha="center", va="center", transform=axes.transAxes, color=GREY)
+        return
+    cut_outliers(axes, drawn)
+
+
+def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, colour: str) -> None:
+    if not curves:
+        return
+    alone = len(curves) == 1
+    for curve in curves:
+        axes.plot(
+            [point.critic_images for point in curve.points],
+            floats([point.objective for point in curve.points]),
+            color=colour,
+            linewidth=1.8 if alone else 0.8,
+            alpha=1 if alone else 0.6,
+            marker="o",
+            markersize=4 if alone else 2.5,
+            label=f"{label} (seed {curve.seed})" if alone else None,
+        )
+    if alone:
+        return
+    # The mean stands only where all seeds have a value, so that a seed that ended early doesn't bend it.
+    tables = [{point.critic_images: point.objective for point in curve.points} for curve in curves]
+    shared = [x for x in tables[0] if all(table.get(x) is not None for table in tables)]
+    means = [float(np.mean([table[x] or 0.0 for table in tables])) for x in shared]
+    axes.plot(shared, means, color=colour, linewidth=2.2, label=f"{label} (mean of {len(curves)} seeds)")
+
+
+def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float], float]:
+    """Return where a field's value stands on the x axis, and the width over which the losses share that place.
+
+    More than five numbers stand where they are, width 0; fewer, and words, stand side by side.
+    """
+    plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    choices: list[Any] = sorted(set(values)) if plain else sorted({str(value) for value in values})
+    if plain and len(choices) > 5:
+        if min(choices) > 0 and max(choices) / min(choices) > 20:
+            axes.set_xscale("log")
+        return float, 0.0
+    axes.set_xticks(range(len(choices)), [numbers.setting(choice) for choice in choices])
+    axes.set_xlim(-0.5, len(choices) - 0.5)
+    return (lambda value: float(choices.index(value if plain else str(value)))), 0.6
+
+
+def _trial(axes: Axes, trial: TrialRecord, x: float, colour: str) -> None:
+    if trial.objective is None or not math.isfinite(trial.objective):
+        axes.plot([x], [0.97], "x", color=colour, markersize=6, transform=axes.get_xaxis_transform())
+        return
+    mark, size = ("*", 12) if trial.defaults else ("o", 6)
+    axes.plot([x], [trial.objective], mark, color=colour, markersize=size, alpha=0.8)

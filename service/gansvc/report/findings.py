@@ -1,0 +1,109 @@
+"""What a reader must know before believing a report: restarts, failures, missing seeds, metrics beyond their reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gansvc.catalog.extractors import EXTRACTORS
+from gansvc.records import Contract, RunRecord, Score, TrialRecord
+from gansvc.report.numbers import columns, times
+from gansvc.spec import JobSpec
+from gansvc.store import run_name
+
+
+def warnings(
+    spec: JobSpec,
+    runs: Sequence[RunRecord],
+    scores: Sequence[Score],
+    trials: Mapping[str, Sequence[TrialRecord]],
+    floor: Score | None,
+) -> tuple[str, ...]:
+    """Return the warnings, one sentence each, the gravest first."""
+    contract = scores[0].contract if scores else None
+    return (
+        *_of_seeds(spec, runs, scores),
+        *_of_runs(runs),
+        *_of_metrics(spec, contract, scores),
+        *_of_floor(contract, floor),
+        *_of_trials(trials),
+    )
+
+
+def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
+    found = []
+    if len(spec.training.seeds) == 1 and len(spec.losses) > 1:
+        found.append("one seed only: the ranking isn't supported by seeds; give training.seeds three or more")
+    recorded = {(run.label, run.seed): run for run in runs}
+    scored = {(score.label, score.seed) for score in scores}
+    for loss in spec.losses:
+        done = [seed for seed in spec.training.seeds if (loss.label, seed) in scored]
+        for seed in spec.training.seeds:
+            run = recorded.get((loss.label, seed))
+            if run is None:
+                found.append(f"{run_name(loss.label, seed)} was not trained")
+            elif seed not in done and run.state in ("finished", "stopped early"):
+                found.append(f"{run_name(loss.label, seed)} was trained but not scored")
+        if done and len(done) < len(spec.training.seeds):
+            found.append(
+                f"{loss.label} is averaged over {len(done)} of {times(len(spec.training.seeds), 'seed')}; "
+                "the seeds left out may be its worst"
+            )
+    return found
+
+
+def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
+    found = []
+    for run in runs:
+        name = run_name(run.label, run.seed)
+        if run.state in ("diverged", "failed"):
+            found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
+        if run.starts > 1:
+            found.append(f"{name} was restarted {times(run.starts - 1, 'time')}")
+        start, best = run.initial_objective, run.best_objective
+        if start is not None and best is not None and best >= start:
+            found.append(f"{name} never beat its untrained generator on the validation split")
+    return found
+
+
+def _of_trials(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+    return [
+        f"trial {trial.trial} of {label} {trial.state}: {trial.reason or 'no reason was recorded'}"
+        for label, records in trials.items()
+        for trial in records
+        if trial.state in ("diverged", "failed")
+    ]
+
+
+def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score]) -> list[str]:
+    if contract is None:
+        return []
+    found = []
+    entry = EXTRACTORS.get(contract.extractor, spec.evaluation.extractor.entry)
+    if "fid" in spec.evaluation.metrics and min(contract.samples, contract.reference_images) <= entry.dimensions:
+        found.append(
+            f"FID is rank-deficient: {times(contract.samples, 'sample')} and "
+            f"{times(contract.reference_images, 'reference image')} for {entry.dimensions} feature dimensions; "
+            "read KID instead"
+        )
+    for score in scores:
+        asked = [column.key for column in columns(spec.evaluation.metrics)]
+        missing = [key for key in asked if key not in score.metrics]
+        if missing:
+            found.append(f"{run_name(score.label, score.seed)} has no finite {', '.join(missing)}")
+    return found
+
+
+def _of_floor(contract: Contract | None, floor: Score | None) -> list[str]:
+    if contract is None:
+        return []
+    if floor is None:
+        return ["there is no noise floor: the real images were not scored (evaluation/real.json is missing)"]
+    found = []
+    if floor.contract.kid_subset_size != contract.kid_subset_size:
+        found.append(
+            f"the noise floor's KID is taken over subsets of {floor.contract.kid_subset_size} images, "
+            f"the losses' over {contract.kid_subset_size}; the means compare, the deviations don't"
+        )
+    if contract.reference_split == "train" and floor.contract.samples == contract.reference_images:
+        found.append("the noise floor compares the train split with itself, so it is lower than any generator can get")
+    return found

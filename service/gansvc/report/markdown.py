@@ -1,0 +1,193 @@
+"""A report as Markdown: the tables are made here, the prose stands in report.md.j2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from gansvc import specfile
+from gansvc.report import numbers
+from gansvc.report.model import Column, PublishedRow, Report
+
+
+def render(report: Report, figures: Sequence[str] = ()) -> str:
+    """Return the report as Markdown that shows the named files of report/figures/.
+
+    Raises:
+        SpecError: the report's spec isn't valid.
+    """
+    # Markdown has its own escapes (below); HTML's would show up in the text.
+    environment = jinja2.Environment(
+        autoescape=False,  # noqa: S701
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
+    spec_yaml = specfile.dump(specfile.validated(report.spec))
+    return template.render(
+        report=report,
+        spec=report.spec,
+        figures=figures,
+        headline=escape(report.headline),
+        ranked_by=report.column(report.objective),
+        validation=report.validation_metric.upper(),
+        leaderboard=_leaderboard(report),
+        searches={label: _trials(report, label) for label in report.trials},
+        published=_published(report.published, report.columns),
+        contract=_contract(report),
+        budgets=_budgets(report),
+        runs=_runs(report),
+        values=_values(report),
+        warnings=[escape(warning) for warning in report.warnings],
+        spec_yaml=spec_yaml,
+        fence=_fence(spec_yaml),
+        count=numbers.count,
+        setting=numbers.setting,
+    )
+
+
+def escape(text: object) -> str:
+    """Return text that stands on one line of Markdown, and in a table's cell, as it was written."""
+    line = " ".join(str(text).split())
+    for mark in "\\|<>*`[]":
+        line = line.replace(mark, f"\\{mark}")
+    return line
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first columns stand left and whose others, numbers, stand right."""
+    rule = ["---" if index < left else "---:" for index in range(len(head))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rows))
+
+
+def _leaderboard(report: Report) -> str:
+    arrows = {"lower": "↓", "higher": "↑"}
+    best = {column.key: _best(report, column) for column in report.columns}
+    rows = []
+    for row in report.leaderboard:
+        cells = []
+        for column in report.columns:
+            cell = row.metrics.get(column.key)
+            text = numbers.cell(column, cell)
+            is_best = cell is not None and cell.mean == best[column.key]
+            cells.append(f"**{text}**" if is_best else text)
+        rank = str(row.rank) if row.rank else "-"
+        rows.append([rank, escape(row.label), ", ".join(map(str, row.seeds)) or "none", *cells])
+    if report.noise_floor is not None:
+        floor = [
+            numbers.metric(column, report.noise_floor.get(column.key), report.noise_floor.get("is_std"))
+            if column.key == "is"
+            else numbers.metric(column, report.noise_floor.get(column.key))
+            for column in report.columns
+        ]
+        rows.append(["", "*noise floor: real images*", "", *floor])
+    titles = [f"{column.title} {arrows[column.better]}" for column in report.columns]
+    return _table(["rank", "loss", "seeds", *titles], rows, left=3)
+
+
+def _best(report: Report, column: Column) -> float | None:
+    """Return the best mean of a column, or None where no loss stands out."""
+    means = {row.metrics[column.key].mean for row in report.leaderboard if column.key in row.metrics}
+    if len(means) < 2:
+        return None
+    return min(means) if column.better == "lower" else max(means)
+
+
+def _trials(report: Report, label: str) -> str:
+    trials = report.trials[label]
+    fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
+    best = next((trial.trial for trial in trials if trial.objective is not None), None)
+    rows = []
+    for trial in trials:
+        score = numbers.objective(report.validation_metric, trial.objective)
+        state = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
+        rows.append(
+            [
+                escape(trial.trial) + (" (the paper's values)" if trial.defaults else ""),
+                escape(state),
+                *(escape(numbers.setting(trial.values.get(field))) for field in fields),
+                f"**{score}**" if trial.trial == best else score,
+                numbers.count(trial.critic_images),
+                numbers.count(trial.seconds),
+            ]
+        )
+    head = ["trial", "state", *map(escape, fields), f"val {report.validation_metric.upper()} ↓"]
+    return _table([*head, "critic images", "seconds"], rows, left=2)
+
+
+def _published(rows: Sequence[PublishedRow], columns: Sequence[Column]) -> str:
+    known = {column.key: column for column in (*columns, *numbers.columns(("is", "fid", "kid")))}
+    lines = []
+    for row in rows:
+        for key, value in row.published.items():
+            if key not in known:
+                continue
+            theirs = numbers.metric(known[key], value, row.published.get(f"{key}_std"))
+            ours = numbers.metric(known[key], row.ours.get(key))
+            lines.append([escape(row.label), known[key].title, escape(row.source), theirs, ours])
+    return _table(["loss", "metric", "source", "published", "ours"], lines, left=3) if lines else ""
+
+
+def _contract(report: Report) -> str:
+    if report.contract is None:
+        return ""
+    return _table(["contract", "value"], [[k, escape(v)] for k, v in report.contract.model_dump().items()], left=2)
+
+
+def _budgets(report: Report) -> str:
+    rows = [
+        [
+            escape(budget.label),
+            str(budget.trials),
+            numbers.count(budget.search_critic_images),
+            numbers.count(budget.search_process_seconds),
+            str(budget.runs),
+            numbers.count(budget.training_critic_images),
+            numbers.count(budget.training_process_seconds),
+        ]
+        for budget in report.budgets
+    ]
+    head = ["loss", "trials", "critic images in search", "process-seconds in search"]
+    return _table([*head, "runs", "critic images in training", "process-seconds in training"], rows)
+
+
+def _runs(report: Report) -> str:
+    rows = [
+        [
+            f"{escape(run.label)}, seed {run.seed}",
+            escape(f"{run.state}: {run.reason}" if run.reason else run.state),
+            numbers.count(run.step),
+            numbers.count(run.best_step),
+            numbers.objective(report.validation_metric, run.initial_objective),
+            numbers.objective(report.validation_metric, run.best_objective),
+            str(run.world_size),
+            numbers.count(run.seconds),
+        ]
+        for run in report.runs
+    ]
+    name = report.validation_metric.upper()
+    head = ["run", "state", "generator steps", "best step", f"val {name} untrained", f"val {name} best"]
+    return _table([*head, "workers", "seconds"], rows, left=2) if rows else ""
+
+
+def _values(report: Report) -> dict[str, str]:
+    """Return each loss's values in one line, as its first run trained with them."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in report.runs:
+        found.setdefault(run.label, {key: v for key, v in run.values.items() if key not in ("name", "label")})
+    return {
+        escape(label): escape(", ".join(f"{key} {numbers.setting(value)}" for key, value in values.items()))
+        for label, values in found.items()
+    }
+
+
+def _fence(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return fence

@@ -1,0 +1,183 @@
+"""The report as data: what report.json holds, and how a client reads it back; no torch, no drawing, no templates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from gansvc.records import Contract, Record, RunRecord, TrialRecord
+from gansvc.store import Folder
+
+REPORT_JSON = "report/report.json"
+REPORT_MARKDOWN = "report/report.md"
+
+
+class Versions(Record):
+    """Versions that wrote the report; None where a package isn't installed."""
+
+    python: str
+    gansvc: str | None = None
+    torch: str | None = None
+    ray: str | None = None
+
+
+class DatasetFacts(Record):
+    """What the job trained on."""
+
+    name: str
+    images: dict[str, int]
+    """Images per split; empty where the user's own file isn't at hand."""
+    channels: int | None
+    size: int
+    """Side of the images, pixels."""
+    licence: str
+    source: str
+
+
+class Column(Record):
+    """One column of the leaderboard."""
+
+    key: str
+    """Name in ``Score.metrics``."""
+    title: str
+    better: Literal["lower", "higher"]
+    decimals: int
+
+
+class Cell(Record):
+    """One metric of one loss over its scored seeds."""
+
+    mean: float
+    std: float | None
+    """Sample standard deviation over seeds; None with one seed."""
+    within: float | None
+    """The metric's own deviation inside one score (splits of IS, subsets of KID), mean over seeds."""
+    values: dict[int, float]
+    """Seed to value."""
+
+
+class Row(Record):
+    """One loss on the leaderboard."""
+
+    rank: int | None
+    """1 is best; None where the ranking metric is missing."""
+    label: str
+    seeds: tuple[int, ...]
+    """Seeds that were scored."""
+    metrics: dict[str, Cell]
+    """Column to its cell; a column without a finite value is absent."""
+
+
+class PublishedRow(Record):
+    """Numbers of a source beside ours; their contracts differ."""
+
+    label: str
+    published: dict[str, float]
+    """Column, or ``is_std``, to the published value."""
+    ours: dict[str, float]
+    """Column to our mean over seeds, for the columns that the source publishes."""
+    source: str
+
+
+class CurvePoint(Record):
+    """One validation score; the first point, step 0, is the untrained generator."""
+
+    step: int
+    critic_images: int
+    objective: float | None
+    """None where it isn't finite."""
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return finite(value)
+
+
+class Curve(Record):
+    """The validation scores of one run, in the order of steps."""
+
+    label: str
+    seed: int
+    points: tuple[CurvePoint, ...]
+
+
+class Budget(Record):
+    """What one loss was given."""
+
+    label: str
+    trials: int
+    search_critic_images: int
+    search_process_seconds: float
+    """Seconds of training times worker processes."""
+    runs: int
+    training_critic_images: int
+    training_process_seconds: float
+
+
+class Report(Record):
+    """The answer of one job."""
+
+    version: Literal[1] = 1
+    """Version of this form; a reader refuses another."""
+    job: str
+    """The job's id, which is its folder's name."""
+    name: str
+    created: datetime
+    """When the report was made, UTC."""
+    versions: Versions
+    headline: str
+    """The answer in one sentence."""
+    objective: str
+    """Column that ranks the leaderboard."""
+    columns: tuple[Column, ...]
+    leaderboard: tuple[Row, ...]
+    """Best first; losses without a score stand last."""
+    noise_floor: dict[str, float] | None
+    """The metrics of real images against the reference split; None where they were not scored."""
+    noise_floor_images: int | None
+    """Real images that the noise floor scored."""
+    contract: Contract | None
+    """What all scores share; None without a score."""
+    published: tuple[PublishedRow, ...]
+    dataset: DatasetFacts
+    runs: tuple[RunRecord, ...]
+    curves: tuple[Curve, ...]
+    validation_metric: str
+    """Metric of the curves and of the trials; lower is better."""
+    trials: dict[str, tuple[TrialRecord, ...]]
+    """Label to all trials of its search, best first."""
+    budgets: tuple[Budget, ...]
+    warnings: tuple[str, ...]
+    spec: dict[str, Any]
+    """The resolved spec."""
+
+    def column(self, key: str) -> Column | None:
+        """Return the leaderboard's column of that key, or None if it wasn't asked for."""
+        return next((column for column in self.columns if column.key == key), None)
+
+
+def read(folder: Folder) -> Report | None:
+    """Return a job folder's report, or None while there is none.
+
+    Raises:
+        ClusterError: report.json is there and isn't a report of this version.
+    """
+    return folder.read_record(REPORT_JSON, Report)
+
+
+def read_markdown(folder: Folder) -> str | None:
+    """Return a job folder's report.md, or None while there is none.
+
+    Raises:
+        ClusterError: the storage fails.
+    """
+    data = folder.read(REPORT_MARKDOWN)
+    return None if data is None else data.decode("utf-8")
+
+
+def finite(value: Any) -> Any:
+    """Return a value as it is, or None for NaN and the infinities."""
+    is_number = isinstance(value, float)
+    return None if is_number and (value != value or abs(value) == float("inf")) else value

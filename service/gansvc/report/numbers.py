@@ -1,0 +1,70 @@
+"""How numbers are written in a report: the columns with their decimals, and quantities for people to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from gansvc.catalog.metrics import METRICS
+from gansvc.report.model import Cell, Column
+
+MISSING = "n/a"
+
+_TITLES = {"is": "IS", "fid": "FID", "kid": "KID", "f_score": "F-score"}
+_DECIMALS = {"is": 2, "fid": 2, "kid": 4, "precision": 3, "recall": 3, "f_score": 3}
+
+
+def columns(metrics: Iterable[str]) -> tuple[Column, ...]:
+    """Return the leaderboard's columns for the asked metrics; deviations (``kid_std``) belong to their own column."""
+    return tuple(
+        Column(key=key, title=_TITLES.get(key, key), better=METRICS[name].better, decimals=_DECIMALS.get(key, 4))
+        for name in metrics
+        for key, _ in METRICS[name].columns
+        if not key.endswith("_std")
+    )
+
+
+def metric(column: Column, value: float | None, spread: float | None = None) -> str:
+    """Return a metric's value, with its deviation if given, in the column's decimals; ``n/a`` for None or NaN."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:.{column.decimals}f}"
+    return text if spread is None or not math.isfinite(spread) else f"{text} ± {spread:.{column.decimals}f}"
+
+
+def cell(column: Column, value: Cell | None) -> str:
+    """Return a loss's value: the mean ± the deviation over seeds; for IS over one seed, ± the one over its splits."""
+    if value is None:
+        return MISSING
+    own = value.within if column.key == "is" else None
+    return metric(column, value.mean, value.std if value.std is not None else own)
+
+
+def objective(name: str, value: float | None) -> str:
+    """Return a validation score in the decimals of its metric; ``n/a`` for None or NaN."""
+    return metric(Column(key=name, title=name, better="lower", decimals=_DECIMALS.get(name, 4)), value)
+
+
+def setting(value: Any) -> str:
+    """Return the value of a loss's field: floats in three significant digits, ``1.5e-4`` below 0.01; n/a for None."""
+    if value is None:
+        return MISSING
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        digits, _, exponent = f"{value:.2e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(setting(item) for item in value)}]"
+    return str(value)
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with thousands separated, ``n/a`` for None or NaN."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def times(number: int, thing: str) -> str:
+    """Return ``1 seed`` or ``3 seeds``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,90 @@
+"""What tests share: a tiny job, its images and its validator, all real parts at small shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from gansvc import specfile
+from gansvc.cluster import local
+from gansvc.gan import data
+from gansvc.gan.evaluate import Validator, chunks, extract
+from gansvc.spec import JobSpec
+
+TINY = """
+name: tiny
+dataset: histology
+network: {name: dcgan, width: 4, latent_dim: 8}
+losses: [lsgan, wgan, wgan-gp]
+training: {epochs: 1, batch_size: 16, evaluations: 2}
+evaluation: {extractor: {name: efficientnet-lite0, size: 32}, samples: 60, validation_samples: 50}
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that need the cluster after the others, and the one that ends it at the very end."""
+    items.sort(key=lambda item: ("last" in item.keywords, "ray" in item.keywords))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a test's caches out of the user's home, and torch on one thread."""
+    monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "cache"))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., JobSpec]:
+    """Return the tiny job's spec, with values set at dotted paths."""
+
+    def make(**values: object) -> JobSpec:
+        return specfile.parse(TINY).with_values({path.replace("__", "."): value for path, value in values.items()})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def histology() -> data.Images:
+    """Return the embedded data set, cut down to 160 training images."""
+    images = data.load(specfile.parse(TINY).dataset)
+    return data.Images(images.train[:160], images.val[:60], images.test[:60])
+
+
+@pytest.fixture(scope="session")
+def validator(histology: data.Images) -> Validator:
+    """Return the tiny job's validator."""
+    spec = specfile.parse(TINY)
+    features = extract(chunks(histology.val[:50]), spec.evaluation.extractor)
+    return Validator(spec.evaluation, "kid", features, spec.network.latent_dim)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Cluster]:
+    """Start the one Ray cluster that all tests share; two starts at once must give the same one."""
+    patch = pytest.MonkeyPatch()
+    home = str(tmp_path_factory.mktemp("home") / "state")
+    patch.setenv("GANSVC_HOME", home)
+    patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # What a user's shell may hold must not lead astray.
+    patch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
+    patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    patch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    started: list[local.Cluster] = []
+    said: list[str] = []
+    starts = [threading.Thread(target=lambda: started.append(local.start(said.append))) for _ in range(2)]
+    for thread in starts:
+        thread.start()
+    for thread in starts:
+        thread.join()
+    try:
+        assert len(started) == 2 and started[0] == started[1], "two starts at once start one cluster"
+        assert len(said) == 1
+        yield started[0]
+    finally:
+        patch.setenv("GANSVC_HOME", home)
+        local.down()
+        patch.undo()

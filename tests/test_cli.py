@@ -1,0 +1,362 @@
+"""The command line: what it prints, where, and with which exit code; bad input gets one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from gansvc import api, cli, lifecycle, plan, specfile
+from gansvc.errors import ClusterError
+from gansvc.jobfolder import Job
+from gansvc.records import Status
+
+SPEC = """
+name: small
+dataset: histology
+losses: [lsgan, wgan]
+training: {epochs: 2, seeds: [0, 1], evaluations: 3}
+search: {trials: 4, epochs: 1}
+evaluation: {extractor: efficientnet-lite0}
+"""
+COMMANDS = (
+    "validate",
+    "schema",
+    "init",
+    "submit",
+    "list",
+    "status",
+    "logs",
+    "stop",
+    "report",
+    "pull",
+    "sample",
+    "down",
+)
+TRAINING_MODULES = (
+    *("torch", "torchvision", "torch_fidelity", "timm", "medmnist", "skimage", "matplotlib", "jinja2", "safetensors"),
+    *("ray.train", "ray.tune"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> Result:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(args)
+        captured = capsys.readouterr()
+        code = exit_.value.code
+        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> str:
+    (tmp_path / "job.yaml").write_text(SPEC)
+    return "job.yaml"
+
+
+def a_job(storage: Path) -> Job:
+    """Write the folder of a job at work."""
+    job = Job(id="small-20260101-000000-aaaa", folder=str(storage / "small-20260101-000000-aaaa"))
+    lifecycle.start(job, "small")
+    return job
+
+
+# Help and imports
+
+
+def test_every_command_has_help_and_is_listed(run: Run) -> None:
+    listed = run("--help")
+    assert listed.code == 0
+    for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+        shown = run(name, "--help")
+        assert shown.code == 0 and command.help and " ".join(command.help.split()) in " ".join(shown.out.split())
+        assert name in listed.out
+    assert set(COMMANDS) <= set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def test_help_imports_neither_torch_nor_ray_nor_pyarrow() -> None:
+    code = (
+        "import sys\nfrom gansvc import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'ray', 'pyarrow', 'numpy') if m in sys.modules])"
+    )
+    assert python(code).stdout.splitlines()[-1] == "[]"
+
+
+def test_validate_and_dry_run_work_without_the_train_extra(tmp_path: Path, spec_file: str) -> None:
+    for args in (["validate", spec_file], ["submit", spec_file, "--dry-run"], ["schema"], ["init", "-"], ["list"]):
+        ended = without_training(tmp_path, args)
+        assert ended.returncode == 0, ended.stderr
+    assert "# trials: 8" in without_training(tmp_path, ["submit", spec_file, "--dry-run"]).stdout
+
+
+@pytest.mark.parametrize("args", [["submit", "job.yaml"], ["sample", "model"]])
+def test_without_the_train_extra_what_needs_torch_says_so_in_one_sentence(
+    tmp_path: Path, spec_file: str, args: list[str]
+) -> None:
+    ended = without_training(tmp_path, args)
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("Error")]
+    assert ended.returncode == 3
+    assert len(errors) == 1 and "torch" in errors[0] and "pip install 'gansvc[train]'" in errors[0]
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def python(code: str, *args: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ}
+    if folder:
+        env |= {"GANSVC_HOME": str(folder / "home"), "GANSVC_STORAGE": str(folder / "jobs")}
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, cwd=folder, env=env)
+
+
+def without_training(folder: Path, args: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command where the train extra's modules can't be found."""
+    code = f"""
+import sys
+from importlib.machinery import PathFinder
+class Without:
+    def __init__(self, finders): self.finders = finders
+    def find_spec(self, name, path=None, target=None):
+        if any(name == m or name.startswith(m + ".") for m in {TRAINING_MODULES!r}):
+            return None
+        found = (finder.find_spec(name, path, target) for finder in self.finders)
+        return next((spec for spec in found if spec), None)
+    def find_distributions(self, context): return PathFinder.find_distributions(context)
+sys.meta_path[:] = [Without(list(sys.meta_path))]
+from gansvc import cli
+cli.main(sys.argv[1:])
+"""
+    return python(code, *args, folder=folder)
+
+
+# Bad input
+
+
+BAD = {
+    "unknown field": ("training: {epochz: 3}", "training", "epochz", "did you mean 'epochs'"),
+    "unknown name": ("losses: [lsgann]", "losses[0]", "'lsgann'", "did you mean 'lsgan'"),
+    "unknown data set": ("dataset: retinamist", "dataset", "'retinamist'", "did you mean 'retinamnist'"),
+    "wrong type": ("training: {epochs: many}", "training.epochs", "'many'", "must be a valid integer"),
+    "out of range": ("training: {epochs: 0}", "training.epochs", "0", "greater than or equal to 1"),
+    "no losses": ("losses: []", "losses", "[]", "at least 1"),
+    "one label twice": ("losses: [wgan, wgan]", "losses", "'wgan'", "label: NAME"),
+    "space out of range": ("search: {space: {critic_lr: {uniform: [0.1, 9]}}}", "search.space.critic_lr", "9", "1"),
+    "space of no field": ("search: {space: {clip: {uniform: [0.1, 1]}}}", "search.space.clip", "lsgan", "wgan.clip"),
+    "n_critic 0": ("losses: [{name: wgan, n_critic: 0}]", "losses[0].n_critic", "0", "greater than or equal to 1"),
+    "batch below workers": ("training: {batch_size: 2, workers: 3}", "training", "batch_size 2", "workers 3"),
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "submit"])
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_spec_gets_one_sentence_with_field_value_and_fix(
+    run: Run, tmp_path: Path, case: str, command: str
+) -> None:
+    change, *words = BAD[case]
+    data = {"name": "small", "dataset": "histology", "losses": ["lsgan", "wgan"]} | yaml.safe_load(change)
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(data))
+    result = run(command, "bad.yaml")
+    assert result.code == 2 and result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith("Error: bad.yaml: ")
+    for word in words:
+        assert word in result.err
+    assert "pydantic" not in result.err and "Traceback" not in result.err
+
+
+FILES: dict[str, tuple[bytes, str]] = {
+    "binary": (bytes(range(256)) * 4, "not UTF-8"),
+    "NUL": (b"name: a\0b", "not valid YAML"),
+    "latin-1": ("name: Kölner".encode("latin-1"), "not UTF-8"),
+    "huge": (b"#" * 300_000, "larger than 256 KiB"),
+    "alias bomb": (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "aliases"),
+    "deep nesting": (b"[" * 5_000, "nested too deeply"),
+    "empty": (b"", "mapping"),
+    "a list": (b"- lsgan", "mapping"),
+    "not YAML": (b"name: [", "not valid YAML"),
+    "Python code": (b"!!python/object/apply:os.system ['true']", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_bad_file_gets_one_sentence(run: Run, tmp_path: Path, case: str) -> None:
+    content, words = FILES[case]
+    (tmp_path / "bad.yaml").write_bytes(content)
+    result = run("validate", "bad.yaml")
+    assert result.code == 2 and len(result.err.splitlines()) == 1
+    assert "bad.yaml" in result.err and words in result.err
+
+
+def test_a_missing_file_and_a_folder_get_one_sentence(run: Run, tmp_path: Path) -> None:
+    assert run("validate", "none.yaml").err.startswith("Error: none.yaml can't be read")
+    (tmp_path / "folder").mkdir()
+    result = run("submit", "folder")
+    assert result.code == 2 and "is a folder" in result.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--set", "training.epochs=0"], "training.epochs"),
+        (["--set", "training.epochz=1"], "did you mean 'epochs'"),
+        (["--set", "training"], "PATH=VALUE"),
+        (["--set", "=3"], "PATH=VALUE"),
+        (["--set", "losses=[lsgan"], "--set losses"),
+        (["--set", "losses.wgan-gp.clip=1"], "wgan-gp"),
+        (["--cluster", "k8s"], "http://HOST:8265"),
+        (["--cluster", "http://"], "http://HOST:8265"),
+        (["--cluster", "http://host:99999999"], "http://HOST:8265"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_bad_option_exits_2_and_starts_nothing(
+    run: Run, tmp_path: Path, spec_file: str, args: list[str], words: str
+) -> None:
+    result = run("submit", spec_file, *args)
+    assert result.code == 2 and words in result.err and "Traceback" not in result.err
+    assert not (tmp_path / "home").exists() and not (tmp_path / "jobs").exists()
+
+
+def test_a_cluster_elsewhere_needs_a_storage_that_both_reach(
+    run: Run, spec_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GANSVC_STORAGE")
+    result = run("submit", spec_file, "--cluster", "http://127.0.0.1:9")
+    assert result.code == 2 and "--storage" in result.err
+
+
+def test_a_cluster_that_is_not_there_exits_3_and_leaves_no_job(run: Run, tmp_path: Path, spec_file: str) -> None:
+    result = run("submit", spec_file, "--cluster", "http://127.0.0.1:9")
+    assert result.code == 3 and "can't be reached" in result.err.splitlines()[-1]
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_a_local_job_with_missing_files_or_too_many_workers_is_refused_before_anything_starts(
+    run: Run, tmp_path: Path, spec_file: str
+) -> None:
+    cases = {
+        "dataset={name: npz, path: none.npz}": str(tmp_path / "none.npz"),
+        "evaluation.extractor={name: inception-v3, weights: w.pth}": str(tmp_path / "w.pth"),
+        "training.workers=64": "training.workers: 64 workers",
+    }
+    for value, words in cases.items():
+        result = run("submit", spec_file, "--set", value)
+        assert result.code == 2 and words in result.err.splitlines()[-1], value
+    assert not (tmp_path / "home").exists() and not (tmp_path / "jobs").exists()
+
+
+# What starts no cluster
+
+
+def test_validate_sets_values_and_prints_json(run: Run, spec_file: str) -> None:
+    result = run("validate", spec_file, "--json", "--set", "training.epochs=7", "--set", "losses.wgan.clip=1e-2")
+    spec = json.loads(result.out)["spec"]
+    assert result.code == 0 and spec["training"]["epochs"] == 7 and spec["losses"][1]["clip"] == 0.01
+
+
+def test_schema_is_json_and_names_the_fields(run: Run) -> None:
+    assert {"losses", "training", "search"} <= set(json.loads(run("schema").out)["properties"])
+
+
+def test_init_writes_a_valid_file_once(run: Run, tmp_path: Path) -> None:
+    assert run("init").code == 0
+    assert run("validate", "job.yaml").code == 0
+    (tmp_path / "job.yaml").write_text("mine")
+    refused = run("init")
+    assert refused.code == 2 and "--force" in refused.err and (tmp_path / "job.yaml").read_text() == "mine"
+    assert run("init", "--force").code == 0
+    assert run("init", "-").out == (tmp_path / "job.yaml").read_text() == api.starter()
+    assert run("init", "no/such/folder.yaml").code == 2
+
+
+def test_dry_run_prints_the_resolved_spec_and_the_plan_and_starts_nothing(tmp_path: Path, spec_file: str) -> None:
+    code = (
+        "import sys\nfrom gansvc import cli\n"
+        "try: cli.main(['submit', 'job.yaml', '--dry-run'])\nexcept SystemExit as end: print('#', end.code)\n"
+        "print('#', [m for m in ('torch', 'ray') if m in sys.modules])"
+    )
+    ended = python(code, folder=tmp_path)
+    assert ended.stdout.splitlines()[-2:] == ["# 0", "# []"]
+    assert specfile.parse(ended.stdout) == specfile.parse(SPEC)
+    assert "# trials: 8 (4 a loss)" in ended.stdout and "# runs: 4 (2 a loss)" in ended.stdout
+    assert not (tmp_path / "home").exists() and not (tmp_path / "jobs").exists()
+
+
+def test_dry_run_as_json_holds_spec_and_plan(run: Run, spec_file: str) -> None:
+    data = json.loads(run("submit", spec_file, "--dry-run", "--json").out)
+    assert specfile.validated(data["spec"]) == specfile.parse(SPEC)
+    assert plan.Plan.model_validate(data["plan"]).runs == 4
+
+
+def test_version(run: Run) -> None:
+    assert run("version").out == run("--version").out == f"gansvc {api.version()}\n"
+
+
+def test_down_without_a_cluster(run: Run, tmp_path: Path) -> None:
+    assert "no local cluster" in run("down").out
+    assert not (tmp_path / "home").exists()
+
+
+def test_sample_of_no_model_exits_2(run: Run) -> None:
+    pytest.importorskip("torch")
+    result = run("sample", "nowhere")
+    assert result.code == 2 and "nowhere" in result.err
+
+
+# Following
+
+
+def test_ctrl_c_detaches_and_a_failed_job_exits_1(
+    run: Run, tmp_path: Path, spec_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(tmp_path / "jobs")
+    monkeypatch.setattr(api, "submit", lambda *args: job)
+
+    def interrupted(_: Job) -> Iterator[Status]:
+        yield lifecycle.read(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "follow", interrupted)
+    detached = run("submit", spec_file)
+    assert detached.code == 0
+    for words in (f"gansvc status {job.id}", f"gansvc logs -f {job.id}", f"gansvc stop {job.id}"):
+        assert words in detached.err
+    assert run("submit", spec_file, "--detach").out == f"{job.id}\n"
+
+    monkeypatch.setattr(api, "follow", lifecycle.follow)
+    lifecycle.finish(job, "FAILED", "the critic diverged")
+    failed = run("submit", spec_file, "--json")
+    assert failed.code == 1 and json.loads(failed.out)["error"] == "the critic diverged"
+    assert f"Error: {job.id} FAILED: the critic diverged" in failed.err and f"gansvc logs {job.id}" in failed.err
+
+
+def test_errors_of_the_cluster_exit_3(run: Run, spec_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> Job:
+        raise ClusterError("the cluster is on fire; call someone")
+
+    monkeypatch.setattr(api, "submit", refuse)
+    result = run("submit", spec_file)
+    assert result.code == 3 and result.err.endswith("Error: the cluster is on fire; call someone\n")

@@ -1,0 +1,195 @@
+"""Scores: equal to torch-fidelity's own, blind to how the work is shared, under a contract that says all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch_fidelity
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from gansvc.catalog.extractors import Extractor
+from gansvc.errors import SpecError
+from gansvc.gan import evaluate
+from gansvc.gan.data import Images, content_hash, to_float, to_uint8
+from gansvc.gan.evaluate import Features, Validator, chunks, extract, generate, measure
+from gansvc.spec import JobSpec
+
+Make = Callable[..., JobSpec]
+LITE = Extractor(name="efficientnet-lite0", size=32)
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an inception-v3 weights file of the right shapes, with random content."""
+
+    class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, *args: object, **kwargs: object) -> None:
+            """Keep the random weights."""
+
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save({}, folder / "empty.pth")
+    torch.manual_seed(0)
+    blank = Blank("blank", ["2048"], feature_extractor_weights_path=str(folder / "empty.pth"))
+    torch.save(blank.state_dict(), folder / "inception.pth")
+    return folder / "inception.pth"
+
+
+def test_uint8_and_float_are_inverse() -> None:
+    values = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(to_uint8(to_float(values)), values)
+    assert to_uint8(torch.tensor([-5.0, 5.0])).tolist() == [0, 255]
+
+
+def test_samples_do_not_depend_on_how_the_work_is_shared(tiny: Make) -> None:
+    network = tiny().network.generator(3).eval()
+    whole = torch.cat(list(generate(network, 8, 3, 130)))
+    assert whole.shape == (130, 3, 28, 28) and whole.dtype == torch.uint8
+    shared = [list(generate(network, 8, 3, 130, rank, 2)) for rank in range(2)]
+    assert torch.equal(torch.cat([shared[0][0], shared[1][0], shared[0][1]]), whole)
+    assert torch.equal(torch.cat(list(generate(network, 8, 3, 50))), whole[:50])
+
+
+def test_gathered_chunks_are_in_the_order_of_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.arange(130.0).view(130, 1)
+    pieces = torch.split(rows, evaluate.CHUNK)
+    parts = [torch.cat([pieces[0], pieces[2]]), pieces[1]]
+
+    def gather(target: list[object], mine: object) -> None:
+        target[:] = [(part, part) for part in parts]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    assert torch.equal(evaluate._gathered(Features(parts[0], parts[0]), 2).pool, rows)
+
+
+def test_inception_equals_torch_fidelity_called_directly(inception_weights: Path, histology: Images) -> None:
+    extractor = Extractor(name="inception-v3", weights=str(inception_weights))
+    fake, real = histology.train[:12], histology.test[:12]
+    ours = measure(
+        extract(chunks(fake), extractor), extract(chunks(real), extractor), ("is", "kid", "precision-recall"), 3, 12
+    )
+    theirs = torch_fidelity.calculate_metrics(
+        input1=_Listed(fake), input2=_Listed(real), isc=True, kid=True, prc=True, cuda=False, verbose=False,
+        feature_extractor="inception-v3-compat",
+        kid_subsets=3, kid_subset_size=12, batch_size=5, cache=False,
+        feature_extractor_weights_path=str(inception_weights),
+    )  # fmt: skip
+    assert ours["is"] == pytest.approx(theirs["inception_score_mean"], rel=1e-3)
+    assert ours["kid"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
+    assert ours["precision"] == theirs["precision"] and ours["recall"] == theirs["recall"]
+
+
+def test_precision_and_recall_are_not_swapped() -> None:
+    torch.manual_seed(0)
+    real = torch.randn(200, 8) * 3
+    # All of the fakes lie in the middle of the real ones: each is believable, few real ones are covered.
+    fake = torch.randn(200, 8) * 0.5
+    found = measure(Features(fake, fake), Features(real, real), ("precision-recall",), 1, 50)
+    assert found["precision"] > 0.9 and found["recall"] < 0.2
+
+
+def test_metrics_move_the_right_way(histology: Images) -> None:
+    features = {
+        name: extract(chunks(images), LITE)
+        for name, images in {
+            "real": histology.test,
+            "near": histology.val,
+            "noise": torch.randint(0, 256, (60, 3, 28, 28), dtype=torch.uint8),
+        }.items()
+    }
+    near, noise = (measure(features[n], features["real"], ("kid", "fid", "is"), 5, 60) for n in ("near", "noise"))
+    assert near["kid"] < noise["kid"] and near["fid"] < noise["fid"]
+    # The KID between a set and itself, unbiased, is at most nought.
+    assert measure(features["real"], features["real"], ("kid",), 1, 60)["kid"] <= 0
+
+
+def test_kid_against_the_formula() -> None:
+    torch.manual_seed(1)
+    x, y = torch.randn(6, 4).double(), torch.randn(6, 4).double() + 1
+    kernel = lambda a, b: (a @ b.T / 4 + 1) ** 3  # noqa: E731
+    off = ~torch.eye(6, dtype=torch.bool)
+    expected = (kernel(x, x)[off].sum() + kernel(y, y)[off].sum()) / 30 - 2 * kernel(x, y).mean()
+    found = measure(Features(x, x), Features(y, y), ("kid",), 1, 6)["kid"]
+    assert found == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_efficientnet_gives_imagenet_features() -> None:
+    features = extract([torch.zeros(2, 1, 28, 28, dtype=torch.uint8)], LITE)
+    assert features.pool.shape == (2, 1280) and features.logits.shape == (2, 1000)
+    assert torch.allclose(features.pool[0], features.pool[1])
+
+
+def test_validator_is_deterministic_and_the_same_for_two_halves(tiny: Make, validator: Validator) -> None:
+    network = tiny().network.generator(3)
+    assert validator(network) == validator(network)
+
+
+def test_reference_features_are_kept_by_content(
+    histology: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate.reference_features(histology.test[:10], LITE)
+    kept = list((tmp_path / "cache" / "features").iterdir())
+    assert len(kept) == 1
+    monkeypatch.setattr(evaluate, "extract", None)
+    assert torch.equal(evaluate.reference_features(histology.test[:10], LITE).pool, first.pool)
+    with pytest.raises(TypeError):
+        evaluate.reference_features(histology.test[1:11], LITE)
+
+
+def test_score_carries_its_contract(tiny: Make, histology: Images) -> None:
+    evaluation = tiny().evaluation
+    features = extract(chunks(histology.test), LITE)
+    score = evaluate.score("wgan", 3, 7, features, histology.test, features, evaluation)
+    assert (score.label, score.seed, score.step) == ("wgan", 3, 7)
+    contract = score.contract
+    assert contract.reference_sha256 == content_hash(histology.test) and contract.samples == 60
+    assert contract.weights_sha256.startswith("57934424") and contract.kid_subset_size == 60
+    assert set(score.metrics) == {"is", "is_std", "fid", "kid", "kid_std", "precision", "recall", "f_score"}
+    other = contract.model_copy(update={"resize": 224})
+    assert contract.differences(other) == ["resize"]
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
+    import pickle
+
+    target = tmp_path / "executed"
+
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return (Path.touch, (target,))
+
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps(Attack()))
+    for name in ("inception-v3", "efficientnet-lite0"):
+        with pytest.raises(SpecError, match=r"weights.pth doesn't fit this extractor"):
+            Extractor(name=name, weights=str(path)).build()
+    assert not target.exists()
+
+
+def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "weights.pth")
+    for name in ("inception-v3", "efficientnet-lite0"):
+        with pytest.raises(SpecError, match="doesn't fit this extractor"):
+            Extractor(name=name, weights=str(tmp_path / "weights.pth")).build()
+
+
+def test_missing_weights_name_path_source_and_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    problem = Extractor(name="inception-v3").missing()
+    assert problem is not None and str(tmp_path) in problem and "https://" in problem and "weights: PATH" in problem
+
+
+class _Listed(torch.utils.data.Dataset[torch.Tensor]):
+    """Images as torch-fidelity wants them."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.images[index]

@@ -1,0 +1,166 @@
+"""Which job a user means, how it truly stands, and what can be fetched of it."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from platform import node
+
+import pytest
+
+from gansvc import api, cli, jobfolder, lifecycle
+from gansvc.errors import SpecError
+from gansvc.jobfolder import Job
+from gansvc.records import Phase, Status
+from gansvc.store import Folder
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> Result:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(args)
+        captured = capsys.readouterr()
+        code = exit_.value.code
+        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+def a_job(
+    storage: Path, identity: str, phase: Phase = "TRAINING", age: float = 0.0, where: lifecycle.Submission | None = None
+) -> Job:
+    """Write a job folder as a driver leaves it."""
+    job = Job(id=identity, folder=str(storage / identity))
+    then = time.time() - age
+    status = Status(job=identity, name="small", phase=phase, started=then, updated=then, runs=(1, 4))
+    Folder(job.folder).write_record("status.json", status)
+    if where:
+        lifecycle.sent(job, where)
+    return job
+
+
+# Which job
+
+
+def test_a_job_is_named_by_id_beginning_or_folder_and_the_newest_without_a_name(tmp_path: Path) -> None:
+    storage = tmp_path / "jobs"
+    old = a_job(storage, "zebra-20260101-000000-aaaa")
+    new = a_job(storage, "small-20260102-000000-bbbb")
+    also = a_job(storage, "small-20260101-120000-cccc")
+    (storage / "notes").mkdir()
+    assert [job.id for job in jobfolder.every(str(storage))] == [new.id, also.id, old.id]
+    assert api.find(None, str(storage)) == new
+    assert api.find("ze", str(storage)) == old
+    assert api.find(also.id, str(storage)) == also
+    moved = storage / "kept"
+    (storage / old.id).rename(moved)
+    assert api.find(str(moved), str(tmp_path / "elsewhere")) == Job(id=old.id, folder=str(moved))
+    with pytest.raises(SpecError, match="fits small-20260102-000000-bbbb, small-20260101-120000-cccc"):
+        api.find("small", str(storage))
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "/", "a/b", "a\0b", "a\nb", "~", "x" * 5000, "-20260101"])
+def test_a_name_that_is_no_job_exits_2(run: Run, tmp_path: Path, name: str) -> None:
+    a_job(tmp_path / "jobs", "small-20260101-000000-aaaa")
+    for command in ("status", "logs", "stop", "report", "pull"):
+        result = run(command, "--", name)
+        assert result.code == 2 and result.out == ""
+        assert len(result.err.splitlines()) == 1 and "there is no job" in result.err
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_jobs_the_commands_say_so(run: Run) -> None:
+    assert run("status").code == 2
+    assert run("list").code == 0 and json.loads(run("list", "--json").out) == []
+
+
+# How a job stands
+
+
+def elsewhere(age: float) -> lifecycle.Submission:
+    return lifecycle.Submission(address="http://127.0.0.1:9", submitted=time.time() - age)
+
+
+def test_a_job_at_work_stays_so_and_a_final_one_is_not_asked_about(run: Run, tmp_path: Path) -> None:
+    working = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=elsewhere(5))
+    done = a_job(tmp_path / "jobs", "small-20260101-000000-bbbb", "SUCCEEDED", age=9999, where=elsewhere(9999))
+    assert api.status(working).phase == "TRAINING"
+    assert api.status(done).phase == "SUCCEEDED"
+    listed = json.loads(run("list", "--json").out)
+    assert {entry["job"]: entry["phase"] for entry in listed} == {working.id: "TRAINING", done.id: "SUCCEEDED"}
+    assert json.loads(run("status", done.id, "--json").out)["phase"] == "SUCCEEDED"
+    assert working.id in run("list").out and "TRAINING" in run("status", working.id).out
+
+
+@pytest.mark.parametrize("where", [elsewhere(90), None])
+def test_a_silent_job_without_a_cluster_is_failed_in_its_folder_too(
+    tmp_path: Path, where: lifecycle.Submission | None
+) -> None:
+    job = a_job(tmp_path, "small-20260101-000000-aaaa", age=90, where=where)
+    assert api.status(job).phase == "FAILED" and api.status(job).error
+    assert lifecycle.read(job).phase == "FAILED"
+
+
+def test_a_job_whose_local_cluster_has_ended_is_failed_at_once(run: Run, tmp_path: Path) -> None:
+    where = lifecycle.Submission(
+        address="http://127.0.0.1:9", submitted=time.time(), host=node(), home=str(tmp_path), mark="gone"
+    )
+    job = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
+    assert run("logs", job.id).code == 3
+    assert "small-20260101-000000-aaaa: FAILED" in run("stop", job.id).out
+    assert "has ended" in lifecycle.read(job).error
+    assert run("report", job.id).code == 1
+
+
+def test_a_local_cluster_of_another_machine_is_judged_by_silence_alone(tmp_path: Path) -> None:
+    where = elsewhere(5).model_copy(update={"host": "another", "home": str(tmp_path), "mark": "gone"})
+    assert api.status(a_job(tmp_path, "small-20260101-000000-aaaa", where=where)).phase == "TRAINING"
+
+
+def test_the_drivers_last_word_wins(tmp_path: Path) -> None:
+    job = a_job(tmp_path, "small-20260101-000000-aaaa", "SUCCEEDED")
+    assert lifecycle.finish(job, "FAILED", "late").phase == "SUCCEEDED"
+
+
+def test_a_damaged_job_is_listed_and_hides_no_other(run: Run, tmp_path: Path) -> None:
+    a_job(tmp_path / "jobs", "small-20260101-000000-aaaa")
+    (tmp_path / "jobs" / "small-20260102-000000-bbbb").mkdir()
+    (tmp_path / "jobs" / "small-20260103-000000-cccc").mkdir()
+    (tmp_path / "jobs" / "small-20260103-000000-cccc" / "status.json").write_text("{")
+    assert [status.phase for status in api.jobs(str(tmp_path / "jobs"))] == ["FAILED", "FAILED", "TRAINING"]
+    assert run("list").code == 0
+    assert run("status").code == 3
+
+
+# Reports and files
+
+
+def test_pull_copies_what_people_want_or_everything(run: Run, tmp_path: Path) -> None:
+    job = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", "SUCCEEDED")
+    for name in ("report/report.md", "model/model.json", "train/lsgan-seed0/run.json", "search/lsgan/trials.json"):
+        Folder(job.folder).write(name, name)
+    assert run("report").out == "report/report.md\n"
+    assert run("pull").out.strip() == str(tmp_path / job.id)
+    assert (tmp_path / job.id / "model/model.json").is_file() and not (tmp_path / job.id / "train").exists()
+    assert run("pull", job.id, "all", "--all").code == 0
+    assert (tmp_path / "all/train/lsgan-seed0/run.json").is_file()
+    for target in (job.folder, f"{job.folder}/inside", "job.txt"):
+        (tmp_path / "job.txt").write_text("x")
+        assert run("pull", job.id, target).code == 2
+    assert set(api.results(job)) == {"report", "model"}

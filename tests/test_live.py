@@ -1,0 +1,65 @@
+"""What a person sees of a job: pictures, lines and tables."""
+
+import time
+from collections.abc import Iterator
+from io import StringIO
+
+from rich.console import Console
+
+from gansvc import live
+from gansvc.records import Phase, Progress, Status
+
+
+def stages(phases: list[Phase]) -> Iterator[Status]:
+    for step, phase in enumerate(phases):
+        yield Status(job="small-1", name="small", phase=phase, started=0.0, updated=1.0, trials=(step, 8))
+
+
+def test_following_writes_a_line_a_change_where_there_is_no_terminal() -> None:
+    console = Console(file=StringIO())
+    last = live.watch(stages(["PENDING", "SEARCHING", "SEARCHING", "TRAINING", "SUCCEEDED"]), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert last.phase == "SUCCEEDED"
+    assert [text.split()[0] for text in lines] == ["PENDING", "SEARCHING", "TRAINING", "SUCCEEDED"]
+    assert "trials 1/8" in lines[1]
+
+
+def test_following_draws_one_picture_on_a_terminal() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    live.watch(stages(["PENDING", "SUCCEEDED"]), console)
+    assert "SUCCEEDED" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_view_shows_all_there_is() -> None:
+    at = Progress(
+        label="wgan",
+        seed=1,
+        step=5,
+        steps=10,
+        critic_images=1600,
+        images_per_second=99.0,
+        objective=0.1234,
+        updated=0.0,
+    )
+    status = Status(
+        job="small-1", name="small", phase="TRAINING", started=time.time() - 65, updated=time.time(), runs=(1, 4),
+        current=(at,), best_label="wgan", best_objective=0.1234, images_per_second=99.0, seconds_left=200.0,
+        warnings=("low on [memory]",),
+    )  # fmt: skip
+    console = Console(file=StringIO(), width=120)
+    console.print(live.view(status))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("TRAINING", "1 min 05 s", "1/4", "wgan", "5/10", "1,600", "99 img/s", "0.1234", "3 min 20 s left"):
+        assert words in shown
+    assert "low on [memory]" in shown
+
+
+def test_the_leaderboard_takes_the_reports_columns_and_does_without_them() -> None:
+    row = {"rank": 1, "label": "lsgan", "seeds": [0, 1], "metrics": {"kid": {"mean": 0.05, "std": 0.01}}}
+    columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
+    for report in ({"leaderboard": [row], "columns": columns, "headline": "lsgan [won]"}, {"leaderboard": [row]}, {}):
+        console = Console(file=StringIO(), width=120)
+        console.print(live.leaderboard(report))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert not report or ("0.05" in shown and "± 0.01" in shown and "0, 1" in shown)
+        assert "columns" not in report or ("KID ↓" in shown and "lsgan [won]" in shown)

@@ -1,0 +1,383 @@
+"""The report: direction and order of the ranking, what it warns of, what it refuses, what it writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread, imsave
+
+from gansvc import specfile
+from gansvc.errors import ClusterError, RunError
+from gansvc.records import Contract, Evaluated, History, RunRecord, Score, TrialRecord
+from gansvc.report import drawing, figures, model
+from gansvc.report.build import build, write
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+LABELS = ("lsgan", "wgan", "wgan-gp")
+SEEDS = (0, 1)
+KID = {"lsgan": (0.060, 0.050), "wgan": (0.045, 0.055), "wgan-gp": (0.030, 0.032)}
+IS = {"lsgan": (2.9, 3.1), "wgan": (1.5, 1.7), "wgan-gp": (2.0, 2.2)}
+CONTRACT = Contract(
+    extractor="efficientnet-lite0",
+    weights_sha256="57934424",
+    resize=96,
+    samples=2000,
+    reference_split="test",
+    reference_images=400,
+    reference_sha256="ab12",
+    kid_subset_size=400,
+    kid_subsets=100,
+    dtype="float32",
+    seed=0,
+    torch_fidelity="0.4.0",
+)
+
+
+def make_spec(**changes: Any) -> JobSpec:
+    data = {
+        "name": "compare",
+        "dataset": "histology",
+        "losses": list(LABELS),
+        "training": {"seeds": list(SEEDS)},
+        "search": {"trials": 4},
+        "evaluation": {"extractor": "efficientnet-lite0", "samples": 2000},
+        "published": [{"loss": "wgan", "is": 1.74, "is_std": 0.05, "fid": 248.95, "source": "A | B <2021>"}],
+    }
+    return specfile.validated({key: value for key, value in (data | changes).items() if value is not None})
+
+
+def make_score(
+    label: str, seed: int, contract: Contract = CONTRACT, kid: float = 0.05, inception_score: float = 2.0
+) -> Score:
+    values = {"fid": 90.0, "kid": kid, "kid_std": 0.001, "is": inception_score, "is_std": 0.1}
+    values |= {"precision": 0.61, "recall": 0.27, "f_score": 0.37}
+    return Score(label=label, seed=seed, step=400, metrics=values, contract=contract, seconds=3)
+
+
+def grid(seed: int, channels: int = 3) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).random((64, 64, channels)).squeeze()
+    imsave(file, pixels, format="png", cmap="gray")
+    return file.getvalue()
+
+
+def make_line(step: int, **changes: float | None) -> History:
+    line = {"step": step, "critic_images": step * 64, "generator_lr": 1e-4, "critic_lr": 1e-4, "penalty": None}
+    line |= {"critic_loss": None if step == 200 else 1 / step, "generator_loss": 1 - 1 / step}
+    line |= {"wasserstein": float("nan") if step == 300 else 2 / step, "images_per_second": 900, "seconds": step / 5}
+    return History.model_validate(line | changes)
+
+
+def make_run(folder: Folder, label: str, seed: int, **changes: Any) -> None:
+    values = {"name": label, "label": label, "n_critic": 5, "critic_lr": 1.234567e-4, "betas": [0.0, 0.9]}
+    run = RunRecord(label=label, seed=seed, values=values, state="finished", step=400, critic_images=25_600, seconds=80)
+    best = {"initial_objective": 0.4, "best_step": 300, "best_objective": 0.05}
+    folder.write_record(f"train/{label}-seed{seed}/run.json", run.model_copy(update={**best, **changes}))
+    history = [make_line(step) for step in range(10, 401, 10)]
+    folder.write_lines(f"train/{label}-seed{seed}/history.jsonl", history)
+    points = [(0, 0.4), (100, 0.2), (200, 0.1), (100, 0.25), (300, 0.05)]
+    lines = [Evaluated(step=step, critic_images=step * 64, objective=y, seconds=step) for step, y in points]
+    folder.write_lines(f"train/{label}-seed{seed}/evaluations.jsonl", lines)
+
+
+def make_trials(folder: Folder, label: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"trial": f"{label}-b", "defaults": False, "state": "finished", "objective": 0.04},
+        {"trial": f"{label}-a", "defaults": True, "state": "finished", "objective": 0.09},
+        {"trial": f"{label}-c", "defaults": False, "state": "stopped early", "objective": 0.2},
+        {"trial": f"{label}-d", "defaults": False, "state": "diverged", "objective": None, "reason": "NaN | at 40"},
+    ]
+    trials = [
+        TrialRecord(
+            label=label, values={"n_critic": n, "critic_lr": 10.0 ** -(3 + n)}, critic_images=1000 * n, seconds=n, **row
+        )
+        for n, row in enumerate(rows, 1)
+    ]
+    folder.write(f"search/{label}/trials.json", json.dumps([trial.model_dump(mode="json") for trial in trials]))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A job of three losses and two seeds, whole and without a fault."""
+    return make_job(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, model.Report]:
+    """Such a job with its report, drawn once for the tests that only look at it."""
+    folder = make_job(tmp_path_factory.mktemp("written"))
+    report = build(folder, make_spec())
+    write(folder, report)
+    return folder, report
+
+
+def make_job(path: Path) -> Folder:
+    folder = Folder(path / "compare-1a2b")
+    for label in LABELS:
+        make_trials(folder, label)
+        for seed in SEEDS:
+            make_run(folder, label, seed)
+            score = make_score(label, seed, kid=KID[label][seed], inception_score=IS[label][seed])
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
+            folder.write(f"evaluation/{label}-seed{seed}.png", grid(seed))
+    real = CONTRACT.model_copy(update={"samples": 1080})
+    folder.write_record("evaluation/real.json", make_score("real", 0, real, kid=0.005, inception_score=3.4))
+    folder.write("evaluation/real.png", grid(9))
+    return folder
+
+
+def test_lower_kid_ranks_first_and_means_run_over_seeds(folder: Folder) -> None:
+    report = build(folder, make_spec())
+    assert [(row.rank, row.label) for row in report.leaderboard] == [(1, "wgan-gp"), (2, "wgan"), (3, "lsgan")]
+    kid = report.leaderboard[2].metrics["kid"]
+    assert kid.mean == pytest.approx(0.055)
+    assert kid.std == pytest.approx(0.01 / 2**0.5)
+    assert kid.values == {0: 0.060, 1: 0.050}
+    assert report.leaderboard[0].seeds == (0, 1)
+    assert report.job == "compare-1a2b"
+    assert report.noise_floor_images == 1080
+
+
+def test_higher_inception_score_ranks_first_where_kid_was_not_asked_for(folder: Folder) -> None:
+    report = build(
+        folder, make_spec(search=None, evaluation={"extractor": "efficientnet-lite0", "metrics": ["is", "fid"]})
+    )
+    assert [row.label for row in report.leaderboard] == ["lsgan", "wgan-gp", "wgan"]
+    assert report.objective == "is"
+    assert [column.key for column in report.columns] == ["is", "fid"]
+    assert "the noise floor is 3.40" in report.headline
+    assert "times" not in report.headline.split(";")[0]
+
+
+def test_headline_names_the_best_its_seeds_the_floor_and_how_sure_the_order_is(folder: Folder) -> None:
+    assert build(folder, make_spec()).headline == (
+        "wgan-gp is best on histology: KID 0.0310 ± 0.0014 (2 seeds), 6.2 times the noise floor (0.0050); "
+        "every seed of it beats every seed of wgan, the next "
+        "(between two equally good losses chance does that 1 time in 3)."
+    )
+    folder.write_record("evaluation/wgan-seed1.json", make_score("wgan", 1, kid=0.031))
+    assert "its seeds overlap with those of wgan" in build(folder, make_spec()).headline
+    one_seed = build(folder, make_spec(training={"seeds": [0]}))
+    assert "KID 0.0300 (1 seed)" in one_seed.headline
+    assert one_seed.headline.endswith("a ranking over one seed is not supported.")
+    assert any("one seed only" in warning for warning in one_seed.warnings)
+
+
+@pytest.mark.parametrize("floor", [-0.0003, 0.0, 0.00001])
+def test_a_noise_floor_of_about_zero_gives_no_ratio(folder: Folder, floor: float) -> None:
+    real = CONTRACT.model_copy(update={"samples": 1080})
+    folder.write_record("evaluation/real.json", make_score("real", 0, real, kid=floor))
+    headline = build(folder, make_spec()).headline
+    assert f"the noise floor is {floor:.4f}" in headline
+    assert "times" not in headline
+
+
+def test_one_loss_alone_is_not_called_best(folder: Folder) -> None:
+    assert build(folder, make_spec(losses=["lsgan"], published=None)).headline.startswith(
+        "lsgan on histology: KID 0.0550"
+    )
+
+
+def test_a_whole_job_warns_of_nothing_but_its_failed_trials_and_its_fid(folder: Folder) -> None:
+    warnings = build(folder, make_spec()).warnings
+    assert [w for w in warnings if not w.startswith("trial ")] == [
+        "FID is rank-deficient: 2000 samples and 400 reference images for 1280 feature dimensions; read KID instead"
+    ]
+    assert "trial lsgan-d of lsgan diverged: NaN | at 40" in warnings
+    assert not any("lsgan-c" in warning for warning in warnings), "a trial that ASHA stopped is no fault"
+
+
+def test_enough_images_for_fid_are_not_warned_of(folder: Folder) -> None:
+    many = CONTRACT.model_copy(update={"reference_images": 1281})
+    for label in LABELS:
+        for seed in SEEDS:
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", make_score(label, seed, many))
+    folder.write_record("evaluation/real.json", make_score("real", 0, many))
+    assert not any("rank-deficient" in warning for warning in build(folder, make_spec()).warnings)
+
+
+def test_restarts_divergence_and_missing_seeds_are_warned_of(folder: Folder) -> None:
+    make_run(folder, "wgan", 0, starts=2)
+    make_run(folder, "wgan-gp", 0, starts=3)
+    make_run(folder, "wgan", 1, state="diverged", reason="the critic's loss is NaN", step=120)
+    folder.delete("evaluation/wgan-seed1.json")
+    folder.delete("train/lsgan-seed0")
+    make_run(folder, "lsgan", 1, best_objective=0.41)
+    report = build(folder, make_spec())
+    for sentence in (
+        "wgan-seed0 was restarted 1 time",
+        "wgan-gp-seed0 was restarted 2 times",
+        "wgan-seed1 diverged at step 120: the critic's loss is NaN",
+        "wgan is averaged over 1 of 2 seeds; the seeds left out may be its worst",
+        "lsgan-seed0 was not trained",
+        "lsgan-seed1 never beat its untrained generator on the validation split",
+    ):
+        assert sentence in report.warnings
+    assert "wgan has one scored seed, so its place is not supported" in report.headline
+    assert report.leaderboard[1].metrics["kid"].std is None
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("wgan-seed1", "reference_sha256", "cd34"),
+        ("lsgan-seed1", "samples", 500),
+        ("real", "extractor", "inception-v3"),
+    ],
+)
+def test_unlike_contracts_are_refused_with_the_field(folder: Folder, name: str, field: str, value: Any) -> None:
+    label, _, seed = name.partition("-seed")
+    other = CONTRACT.model_copy(update={field: value})
+    folder.write_record(f"evaluation/{name}.json", make_score(label, int(seed or 0), other))
+    with pytest.raises(RunError, match=rf"{label}.* differ in {field} \({getattr(CONTRACT, field)} and {value}\)"):
+        build(folder, make_spec())
+
+
+def test_the_noise_floor_may_have_its_own_size_and_says_so_where_kid_subsets_follow(folder: Folder) -> None:
+    real = CONTRACT.model_copy(update={"samples": 300, "kid_subset_size": 300})
+    folder.write_record("evaluation/real.json", make_score("real", 0, real))
+    assert any(
+        "subsets of 300 images, the losses' over 400" in warning for warning in build(folder, make_spec()).warnings
+    )
+
+
+def test_a_file_that_is_no_list_of_trials_is_named(folder: Folder) -> None:
+    folder.write("search/wgan/trials.json", '{"trial": 1}')
+    with pytest.raises(ClusterError, match=r"search/wgan/trials\.json"):
+        build(folder, make_spec())
+
+
+def test_what_each_loss_was_given_is_counted_in_processes(folder: Folder) -> None:
+    make_run(folder, "wgan", 1, world_size=2)
+    report = build(folder, make_spec(search={"trials": 4, "workers": 3}))
+    budget = next(budget for budget in report.budgets if budget.label == "wgan")
+    assert (budget.trials, budget.search_critic_images, budget.search_process_seconds) == (4, 10_000, 30)
+    assert (budget.runs, budget.training_critic_images, budget.training_process_seconds) == (2, 51_200, 240)
+
+
+def test_curves_take_the_later_line_of_a_step_that_was_trained_twice(folder: Folder) -> None:
+    curve = build(folder, make_spec()).curves[0]
+    assert [(point.step, point.objective) for point in curve.points] == [(0, 0.4), (100, 0.25), (200, 0.1), (300, 0.05)]
+
+
+def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Folder, model.Report]) -> None:
+    text = model.read_markdown(written[0])
+    assert text is not None
+    for label in LABELS:
+        for letter in "abcd":
+            assert f"| {label}-{letter}" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    first = next(line for line in lines if line.startswith("| 1 | wgan-gp | 0, 1 |"))
+    assert "**0.0310 ± 0.0014**" in first
+    assert "**2.10" not in first, "lsgan has the best IS"
+    assert any("| lsgan |" in line and "**3.00 ± 0.14**" in line for line in lines)
+    assert any("noise floor" in line and "0.0050" in line and "3.40 ± 0.10" in line for line in lines)
+    assert "| wgan | IS | A \\| B \\<2021\\> | 1.74 ± 0.05 | 1.60 |" in text
+    assert "NaN \\| at 40" in text
+    assert f"```yaml\n{specfile.dump(make_spec())}```" in text
+    assert "critic_lr 1.23e-4" in text
+    assert "None" not in text.replace("\nNone.\n", "")
+    drawn = ("samples", "losses", "wasserstein", "kid", "search")
+    assert all(f"(figures/{name}.png)" in text for name in drawn)
+
+
+def test_report_json_comes_back_as_it_was(written: tuple[Folder, model.Report], folder: Folder) -> None:
+    assert model.read(written[0]) == written[1]
+    assert model.read(folder) is None
+    data = written[0].read("report/report.json") or b""
+    assert json.loads(data)["version"] == 1
+    folder.write("report/report.json", data.replace(b'"version": 1', b'"version": 2'))
+    with pytest.raises(ClusterError, match="not a Report"):
+        model.read(folder)
+
+
+def test_figures_are_pictures(written: tuple[Folder, model.Report]) -> None:
+    folder, _ = written
+    names = (folder / "report" / "figures").names()
+    assert names == ["kid.png", "losses.png", "samples.png", "search.png", "wasserstein.png"]
+    for name in names:
+        pixels = imread(io.BytesIO(folder.read(f"report/figures/{name}") or b""), format="png")
+        assert min(pixels.shape[:2]) > 200
+        assert pixels[..., :3].std() > 0.01
+
+
+def test_a_loss_keeps_its_colour_when_another_one_falls_out() -> None:
+    colours = drawing.palette(LABELS)
+    assert len(set(colours.values())) == len(LABELS)
+    assert drawing.palette((*LABELS, "another"))["wgan-gp"] == colours["wgan-gp"]
+
+
+def test_a_job_without_search_scores_or_curves_is_still_reported(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "empty")
+    make_run(folder, "lsgan", 0, state="failed", reason="out of memory", best_step=None, best_objective=None)
+    nothing = make_line(1, critic_loss=None, generator_loss=None, wasserstein=None)
+    folder.write_lines("train/lsgan-seed0/history.jsonl", [nothing])
+    folder.write("train/lsgan-seed0/evaluations.jsonl", '{"step": 0, "critic_images": 0, "objective": null}\n')
+    folder.write("train/lsgan-seed1/evaluations.jsonl", '{"step": 0, "critic_images": 0, "objective": NaN}\n')
+    make_run(folder, "wgan", 0)
+    folder.write_lines("train/wgan-seed0/history.jsonl", [])
+    folder.write("train/wgan-seed0/evaluations.jsonl", '{"step": 0, "critic_images": 0, "objective": -0.1}\n')
+    report = build(folder, make_spec(search=None))
+    write(folder, report)
+    assert report.headline == "No loss was scored on histology; the warnings say why."
+    assert report.contract is None
+    assert [row.rank for row in report.leaderboard] == [None, None, None]
+    assert "lsgan-seed0 failed at step 400: out of memory" in report.warnings
+    assert (folder / "report" / "figures").names() == ["kid.png", "losses.png", "wasserstein.png"]
+    assert "## Search" not in (model.read_markdown(folder) or "")
+    assert model.read(folder) == report
+
+
+def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> None:
+    folder.write_record("evaluation/wgan-gp-seed0.json", make_score("wgan-gp", 0, kid=float("nan")))
+    report = build(folder, make_spec())
+    assert report.leaderboard[0].metrics["kid"].values == {1: 0.032}
+    assert "wgan-gp-seed0 has no finite kid" in report.warnings
+
+
+def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:
+    line = make_line(1, generator_loss=None)
+    colours = drawing.palette(("lsgan", "wgan"))
+    assert figures.losses({"lsgan": [[line]], "wgan": [[]]}, colours)
+    assert figures.wasserstein({"lsgan": [[line]]}, colours)
+    assert figures.wasserstein({"lsgan": [[]], "wgan": []}, colours) is None
+    assert figures.samples(None, []) is None
+    assert figures.samples(grid(1, channels=1), [])
+    trials = tuple(
+        TrialRecord(
+            trial=word,
+            label="lsgan",
+            values={"optimizer": word},
+            defaults=False,
+            state="finished",
+            objective=value,
+            critic_images=1,
+            seconds=1,
+        )
+        for word, value in (("adam", 0.1), ("rmsprop", -0.1))
+    )
+    report = build(folder, make_spec()).model_copy(update={"trials": {"lsgan": trials}})
+    assert figures.search(report, colours)
+
+
+def test_reading_a_report_needs_neither_torch_nor_ray_nor_matplotlib() -> None:
+    code = (
+        "import sys, gansvc.report.model\n"
+        "print([name for name in ('torch', 'ray', 'matplotlib', 'jinja2', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_writing_a_report_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, gansvc.report.build\nprint([name for name in ('torch', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

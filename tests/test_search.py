@@ -1,0 +1,92 @@
+"""The search's draws and its scheduler; the search itself runs in test_pipeline.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gansvc.catalog.spaces import Distribution, Value
+from gansvc.cluster import driver, search
+from gansvc.cluster.training import Share
+from gansvc.errors import ClusterError
+from gansvc.spec import JobSpec
+
+Make = Callable[..., JobSpec]
+
+
+def test_first_trial_has_the_papers_values(tiny: Make) -> None:
+    spec = tiny(search={"trials": 5})
+    assert search.draw_values(spec, "wgan")[0] == {"generator_lr": 5e-5, "critic_lr": 5e-5, "n_critic": 5}
+    changed = spec.with_values({"losses.wgan.n_critic": 2})
+    assert search.draw_values(changed, "wgan")[0]["n_critic"] == 2
+
+
+def test_draws_repeat_stay_in_range_and_differ_by_loss(tiny: Make) -> None:
+    spec = tiny(search={"trials": 50})
+    drawn = search.draw_values(spec, "wgan")
+    assert drawn == search.draw_values(spec, "wgan") and len(drawn) == 50
+    assert drawn[1:] != search.draw_values(spec, "lsgan")[1:]
+    assert all(1e-5 <= float(values["critic_lr"]) <= 1e-3 for values in drawn)
+    assert {values["n_critic"] for values in drawn} == {1, 2, 5}
+    # Half of a log-uniform draw lies below the geometric mean of its ends.
+    below = sum(float(values["generator_lr"]) < math.sqrt(1e-5 * 1e-3) for values in drawn)
+    assert 10 < below < 40
+    for values in drawn:
+        spec.with_values({f"losses.wgan.{field}": value for field, value in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("distribution", "valid"),
+    [
+        (Distribution(choice=(1, 5)), lambda value: value in (1, 5)),
+        (Distribution(uniform=(0.5, 0.75)), lambda value: 0.5 <= value <= 0.75),
+        (Distribution(int_uniform=(2, 4)), lambda value: value in (2, 3, 4)),
+        (Distribution(log_uniform=(1e-3, 1e-2)), lambda value: 1e-3 <= value <= 1e-2),
+    ],
+)
+def test_each_distribution_draws_what_it_says(distribution: Distribution, valid: Callable[[Any], bool]) -> None:
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    drawn = {search._draw(distribution, random) for _ in range(200)}
+    assert all(valid(value) for value in drawn) and len(drawn) > 1
+    assert valid(search._domain(distribution).sample())
+
+
+def test_asha_spares_the_papers_values_alone() -> None:
+    defaults: dict[str, Value] = {"critic_lr": 1e-4}
+    asha = search.PatientAsha(
+        defaults, time_attr="critic_images", metric="objective", mode="min", grace_period=10, max_t=100,
+        reduction_factor=2,
+    )  # fmt: skip
+    trials = {
+        name: SimpleNamespace(trial_id=name, config={"values": values})
+        for name, values in {"good": {"critic_lr": 1e-3}, "bad": {"critic_lr": 1.0}, "paper": defaults}.items()
+    }
+    for trial in trials.values():
+        asha.on_trial_add(None, trial)
+    decisions = {
+        name: asha.on_trial_result(None, trials[name], {"critic_images": 10, "objective": value})
+        for name, value in (("good", 0.1), ("bad", 5.0), ("paper", 9.0))
+    }
+    assert decisions == {"good": "CONTINUE", "bad": "STOP", "paper": "CONTINUE"}
+
+
+def test_too_small_a_cluster_is_refused_by_name() -> None:
+    with pytest.raises(ClusterError, match=r"training\.workers: 8 workers ask for 8 CPUs, the cluster has 2 CPUs"):
+        driver._refuse_too_small(Share(1, 0), 8, 2, 0, "training.workers")
+
+
+def test_missing_inception_weights_with_no_internet_are_said_before_training(
+    tiny: Make, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    spec = tiny(evaluation__extractor="inception-v3")
+    with pytest.raises(ClusterError, match=r"inception-v3 are not at .*weights: PATH.*download failed"):
+        driver._fetch_weights(spec)
