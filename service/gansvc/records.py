@@ -106,7 +106,7 @@ class TrialRecord(Record):
     values: dict[str, Any]
     """The searched fields and their values."""
     defaults: bool
-    """True for the trial with the paper's values."""
+    """True for the trial with the spec's own values: the paper's, unless the spec sets others."""
     state: Literal["finished", "diverged", "failed", "stopped early"]
     reason: str = ""
     objective: float | None

@@ -7,25 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from gansvc.catalog.datasets import AnyDataset, Split
-from gansvc.catalog.entry import Section, named
+from gansvc.catalog.entry import Section, check_name
 from gansvc.catalog.extractors import AnyExtractor
 from gansvc.catalog.losses import AnyLoss, Loss
 from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import AnyNetwork
-from gansvc.catalog.spaces import Distribution, Space
-from gansvc.errors import SpecError
+from gansvc.catalog.spaces import Distribution, Space, check_space
+from gansvc.dotted import set_value
+from gansvc.errors import SpecError, unknown_name
+from gansvc.explain import refusal, validated
 
-
-def _known_metric(value: Any) -> Any:
-    named(value, METRICS, "metric")
-    return value
-
-
-MetricName = Annotated[str, BeforeValidator(_known_metric)]
+MetricName = Annotated[
+    str,
+    BeforeValidator(lambda value: check_name(value, METRICS, "metric") if isinstance(value, str) else value),
+    Field(json_schema_extra={"enum": sorted(METRICS)}),
+]
 Objective = Literal["kid", "fid"]
 
 
@@ -53,9 +52,9 @@ class Training(Section):
     def _batch_feeds_all_workers(self) -> Training:
         if self.batch_size < self.workers:
             text = f"batch_size {self.batch_size} is smaller than workers {self.workers}; every worker needs an image"
-            raise PydanticCustomError("batch", "{text}", {"text": text})
+            raise refusal(text)
         if len(set(self.seeds)) < len(self.seeds):
-            raise PydanticCustomError("seeds", "seeds must differ from each other")
+            raise refusal("seeds must differ from each other", ".seeds")
         return self
 
 
@@ -99,10 +98,12 @@ class Evaluation(Section):
     """Seed of the latents that are scored."""
 
     @model_validator(mode="after")
-    def _validation_is_not_the_judge(self) -> Evaluation:
+    def _judged_once_by_other_images(self) -> Evaluation:
         if self.reference == "val":
             text = "reference val already chooses the checkpoints, so it can't judge them; use test or train"
-            raise PydanticCustomError("reference", "{text}", {"text": text})
+            raise refusal(text)
+        if len(set(self.metrics)) < len(self.metrics):
+            raise refusal(f"{', '.join(self.metrics)} names a metric twice; name each once", ".metrics")
         return self
 
 
@@ -152,17 +153,24 @@ class JobSpec(Section):
         for label in labels:
             if labels.count(label) > 1:
                 text = f"two losses have the label {label!r}; give one of them another with label: NAME"
-                raise PydanticCustomError("labels", "{text}", {"text": text})
+                raise refusal(text)
         return losses
 
     @field_validator("search", mode="after")
     @classmethod
     def _space_fits_losses(cls, search: Search | None, info: ValidationInfo) -> Search | None:
-        if search is None or "losses" not in info.data:
-            return search
-        for key, distribution in search.space.items():
-            _check_space(key, distribution, info.data["losses"])
+        if search is not None and "losses" in info.data:
+            check_space(search.space, info.data["losses"])
         return search
+
+    @field_validator("published", mode="after")
+    @classmethod
+    def _numbers_belong_to_a_loss(cls, published: tuple[Published, ...], info: ValidationInfo) -> tuple[Published, ...]:
+        labels = [loss.label for loss in info.data.get("losses", ())]
+        for index, numbers in enumerate(published):
+            if labels and numbers.loss not in labels:
+                raise refusal(unknown_name("label", numbers.loss, labels), f"[{index}].loss")
+        return published
 
     def loss(self, label: str) -> Loss:
         """Return the loss of that label.
@@ -185,65 +193,17 @@ class JobSpec(Section):
     def with_values(self, values: Mapping[str, Any]) -> JobSpec:
         """Return a new, fully validated spec with values set at dotted paths.
 
-        A list's item is named by its index or, for losses, its label: ``losses.wgan-gp.critic_lr``.
+        A list's item is named by its label, its index or its name, in that order: ``losses.wgan-gp.critic_lr``. A
+        section's new name drops what the old one had brought: ``evaluation.extractor.name`` takes the usual size along.
 
         Raises:
             SpecError: a path leads nowhere, or the value doesn't fit there.
         """
-        from gansvc.specfile import validated
-
         data = self.model_dump(mode="json", exclude_none=True)
         for path, value in values.items():
-            _set(data, path, value)
-        return validated(data)
+            set_value(data, path, value)
+        return validated(type(self), data)
 
     def digest(self) -> str:
         """Return the SHA-256 of the resolved spec, as 64 hex digits."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
-
-def _check_space(key: str, distribution: Distribution, losses: tuple[Loss, ...]) -> None:
-    owner, _, field = key.rpartition(".")
-    concerned = [loss for loss in losses if owner in ("", loss.label)]
-    if not concerned:
-        text = f"space.{key}: no loss has the label {owner!r}; known: {', '.join(loss.label for loss in losses)}"
-        raise PydanticCustomError("space", "{text}", {"text": text})
-    for loss in concerned:
-        searchable = sorted(set(type(loss).model_fields) - {"name", "label"})
-        if field not in searchable:
-            owners = [other.label for other in losses if field in type(other).model_fields]
-            hint = f"write {owners[0]}.{field} to search it for that loss alone" if owners else ""
-            text = f"space.{key}: {loss.label} has no field {field!r}; {hint or 'it has ' + ', '.join(searchable)}"
-            raise PydanticCustomError("space", "{text}", {"text": text})
-        for value in distribution.extremes():
-            try:
-                type(loss).model_validate(loss.model_dump() | {field: value})
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"].replace("Input should be", "it must be")
-                text = f"space.{key}: {value!r} is outside the range of {loss.label}'s {field}; {reason}"
-                raise PydanticCustomError("space", "{text}", {"text": text}) from None
-
-
-def _set(data: Any, path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    node = data
-    for part in parents:
-        if isinstance(node, dict) and part not in node:
-            node[part] = {}
-        node = _child(node, part, path)
-    if isinstance(node, list):
-        node[node.index(_child(node, last, path))] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise SpecError(f"{path}: nothing can be set there; give the dotted path of a field")
-
-
-def _child(node: Any, part: str, path: str) -> Any:
-    if isinstance(node, dict):
-        return node[part]
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            if part == str(index) or (isinstance(item, dict) and part in (item.get("label"), item.get("name"))):
-                return item
-    raise SpecError(f"{path}: there is no {part!r} on that path; give the dotted path of a field")

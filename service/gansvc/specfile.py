@@ -1,4 +1,4 @@
-"""Reading a job file: safe YAML, size limits, and pydantic's findings put into plain sentences."""
+"""Reading a job file: safe YAML, size limits, and a sentence for everything that is wrong."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
+from gansvc import explain
 from gansvc.errors import SpecError
 from gansvc.spec import JobSpec
 
@@ -27,6 +27,8 @@ def load(path: Path | str) -> JobSpec:
         SpecError: the file is missing, too large, not UTF-8 text, not YAML, or not a valid spec.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise SpecError(f"{str(path)!r} holds a zero byte; give the path of a job file")
     try:
         with path.open("rb") as file:
             raw = file.read(LIMIT + 1)
@@ -91,14 +93,7 @@ def validated(data: Any) -> JobSpec:
     """
     if not isinstance(data, dict):
         raise SpecError("a job file is a mapping of name, dataset, losses, ...; see `gansvc init` for a starter")
-    try:
-        return JobSpec.model_validate(_frozen(data))
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # pydantic calls a list with a bad item also too short: the item's own finding says it better.
-        errors = [e for e in errors if e["type"] != "too_short" or not any(_within(o["loc"], e["loc"]) for o in errors)]
-        findings = [_sentence(finding, data) for finding in errors]
-        raise SpecError("\n".join(dict.fromkeys(findings))) from None
+    return explain.validated(JobSpec, data)
 
 
 def dump(spec: JobSpec) -> str:
@@ -108,7 +103,10 @@ def dump(spec: JobSpec) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that reads ``1e-4`` as YAML 1.2 does and refuses a key given twice."""
+    """PyYAML's safe loader that refuses a key given twice and reads numbers as YAML 1.2 does.
+
+    So ``1e-4`` is a number, and ``1:30`` and ``010`` are strings, not 90 and 8.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -120,67 +118,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _frozen(data: Any) -> Any:
-    """Turn lists into tuples, all the way down: a strict tuple field takes no list."""
-    if isinstance(data, dict):
-        return {key: _frozen(value) for key, value in data.items()}
-    return tuple(_frozen(value) for value in data) if isinstance(data, (list, tuple)) else data
-
-
-def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(inner) > len(outer) and inner[: len(outer)] == outer
-
-
-def _sentence(finding: Any, data: Any) -> str:
-    path = _path(finding["loc"], data)
-    if finding["type"] == "missing":
-        return f"{path} is missing; add it"
-    text = finding["msg"].removeprefix("Value error, ")
-    if finding["type"] == "space":
-        return f"{path}.{text}"
-    if finding["type"] in _OWN:
-        return f"{path}: {text}" if path else text
-    text = text.replace("Input should be", "must be").replace("Input should have", "must have")
-    text = text.replace("String should match pattern", "must match the pattern").replace("Tuple should", "it should")
-    text = text.replace("valid tuple", "list").replace("valid dictionary or object to extract fields from", "mapping")
-    text = text.replace(" after validation", "").replace("valid dictionary or instance of", "mapping, or a name, of a")
-    return f"{path}: {_shown(finding['input'])} doesn't fit; it {text.removeprefix('it ')}"
-
-
-_OWN = {
-    *("unknown_field", "unknown_name", "one_kind", "range", "size"),
-    *("path", "batch", "seeds", "labels", "reference"),
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-"""Types of our own findings, whose sentences already hold the value and the fix."""
-
-
-def _path(loc: tuple[int | str, ...], data: Any) -> str:
-    """Write a location as the user wrote it, leaving out the union tags that pydantic puts in."""
-    path, node = "", data
-    for position, part in enumerate(loc):
-        if isinstance(part, int):
-            path += f"[{part}]"
-            node = node[part] if isinstance(node, (list, tuple)) and part < len(node) else None
-        elif _is_tag(part, node, last=position == len(loc) - 1):
-            continue
-        else:
-            path += f".{part}" if path else part
-            node = node.get(part) if isinstance(node, dict) else None
-    return path
-
-
-def _is_tag(part: str, node: Any, last: bool) -> bool:
-    """Return whether pydantic, not the user, put this part into the path: a union's tag or a validator's name."""
-    if isinstance(node, dict):
-        return part not in node and (not last or part == node.get("name"))
-    return isinstance(node, str)
-
-
-def _shown(value: Any) -> str:
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"^[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|nan)$"
+    ),
+    list("-+.0123456789"),
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from pathlib import Path
@@ -26,6 +25,8 @@ class Folder:
         from pyarrow.fs import FileSystem, LocalFileSystem
 
         self.uri = str(uri)
+        if "\0" in self.uri:
+            raise SpecError(f"storage {self.uri!r} holds a zero byte; give a folder or an s3:// URI")
         self._fs: FileSystem
         try:
             if "://" in self.uri:
@@ -56,7 +57,7 @@ class Folder:
         target = f"{self._root}/{name}"
         try:
             if self.local:
-                _write_local(target, data.encode() if isinstance(data, str) else data)
+                write_file(target, data.encode() if isinstance(data, str) else data)
                 return
             with self._fs.open_output_stream(target) as stream:
                 stream.write(data.encode() if isinstance(data, str) else data)
@@ -96,9 +97,19 @@ class Folder:
         self.write(name, record.model_dump_json(indent=2) + "\n")
 
     def read_lines(self, name: str, model: type[M]) -> list[M]:
-        """Return the records of a .jsonl file, none if it isn't there."""
-        data = self.read(name) or b""
-        return [model.model_validate(json.loads(line)) for line in data.splitlines() if line.strip()]
+        """Return the records of a .jsonl file, none if it isn't there.
+
+        Raises:
+            ClusterError: a line isn't such a record, as when it was cut off.
+        """
+        records = []
+        for number, line in enumerate((self.read(name) or b"").splitlines(), start=1):
+            if line.strip():
+                try:
+                    records.append(model.model_validate_json(line))
+                except ValidationError:
+                    raise ClusterError(f"{self.path(name)}: line {number} is not a {model.__name__}") from None
+        return records
 
     def write_lines(self, name: str, records: list[M]) -> None:
         """Write records as one JSON line each."""
@@ -140,7 +151,7 @@ class Folder:
             if data is None:
                 (self / name).copy_to(target / name, skip)
             else:
-                _write_local(str(target / name), data)
+                write_file(target / name, data)
 
     def _is_folder(self, name: str) -> bool:
         from pyarrow.fs import FileType
@@ -153,8 +164,9 @@ def run_name(label: str, seed: int) -> str:
     return f"{label}-seed{seed}"
 
 
-def _write_local(target: str, data: bytes) -> None:
-    folder, name = os.path.split(target)
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a local file whole, making its folder: readers see the old content or the new, never a part."""
+    folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     part = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -162,7 +174,7 @@ def _write_local(target: str, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, target)
+        os.replace(part, path)
     finally:
         if os.path.exists(part):
             os.unlink(part)

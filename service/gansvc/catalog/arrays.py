@@ -6,7 +6,11 @@ Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pick
 from __future__ import annotations
 
 import hashlib
+import lzma
+import struct
 import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,7 +71,7 @@ def _download_medmnist(name: str, root: Path) -> None:
     from medmnist import INFO
     from torchvision.datasets.utils import download_url
 
-    root.mkdir(parents=True, exist_ok=True)
+    _make(root)
     with FileLock(root / f".{name}.lock"):
         if (root / f"{name}.npz").is_file():
             return
@@ -88,7 +92,7 @@ def read_mnist(root: Path) -> Arrays:
     from filelock import FileLock
     from torchvision.datasets import MNIST
 
-    root.mkdir(parents=True, exist_ok=True)
+    _make(root)
     with FileLock(root / ".lock"):
         try:
             parts = {train: MNIST(str(root), train=train, download=True) for train in (True, False)}
@@ -114,31 +118,39 @@ def missing_mnist(root: Path) -> str | None:
     )
 
 
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(
+            f"dataset.root: {root} is no folder and can't be made one ({error.strerror}); give a folder"
+        ) from None
+
+
 def read_npz(path: Path) -> Arrays:
     """Read a file in MedMNIST's form.
 
     Raises:
-        SpecError: the file is missing, isn't an npz archive, or lacks a split, or its images aren't uint8 at 28x28.
+        SpecError: the file is missing, isn't an npz archive of arrays, is damaged, or lacks a split; or its images
+            aren't uint8 at 28x28, or of unlike channels.
     """
     import numpy as np
 
-    images, labels = {}, {}
-    with _open_npz(path) as archive:
-        for split in ("train", "val", "test"):
-            key = f"{split}_images"
-            if key not in archive.files:
-                raise _bad_npz(path, f"it has no {key}")
-            try:
-                array = archive[key]
-            except ValueError as error:
-                raise _bad_npz(path, str(error)) from None
-            if array.dtype != np.uint8 or array.shape[1:] not in ((TILE, TILE), (TILE, TILE, 1), (TILE, TILE, 3)):
-                raise _bad_npz(path, f"{key} is {array.dtype} {array.shape}")
-            if len(array) < 2:
-                raise _bad_npz(path, f"{key} holds {len(array)} images; at least 2 are needed")
-            images[split] = array
-            if f"{split}_labels" in archive.files:
-                labels[split] = archive[f"{split}_labels"]
+    if problem := missing_npz(path):
+        raise SpecError(problem)
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise _bad_npz(path, "it is one array, not an .npz archive of several")
+        with archive:
+            images = {split: _images(archive, split, path) for split in ("train", "val", "test")}
+            keys = {split: f"{split}_labels" for split in images}
+            labels = {split: _array(archive, key, path) for split, key in keys.items() if key in archive.files}
+    except _UNREADABLE as error:
+        raise _bad_npz(path, f"it can't be read: {error or type(error).__name__}") from None
+    channels = {split: (*array.shape, 1)[3] for split, array in images.items()}
+    if len(set(channels.values())) > 1:
+        raise _bad_npz(path, "its splits have unlike channels: " + ", ".join(f"{s} {n}" for s, n in channels.items()))
     return Arrays(images, labels)
 
 
@@ -152,15 +164,32 @@ def missing_npz(path: Path) -> str | None:
     return None if path.is_file() else f"dataset.path: there is no file {path}; give the path of an .npz file"
 
 
-def _open_npz(path: Path) -> Any:
+# What zip, its compressions and numpy raise on files that are damaged, made up or pickled.
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+
+
+def _images(archive: Mapping[str, Any], split: str, path: Path) -> np.ndarray[Any, Any]:
+    key = f"{split}_images"
+    if key not in archive:
+        raise _bad_npz(path, f"it has no {key}")
+    array = _array(archive, key, path)
+    if array.dtype != "uint8" or array.shape[1:] not in ((TILE, TILE), (TILE, TILE, 1), (TILE, TILE, 3)):
+        raise _bad_npz(path, f"{key} is {array.dtype} {array.shape}")
+    if len(array) < 2:
+        raise _bad_npz(path, f"{key} holds {len(array)} images; at least 2 are needed")
+    return array
+
+
+def _array(archive: Mapping[str, Any], key: str, path: Path) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    if problem := missing_npz(path):
-        raise SpecError(problem)
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _bad_npz(path, str(error)) from None
+    array = archive[key]
+    if not isinstance(array, np.ndarray):
+        raise _bad_npz(path, f"{key} is no array")
+    return array
 
 
 def _bad_npz(path: Path, reason: str) -> SpecError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import model_validator
 
 from gansvc.catalog import arrays
-from gansvc.catalog.entry import Section, named
+from gansvc.catalog.entry import PathText, Section, section_of
+from gansvc.explain import refusal
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
@@ -25,16 +26,16 @@ class Dataset(Section):
     """1 turns colour into luma, 3 repeats grey; as stored if left out."""
     size: Literal[28] = 28
     """Side of the images in pixels."""
-    root: str | None = None
+    root: PathText | None = None
     """Folder that holds, or will hold, the downloaded files."""
-    path: str | None = None
+    path: PathText | None = None
     """File of the data set ``npz``: MedMNIST's form, keys train_images, val_images, test_images (and _labels)."""
 
     @model_validator(mode="after")
     def _path_goes_with_npz(self) -> Dataset:
         if (self.name == "npz") != (self.path is not None):
             text = "npz needs a path" if self.name == "npz" else "path goes with {name: npz} only; use root"
-            raise PydanticCustomError("path", "{text}", {"text": text})
+            raise refusal(text)
         return self
 
     @property
@@ -44,7 +45,7 @@ class Dataset(Section):
 
     def folder(self) -> Path:
         """Return the folder where the set's files are looked for."""
-        return Path(self.root or self.entry.default_root).expanduser()
+        return Path(os.path.expanduser(self.root or self.entry.default_root))
 
     def missing(self) -> str | None:
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""
@@ -139,4 +140,4 @@ DATASETS: dict[str, DatasetEntry] = {
 if TYPE_CHECKING:
     AnyDataset = Dataset
 else:
-    AnyDataset = Annotated[Dataset, BeforeValidator(lambda value: named(value, DATASETS, "data set")), Field()]
+    AnyDataset = Annotated[Dataset, section_of(DATASETS, "data set")]

@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from gansvc.catalog.entry import Section, named
+from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
+from gansvc.explain import refusal
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -28,7 +28,7 @@ class Extractor(Section):
     name: str
     size: Annotated[int, Field(ge=32, le=512)] | None = None
     """Side in pixels that images are resized to; the extractor's usual one if left out."""
-    weights: str | None = None
+    weights: PathText | None = None
     """Path of the weights file; the extractor's own if left out."""
 
     @model_validator(mode="after")
@@ -38,7 +38,7 @@ class Extractor(Section):
             object.__setattr__(self, "size", entry.size)
         elif entry.fixed_size and self.size != entry.size:
             text = f"{self.name} resizes to {entry.size} by definition, so size {self.size} can't be had; leave it out"
-            raise PydanticCustomError("size", "{text}", {"text": text})
+            raise refusal(text)
         return self
 
     @property
@@ -192,7 +192,7 @@ EXTRACTORS: dict[str, ExtractorEntry] = {
 if TYPE_CHECKING:
     AnyExtractor = Extractor
 else:
-    AnyExtractor = Annotated[Extractor, BeforeValidator(lambda value: named(value, EXTRACTORS, "extractor"))]
+    AnyExtractor = Annotated[Extractor, section_of(EXTRACTORS, "extractor")]
 
 
 def _tensors(weights: Path) -> dict[str, Any]:

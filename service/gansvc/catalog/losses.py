@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from gansvc.catalog.entry import Section, named
+from gansvc.catalog.entry import Section, section_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,7 +130,7 @@ else:
     AnyLoss = Annotated[
         Union[tuple(LOSSES.values())],  # noqa: UP007 - the union is made from the table
         Field(discriminator="name"),
-        BeforeValidator(lambda value: named(value, LOSSES, "loss")),
+        section_of(LOSSES, "loss"),
     ]
 
 

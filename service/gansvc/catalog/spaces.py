@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gansvc.catalog.entry import Section, lookup
-from gansvc.errors import SpecError
+from gansvc.catalog.entry import Section, Shorthand, check_name
+from gansvc.catalog.losses import Loss
+from gansvc.explain import reason, refusal
 
-Value = int | float | str
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise refusal(f"{value!r} doesn't fit; it must be a number or a string")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise refusal(f"{value!r} doesn't fit; it must be a finite number")
+    return value
+
+
+# Checked before the union: each of its members would report a misfit by itself.
+Value = Annotated[int | float | str, BeforeValidator(_plain_value)]
 Range = tuple[float, float]
 
 
@@ -31,12 +42,12 @@ class Distribution(Section):
     def _one_kind_in_order(self) -> Distribution:
         given = self.model_dump(exclude_none=True)
         if len(given) != 1:
-            raise PydanticCustomError("one_kind", "give exactly one of choice, uniform, log_uniform, int_uniform")
+            raise refusal("give exactly one of choice, uniform, log_uniform, int_uniform")
         kind, values = given.popitem()
         if kind != "choice" and not values[0] < values[1]:
-            raise PydanticCustomError("range", "{kind} must rise from low to high", {"kind": kind})
+            raise refusal(f"{kind} must rise from low to high")
         if kind == "log_uniform" and values[0] <= 0:
-            raise PydanticCustomError("range", "log_uniform needs both ends above 0")
+            raise refusal("log_uniform needs both ends above 0")
         return self
 
     def extremes(self) -> tuple[Value, ...]:
@@ -56,14 +67,48 @@ SPACES: dict[str, dict[str, Distribution]] = {
 
 
 def _named_space(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        space = lookup(SPACES, "search space", value)
-    except SpecError as error:
-        raise PydanticCustomError("unknown_name", "{text}", {"text": str(error)}) from None
-    return {field: distribution.model_dump(exclude_none=True) for field, distribution in space.items()}
+    if isinstance(value, str):
+        space = SPACES[check_name(value, SPACES, "search space")]
+        return {field: distribution.model_dump(exclude_none=True) for field, distribution in space.items()}
+    if not isinstance(value, Mapping):
+        shown = repr(list(value) if isinstance(value, tuple) else value)
+        raise refusal(f"{shown} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(SPACES))}")
+    for key in value:
+        if not isinstance(key, str):
+            raise refusal(f"{key!r} is no field of a loss; write the field's name, as critic_lr or wgan.clip")
+    return value
 
 
-Space = Annotated[Mapping[str, Distribution], BeforeValidator(_named_space), Field(min_length=1)]
+Space = Annotated[Mapping[str, Distribution], Field(min_length=1), Shorthand(SPACES, _named_space)]
 """Field of a loss, or ``label.field`` for one loss alone, to its distribution; or the name of an entry of SPACES."""
+
+
+def check_space(space: Mapping[str, Distribution], losses: tuple[Loss, ...]) -> None:
+    """Refuse, in a validator's way, a space that names no loss or field, or draws values that a loss refuses."""
+    for key, distribution in space.items():
+        owner, _, field = key.rpartition(".")
+        concerned = [loss for loss in losses if owner in ("", loss.label)]
+        if not concerned:
+            known = ", ".join(loss.label for loss in losses)
+            raise refusal(f"no loss has the label {owner!r}; known: {known}", f".space.{key}")
+        for loss in concerned:
+            if field not in _searchable(loss):
+                owners = [other.label for other in losses if field in _searchable(other)]
+                hint = f"write {owners[0]}.{field} to search it for that loss alone" if owners else ""
+                hint = hint or f"it has {', '.join(sorted(_searchable(loss)))}"
+                raise refusal(f"{loss.label} has no field {field!r} to search; {hint}", f".space.{key}")
+            for value in distribution.extremes():
+                _check_value(loss, field, value, key)
+
+
+def _searchable(loss: Loss) -> set[str]:
+    return set(type(loss).model_fields) - {"name", "label"}
+
+
+def _check_value(loss: Loss, field: str, value: Value, key: str) -> None:
+    try:
+        type(loss).model_validate(loss.model_dump() | {field: value})
+    except ValidationError as error:
+        found = reason(error.errors()[0])
+        text = f"{value!r} is outside the range of {loss.label}'s {field}; it {found}"
+        raise refusal(text, f".space.{key}") from None

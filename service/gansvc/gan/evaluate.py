@@ -24,7 +24,7 @@ from gansvc.gan.data import content_hash, to_uint8, with_channels
 from gansvc.gan.streams import Stream, generator, sample_latents
 from gansvc.records import Contract, Score
 from gansvc.spec import Evaluation
-from gansvc.store import _write_local
+from gansvc.store import write_file
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -100,7 +100,7 @@ def reference_features(images: torch.Tensor, extractor: Extractor, device: str =
         kept = safetensors.torch.load(path.read_bytes())
         return Features(kept["pool"], kept["logits"])
     features = extract(chunks(images), extractor, device)
-    _write_local(str(path), safetensors.torch.save({"pool": features.pool, "logits": features.logits}))
+    write_file(path, safetensors.torch.save({"pool": features.pool, "logits": features.logits}))
     return features
 
 

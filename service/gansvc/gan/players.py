@@ -32,8 +32,9 @@ class Players:
         network = plan.spec.network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(plan.seed, Stream.WEIGHTS).initial_seed())
-            self.generator = network.generator(channels).to(device)
-            self.critic = network.critic(channels).to(device)
+            # Channels last: the layout that convolutions are fastest in, on CPUs and on tensor cores.
+            self.generator = network.generator(channels).to(device).to(memory_format=torch.channels_last)
+            self.critic = network.critic(channels).to(device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.generator_optimizer = _optimizer(self.loss, self.generator, self.loss.generator_lr)
         self.critic_optimizer = _optimizer(self.loss, self.critic, self.loss.critic_lr)

@@ -118,7 +118,7 @@ def search(report: Report, colours: Mapping[str, str]) -> bytes | None:
         axes.set_xlabel(field)
         axes.set_ylabel(f"best validation {name}")
 
-    return panels(len(fields), draw, legend="star: the paper's values; cross: diverged or failed")
+    return panels(len(fields), draw, legend="star: the spec's own values; cross: diverged or failed")
 
 
 def _curves(

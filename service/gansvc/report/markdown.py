@@ -108,7 +108,7 @@ def _trials(report: Report, label: str) -> str:
         state = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
         rows.append(
             [
-                escape(trial.trial) + (" (the paper's values)" if trial.defaults else ""),
+                escape(trial.trial) + (" (the spec's own values)" if trial.defaults else ""),
                 escape(state),
                 *(escape(numbers.setting(trial.values.get(field))) for field in fields),
                 f"**{score}**" if trial.trial == best else score,
