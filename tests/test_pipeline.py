@@ -34,7 +34,7 @@ def test_a_job_survives_a_killed_worker_and_ends_in_a_report(
     spec = tiny(
         losses=["lsgan", {"name": "wgan-gp", "n_critic": 2}],
         training__workers=2,
-        training__epochs=12,
+        training__epochs=6,
         training__evaluations=6,
         search={"trials": 3, "epochs": 1, "evaluations": 2},
     )

@@ -245,6 +245,46 @@ def test_with_values_sets_the_item_at_the_index_even_where_values_repeat() -> No
     assert spec.with_values({"losses.lsgan.betas.1": 0.99}).loss("lsgan").betas == (0.9, 0.99)
 
 
+def test_with_values_finds_a_loss_by_its_label_before_its_index() -> None:
+    spec = make(losses=["wgan", {"name": "wgan", "label": "0"}])
+    changed = spec.with_values({"losses.0.clip": 0.5, "losses.wgan.clip": 0.25})
+    assert [loss.model_dump()["clip"] for loss in changed.losses] == [0.25, 0.5]
+
+
+def test_with_values_reaches_into_shorthands_that_it_set() -> None:
+    changed = make().with_values(
+        {"losses": ["wgan"], "losses.wgan.clip": 0.5, "dataset": "mnist", "dataset.root": "/data"}
+    )
+    assert changed.losses[0].model_dump()["clip"] == 0.5
+    assert (changed.dataset.name, changed.dataset.root) == ("mnist", "/data")
+
+
+def test_a_new_name_drops_what_the_old_one_brought() -> None:
+    written = specfile.parse(specfile.dump(make(dataset={"name": "retinamnist", "channels": 1, "root": "/data"})))
+    assert written.evaluation.extractor.size == 299
+    changed = written.with_values(
+        {
+            "evaluation.extractor.name": "efficientnet-lite0",
+            "dataset.name": "bloodmnist",
+            "losses.0.critic_lr": 0.5,
+            "losses.1.name": "wgan",
+            "losses.0.name": "wgan-gp",
+            "losses.2": "lsgan",
+        }
+    )
+    assert changed.evaluation.extractor.size == 96
+    assert (changed.dataset.name, changed.dataset.channels, changed.dataset.root) == ("bloodmnist", 1, "/data")
+    first = changed.losses[0]
+    assert (first.label, first.critic_lr, first.generator_lr, first.n_critic) == ("wgan-gp", 0.5, 1e-4, 5)
+    assert changed.losses[1] == written.losses[1]
+
+
+def test_a_new_name_keeps_what_was_set_by_hand() -> None:
+    written = make(evaluation={"extractor": {"name": "efficientnet-lite0", "size": 64}})
+    with pytest.raises(SpecError, match=r"evaluation\.extractor: inception-v3 resizes to 299"):
+        written.with_values({"evaluation.extractor.name": "inception-v3"})
+
+
 # --- what is refused, and in which words ----------------------------------------------------------------------------
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [
@@ -325,6 +365,13 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"dataset": {"name": "mnist", "path": "x.npz"}}, ["dataset: ", "path goes with", "use root"]),
     ({"evaluation": {"reference": "val"}}, ["evaluation: ", "reference val", "use test or train"]),
     ({"published": [{"loss": "lsgan", "fid": 1.0}]}, ["published[0].source is missing", "add it"]),
+    ({"published": [{"loss": "wgn", "source": "a"}]}, ["published[0].loss: ", "'wgn'", "known: lsgan, wgan, wgan-gp"]),
+    ({"evaluation": {"metrics": ["kid", "kid"]}}, ["evaluation.metrics: ", "kid", "twice"]),
+    # A name that is missing, or stands where none can.
+    ({"losses": ["lsgan", {"clip": 0.1}]}, ["losses[1]: name is missing; known: lsgan, wgan, wgan-gp"]),
+    ({"dataset": {"channels": 1}}, ["dataset: name is missing; known: bloodmnist"]),
+    ({"dataset": {"name": "mnist", "root": "a\0b"}}, ["dataset.root: 'a\\x00b' ", "zero byte"]),
+    ({"dataset": {"name": "npz", "path": ""}}, ["dataset.path: '' ", "empty"]),
     # A finding for every fault at once.
     (
         {"training": {"epochs": 0, "workers": 0}, "name": "A"},
@@ -332,7 +379,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ),
 ]
 
-BAD_SPACES: list[tuple[dict[str, Any], list[str]]] = [
+BAD_SPACES: list[tuple[dict[Any, Any], list[str]]] = [
     ({"critic_lr": {"log_uniform": [0.5, 2.0]}}, ["search.space.critic_lr", "2.0", "lsgan", "less than or equal to 1"]),
     ({"n_critic": {"choice": [1, 0]}}, ["search.space.n_critic", "0 is outside", "greater than or equal to 1"]),
     ({"n_critic": {"uniform": [1.0, 5.0]}}, ["search.space.n_critic", "1.0", "integer"]),
@@ -355,6 +402,8 @@ BAD_SPACES: list[tuple[dict[str, Any], list[str]]] = [
     ({"critic_lr": {"choice": []}}, ["search.space.critic_lr.choice", "[]", "at least 1 item"]),
     ({"critic_lr": [1e-4]}, ["search.space.critic_lr", "[0.0001]", "mapping"]),
     ({"name": {"choice": ["lsgan"]}}, ["search.space.name", "lsgan has no field 'name'"]),
+    ({5: {"choice": [1]}}, ["search.space: 5 ", "write the field's name"]),
+    ({"critic_lr": {"choice": [float("nan")]}}, ["search.space.critic_lr.choice[0]: nan ", "finite"]),
 ]
 
 
@@ -400,7 +449,12 @@ def test_length_rules_are_put_in_plain_words_too(changes: dict[str, Any], expect
 
 def test_value_of_no_allowed_kind_is_one_finding() -> None:
     message = refusal(MINIMAL | {"search": {"space": {"critic_lr": {"choice": [True]}}}})
-    assert message.splitlines()[0].startswith("search.space.critic_lr.choice[0]: True")
+    assert message == "search.space.critic_lr.choice[0]: True doesn't fit; it must be a number or a string"
+
+
+def test_only_a_section_of_a_table_takes_a_name() -> None:
+    assert refusal(MINIMAL | {"training": "fast"}) == "training: 'fast' doesn't fit; it must be a mapping"
+    assert "must be a name or a mapping; known: dcgan" in refusal(MINIMAL | {"network": 3})
 
 
 def test_field_that_is_never_searched_is_not_advised() -> None:
@@ -440,6 +494,20 @@ def test_scientific_notation_is_a_number(text: str) -> None:
 @pytest.mark.parametrize("text", ["1e", "e5", "1e4x", "lr1e-4", "2e-4-run"])
 def test_only_numbers_become_numbers(text: str) -> None:
     assert specfile.parse_value(text) == text
+
+
+@pytest.mark.parametrize("text", ["1:30", "1:30.5", "010", "0x10", "0b11", "1:30:15"])
+def test_no_other_base_becomes_a_number(text: str) -> None:
+    assert specfile.parse_value(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("-12", -12), ("10_000", 10_000), ("1.5", 1.5), ("-.5", -0.5), ("3.", 3.0), ("1e3", 1000.0)],
+)
+def test_plain_numbers_stay_numbers(text: str, number: float) -> None:
+    read = specfile.parse_value(text)
+    assert (type(read), read) == (type(number), number)
 
 
 @pytest.mark.parametrize(
@@ -592,3 +660,28 @@ def test_json_schema_accepts_the_shipped_jobs(path: Path) -> None:
     data = specfile.parse_value(path.read_text())
     errors = jsonschema.Draft202012Validator(JobSpec.model_json_schema()).iter_errors(data)
     assert [f"{error.json_path}: {error.message[:80]}" for error in errors] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "retinamnst"},
+        {"dataset": {"name": "retinamnst"}},
+        {"losses": ["wgna"]},
+        {"losses": [{"clip": 0.1}]},
+        {"losses": [{"name": "lsgan", "clip": 0.1}]},
+        {"network": "dcgann"},
+        {"evaluation": {"extractor": "inception"}},
+        {"evaluation": {"extractor": {"name": "inception"}}},
+        {"evaluation": {"metrics": ["kdi"]}},
+        {"search": {"space": "defalt"}},
+    ],
+    ids=str,
+)
+def test_json_schema_refuses_what_the_spec_refuses(changes: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    refusal(MINIMAL | changes)
+    check = jsonschema.Draft202012Validator(JobSpec.model_json_schema())
+    assert check.is_valid(MINIMAL | {"search": {"space": "default"}, "evaluation": {"extractor": "inception-v3"}})
+    assert check.is_valid(FULL)
+    assert not check.is_valid(MINIMAL | changes)

@@ -193,7 +193,7 @@ def test_a_damaged_line_is_a_plain_error(folder: Folder, tail: str) -> None:
     folder.write("starts.jsonl", START.model_dump_json() + "\n" + tail)
     with pytest.raises(ClusterError) as caught:
         folder.read_lines("starts.jsonl", Start)
-    assert folder.path("starts.jsonl") in str(caught.value)
+    assert f"{folder.path('starts.jsonl')}: line 2 is not a Start" in str(caught.value)
 
 
 # --- names, deletion, copies ----------------------------------------------------------------------------------------
@@ -283,6 +283,11 @@ def test_unknown_storage_is_the_users_error(uri: str) -> None:
         Folder(uri)
     assert uri in str(caught.value)
     assert "s3:// URI" in str(caught.value)
+
+
+def test_address_with_a_zero_byte_is_the_users_error() -> None:
+    with pytest.raises(SpecError, match="give a folder"):
+        Folder("jobs\0")
 
 
 def test_run_name() -> None:

@@ -56,6 +56,12 @@ def reason(finding: Mapping[str, Any]) -> str:
     return text.replace("match pattern", "match the pattern").replace(" after validation", "")
 
 
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: lists as lists, and cut where it is long."""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _frozen(data: Any) -> Any:
     """Turn lists into tuples, all the way down: a strict tuple field takes no list."""
     if isinstance(data, Mapping):
@@ -74,7 +80,7 @@ def _sentence(finding: Any, data: Any) -> str:
         return f"{path}: {finding['msg']}" if path else str(finding["msg"])
     if finding["type"] == "missing":
         return f"{path} is missing; add it"
-    return f"{path}: {_shown(finding['input'])} doesn't fit; it {reason(finding)}"
+    return f"{path}: {shown(finding['input'])} doesn't fit; it {reason(finding)}"
 
 
 def _path(loc: Location, data: Any) -> str:
@@ -97,8 +103,3 @@ def _is_tag(part: str, node: Any, last: bool) -> bool:
     if isinstance(node, Mapping):
         return part not in node and (not last or part == node.get("name"))
     return isinstance(node, str)
-
-
-def _shown(value: Any) -> str:
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -67,7 +67,7 @@ def parse_value(text: str) -> Any:
             depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
             if depth > DEEPEST:
                 raise SpecError(
-                    f"line {token.start_mark.line + 1}: nested deeper than {DEEPEST} levels; see `gansvc init`"
+                    f"line {token.start_mark.line + 1}: nested too deeply (over {DEEPEST} levels); see `gansvc init`"
                 )
             if isinstance(token, yaml.AliasToken):
                 raise SpecError(

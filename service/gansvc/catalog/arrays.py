@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -167,7 +168,7 @@ def missing_npz(path: Path) -> str | None:
 # What zip, its compressions and numpy raise on files that are damaged, made up or pickled.
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
 )
 
 

@@ -52,7 +52,7 @@ class Dataset(Section):
         return self.entry.missing(self)
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of images per split, without reading pixels.
+        """Return the number of images per split; only the user's own file is read for it.
 
         Raises:
             SpecError: the user's own file is missing or has another form.

@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from gansvc.errors import SpecError, unknown_name
-from gansvc.explain import refusal
+from gansvc.explain import refusal, shown
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ def named(value: Any, table: Mapping[str, object], kind: str) -> Any:
     if isinstance(data, Section):
         return data
     if not isinstance(data, Mapping):
-        raise refusal(f"{value!r} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(table))}")
+        raise refusal(f"{shown(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(table))}")
     if "name" not in data:
         raise refusal(f"name is missing; known: {', '.join(sorted(table))}")
     check_name(data["name"], table, kind)
@@ -121,7 +121,7 @@ def lookup(table: Mapping[str, T], kind: str, name: object) -> T:
 
 def _openable(path: str) -> str:
     if not path or "\0" in path:
-        raise refusal(f"{path!r} is no path (it is empty or holds a zero byte); give the path of a file or folder")
+        raise refusal(f"{shown(path)} is no path (it is empty or holds a zero byte); give the path of a file or folder")
     return path
 
 
