@@ -44,7 +44,7 @@ class Cluster:
         """Train several runs."""
         workers = spec.training.workers
         at_once = self._at_once(self.worker, workers)
-        return list(training.run_all(todo, self.assets, self.worker, workers, at_once))
+        return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
     def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
         """Score runs' best checkpoints and the noise floor."""

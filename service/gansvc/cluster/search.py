@@ -121,10 +121,11 @@ def _trial(config: dict[str, Any], spec: JobSpec, label: str, assets: Assets, fo
         tune.report({"objective": scored.objective, "critic_images": scored.critic_images})
 
     if settings.workers == 1:
-        record = run_here(plan, assets, here, share, report)
+        run_here(plan, assets, here, share, report)
     else:
-        record = run_distributed(plan, assets, here, share, settings.workers, (TuneReportCallback(),))
-    if record.state == "diverged":
+        run_distributed([(plan, here)], assets, share, settings.workers, (TuneReportCallback(),))
+    record = here.read_record("run.json", RunRecord)
+    if record and record.state == "diverged":
         tune.report({"objective": WORST, "critic_images": record.critic_images})
 
 

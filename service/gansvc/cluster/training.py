@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
 import torch
+import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
@@ -19,6 +20,9 @@ from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
 from gansvc.store import Folder
+
+Task = tuple[RunPlan, Folder]
+"""A run, and the folder that it leaves its records in."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +58,26 @@ def run_here(
 
 
 def run_distributed(
-    plan: RunPlan, assets: Assets, folder: Folder, share: Share, workers: int, callbacks: tuple[Any, ...] = ()
-) -> RunRecord:
-    """Train with several workers under Ray Train: gloo on CPUs, NCCL on GPUs; a lost worker restarts the group.
+    todo: list[Task], assets: Assets, share: Share, workers: int, callbacks: tuple[Any, ...] = ()
+) -> None:
+    """Train one run after the other with one group of workers under Ray Train: gloo on CPUs, NCCL on GPUs.
+
+    One group serves all of them, because a group takes some twenty seconds to start. A lost worker restarts the group;
+    it passes over the runs that are done and goes on with the broken one from its last checkpoint.
 
     Raises:
-        RunError: the workers kept failing, or ended without a record.
+        RunError: the workers kept failing; some of the runs have no record.
     """
     scratch = f".ray-{uuid.uuid4().hex[:8]}"
+    storage = todo[0][1]
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"plan": plan, "assets": assets, "folder": folder, "share": share},
+        train_loop_config={"todo": todo, "assets": assets, "share": share},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=share.gpus > 0, resources_per_worker=share.bundle()),
         run_config=RunConfig(
             name=scratch,
-            storage_path=folder.uri,
-            failure_config=FailureConfig(max_failures=plan.spec.training.max_restarts),
+            storage_path=storage.uri,
+            failure_config=FailureConfig(max_failures=todo[0][0].spec.training.max_restarts),
             callbacks=list(callbacks),
         ),
     )
@@ -78,41 +86,45 @@ def run_distributed(
     except ray.train.TrainingFailedError as error:
         raise RunError(_reason(error)) from error
     finally:
-        folder.delete(scratch)
-    record = folder.read_record("run.json", RunRecord)
-    if record is None:
-        raise RunError("the workers ended without a record; see the job's log")
-    return record
+        storage.delete(scratch)
 
 
-def run_all(
-    todo: list[tuple[RunPlan, Folder]], assets: Assets, share: Share, workers: int, at_once: int
-) -> Iterator[RunRecord]:
-    """Train several runs, as many at once as fit, and yield each one's end as it comes.
+def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_once: int) -> list[RunRecord]:
+    """Train several runs, as many at once as fit, and return how each ended.
 
     A run that fails is recorded as failed with its reason; the others go on.
     """
-    with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
-        futures = {
-            pool.submit(_run_recorded, plan, assets, folder, share, workers): plan.label for plan, folder in todo
-        }
-        for future in as_completed(futures):
-            yield future.result()
+    if not todo:
+        return []
+    lanes = [todo[lane::at_once] for lane in range(min(at_once, len(todo)))]
+    with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+        done = pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)
+        return [record for lane in done for record in lane]
 
 
-def _run_recorded(plan: RunPlan, assets: Assets, folder: Folder, share: Share, workers: int) -> RunRecord:
-    try:
-        if workers > 1:
-            return run_distributed(plan, assets, folder, share, workers)
-        task = _run_task.options(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=plan.spec.training.max_restarts
-        ).remote(plan, assets, folder, share)
-        return _as_record(ray.get(task))
-    except (RunError, ray.exceptions.RayError) as error:
-        values = plan.loss.model_dump(mode="json")
-        record = RunRecord(label=plan.label, seed=plan.seed, values=values, state="failed", reason=_reason(error))
-        folder.write_record("run.json", record)
-        return record
+def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> list[RunRecord]:
+    """Train runs one after the other; one that can't be finished is recorded as failed and left behind."""
+    while left := [task for task in todo if _ended(task) is None]:
+        plan, folder = left[0]
+        try:
+            if workers > 1:
+                run_distributed(left, assets, share, workers)
+            else:
+                asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": plan.spec.training.max_restarts}
+                ray.get(_run_task.options(**asks).remote(plan, assets, folder, share))
+            reason = "the workers ended without a record; see the job's log"
+        except (RunError, ray.exceptions.RayError) as error:
+            reason = _reason(error)
+        plan, folder = next((task for task in left if _ended(task) is None), (plan, folder))
+        if _ended((plan, folder)) is None:
+            values = plan.loss.model_dump(mode="json")
+            failed = RunRecord(label=plan.label, seed=plan.seed, values=values, state="failed", reason=reason)
+            folder.write_record("run.json", failed)
+    return [record for task in todo if (record := _ended(task))]
+
+
+def _ended(task: Task) -> RunRecord | None:
+    return task[1].read_record("run.json", RunRecord)
 
 
 def _run_quietly(plan: RunPlan, assets: Assets, folder: Folder, share: Share) -> RunRecord:
@@ -138,13 +150,14 @@ def _worker(config: dict[str, Any]) -> None:
 
     assets: Assets = config["assets"]
     platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report, lambda: False)
-    train(config["plan"], ray.get(assets.images), ray.get(assets.validator), config["folder"], platform)
-
-
-def _as_record(value: Any) -> RunRecord:
-    if not isinstance(value, RunRecord):
-        raise RunError("the worker ended without a record; see the job's log")
-    return value
+    images, validator = ray.get(assets.images), ray.get(assets.validator)
+    for plan, folder in config["todo"]:
+        ended = [_ended((plan, folder)) is not None]
+        if platform.world_size > 1:
+            # All workers go by what the first one saw: it may have written the record while another one looked.
+            dist.broadcast_object_list(ended, src=0)
+        if not ended[0]:
+            train(plan, images, validator, folder, platform)
 
 
 def _reason(error: BaseException) -> str:
