@@ -175,6 +175,9 @@ def test_damaged_newest_checkpoint_falls_back_with_a_warning(
     found = checkpoint.newest(Folder(tmp_path / "checkpoints"), plan.identity())
     assert found is not None and found[0] == int(before.name[5:13])
     assert "damaged" in found[2][0] and newest.name in found[2][0]
+    (tmp_path / "run.json").unlink()
+    record = train(plan, histology.train, validator, Folder(tmp_path), single_process())
+    assert record.state == "finished" and record.starts == 2 and record.warnings == tuple(found[2])
 
 
 def test_checkpoint_of_another_run_is_refused_with_the_difference(

@@ -73,6 +73,8 @@ class Start(Record):
     step: int
     """Generator step it went on from."""
     world_size: int
+    warnings: tuple[str, ...] = ()
+    """Damaged checkpoints that it passed over."""
 
 
 class RunRecord(Record):
@@ -95,6 +97,8 @@ class RunRecord(Record):
     world_size: int = 1
     starts: int = 1
     """How often it was started; above 1 it was restarted from a checkpoint."""
+    warnings: tuple[str, ...] = ()
+    """What the report should say of its starts."""
 
 
 class TrialRecord(Record):

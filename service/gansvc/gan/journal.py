@@ -26,15 +26,18 @@ class Journal:
         steps: generator steps in all.
         resumed: generator steps done before this start; later records of an earlier start are dropped.
         world_size: number of workers of this start.
+        warnings: what was wrong with the checkpoints that this start found.
     """
 
-    def __init__(self, folder: Folder, plan: RunPlan, steps: int, resumed: int, world_size: int) -> None:
+    def __init__(
+        self, folder: Folder, plan: RunPlan, steps: int, resumed: int, world_size: int, warnings: list[str]
+    ) -> None:
         self.folder, self.plan, self.steps = folder, plan, steps
         self.history = [line for line in folder.read_lines("history.jsonl", History) if line.step <= resumed]
         self.scores = [line for line in folder.read_lines("evaluations.jsonl", Evaluated) if line.step <= resumed]
         self.starts = [
             *folder.read_lines("starts.jsonl", Start),
-            Start(time=time.time(), step=resumed, world_size=world_size),
+            Start(time=time.time(), step=resumed, world_size=world_size, warnings=tuple(warnings)),
         ]
         folder.write_lines("starts.jsonl", self.starts)
         self._told = 0.0
@@ -108,6 +111,7 @@ class Journal:
             seconds=seconds,
             world_size=self.starts[-1].world_size,
             starts=len(self.starts),
+            warnings=tuple(warning for start in self.starts for warning in start.warnings),
         )
         self.folder.write_record("run.json", record)
         if self._events:

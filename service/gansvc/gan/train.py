@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -47,8 +48,9 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
     players = Players(plan, images.shape[1], platform.device, platform.wrap)
     steps, order = plan.steps(len(images)), Order(plan.seed, len(images), batch)
     score_at, log_every = set(plan.evaluation_steps(steps)), max(1, steps // LINES)
-    first, seconds_before = _resume(players, folder, plan)
-    journal = Journal(folder, plan, steps, first, platform.world_size) if platform.rank == 0 else None
+    found = checkpoint.newest(folder / "checkpoints", plan.identity())
+    first, seconds_before, warnings = _restored(players, found)
+    journal = Journal(folder, plan, steps, first, platform.world_size, warnings) if platform.rank == 0 else None
     grid = latents(plan.seed, Stream.SAMPLE_GRID, 0, GRID, dim).to(platform.device)
     mine = share(batch, platform.rank, platform.world_size)
     weight = (mine.stop - mine.start) * platform.world_size / batch
@@ -65,11 +67,11 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
         scored = Evaluated(
             step=step, critic_images=step * loss.n_critic * batch, objective=objective, seconds=elapsed()
         )
-        if journal:
+        if journal and math.isfinite(objective):
             _save(journal, players, grid, scored, plan)
         return scored
 
-    if first == 0 and not plan.is_trial:
+    if found is None and not plan.is_trial:
         evaluate(0)
 
     # Train: n_critic critic steps, one generator step, the average; sums stay on the device until a line is due.
@@ -109,15 +111,12 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
     return _end(journal, plan, platform, "finished", "", elapsed())
 
 
-def _resume(players: Players, folder: Folder, plan: RunPlan) -> tuple[int, float]:
-    found = checkpoint.newest(folder / "checkpoints", plan.identity())
+def _restored(players: Players, found: tuple[int, dict[str, Any], list[str]] | None) -> tuple[int, float, list[str]]:
     if found is None:
-        return 0, 0.0
+        return 0, 0.0, []
     step, state, warnings = found
-    if warnings:
-        folder.write("warnings.txt", "\n".join(warnings) + "\n")
     players.restore(state["players"])
-    return step, float(state["seconds"])
+    return step, float(state["seconds"]), warnings
 
 
 def _save(journal: Journal, players: Players, grid: torch.Tensor, scored: Evaluated, plan: RunPlan) -> None:

@@ -59,6 +59,7 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
             found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
         if run.starts > 1:
             found.append(f"{name} was restarted {times(run.starts - 1, 'time')}")
+        found += [f"{name}: {warning}" for warning in run.warnings]
         start, best = run.initial_objective, run.best_objective
         if start is not None and best is not None and best >= start:
             found.append(f"{name} never beat its untrained generator on the validation split")
