@@ -84,8 +84,7 @@ class Monitor:
         trial_folders = [search / label / name for label in search.names() for name in (search / label).names()]
         trial_folders = [trial for trial in trial_folders if "/trial-" in trial.uri] if spec.search else []
         run_folders = [self.folder / "train" / run_name(label, seed) for label, seed in planned_runs]
-        ended = {"trials": self._ended(trial_folders), "runs": self._ended(run_folders)}
-        done_trials = self._searched() if final or self._status.phase != "SEARCHING" else ended["trials"]
+        ended = {"trials": self._searched(), "runs": self._ended(run_folders)}
         at_work = [] if final else _progress(trial_folders if self._status.phase == "SEARCHING" else run_folders)
         best = min(
             (p for p in _progress([*trial_folders, *run_folders], fresh=False) if p.objective is not None),
@@ -95,7 +94,7 @@ class Monitor:
         trials = (spec.search.trials if spec.search else 0) * len(spec.losses)
         scores = sum((self.folder / "evaluation").exists(f"{run_name(*run)}.json") for run in planned_runs)
         return {
-            "trials": (min(trials, done_trials), trials),
+            "trials": (min(trials, ended["trials"]), trials),
             "runs": (ended["runs"], len(planned_runs)),
             "scores": (scores, len(planned_runs)),
             "current": tuple(at_work),
@@ -109,15 +108,15 @@ class Monitor:
         return sum(folder.exists("run.json") for folder in folders)
 
     def _searched(self) -> int:
-        """Count the trials of the finished searches, those that were stopped early included."""
+        """Count the ended trials; one that was stopped early leaves no record and counts once its search is over."""
         if self.spec.search is None:
             return 0
-        search = self.folder / "search"
-        return sum(
-            sum(name.startswith("trial-") for name in (search / loss.label).names())
-            for loss in self.spec.losses
-            if (search / loss.label).exists("trials.json")
-        )
+        done = 0
+        for loss in self.spec.losses:
+            here = self.folder / "search" / loss.label
+            trials = [here / name for name in here.names() if name.startswith("trial-")]
+            done += len(trials) if here.exists("trials.json") else self._ended(trials)
+        return done
 
     def _seconds_left(self, ended: dict[str, int], at_work: list[Progress]) -> float | None:
         """Estimate what is left of this phase and, in proportion to its images, of the next ones."""
@@ -148,6 +147,7 @@ def _progress(folders: Iterable[Folder], fresh: bool = True) -> list[Progress]:
         if fresh and folder.exists("run.json"):
             continue
         progress = folder.read_record("progress.json", Progress)
-        if progress and (not fresh or time.time() - progress.updated < _STALE):
+        at_work = progress and progress.step < progress.steps and time.time() - progress.updated < _STALE
+        if progress and (at_work or not fresh):
             found.append(progress)
     return found
