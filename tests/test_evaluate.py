@@ -12,11 +12,15 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gansvc.catalog.extractors import Extractor
+from gansvc.cluster.evaluation import Evaluator
+from gansvc.cluster.training import Share
 from gansvc.errors import SpecError
 from gansvc.gan import evaluate
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8
 from gansvc.gan.evaluate import Features, Validator, chunks, extract, generate, measure
+from gansvc.records import Score
 from gansvc.spec import JobSpec
+from gansvc.store import Folder
 
 Make = Callable[..., JobSpec]
 LITE = Extractor(name="efficientnet-lite0", size=32)
@@ -196,3 +200,18 @@ class _Listed(torch.utils.data.Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return self.images[index]
+
+
+@pytest.mark.parametrize(("reference", "floor"), [("test", "train"), ("train", "test")])
+def test_noise_floor_never_compares_a_split_with_itself(
+    reference: str, floor: str, tiny: Make, histology: Images, tmp_path: Path
+) -> None:
+    splits = {"train": histology.train[:60], "test": histology.test}
+    evaluator = Evaluator(tiny(evaluation__reference=reference), splits, Share(1, 0))
+    assert evaluator.score(None, Folder(tmp_path), Folder(tmp_path)) == "real"
+    score = Folder(tmp_path).read_record("real.json", Score)
+    assert score is not None and score.contract.reference_split == reference
+    assert score.contract.reference_sha256 == content_hash(splits[reference])
+    real, other = (extract(chunks(splits[name]), LITE) for name in (reference, floor))
+    assert score.metrics["kid"] == pytest.approx(measure(other, real, ("kid",), 100, 60)["kid"], rel=1e-6)
+    assert (tmp_path / "real.png").is_file()

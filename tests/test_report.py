@@ -18,6 +18,7 @@ from gansvc.errors import ClusterError, RunError
 from gansvc.records import Contract, Evaluated, History, RunRecord, Score, TrialRecord
 from gansvc.report import drawing, figures, model
 from gansvc.report.build import build, write
+from gansvc.report.markdown import render
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -381,3 +382,12 @@ def test_writing_a_report_needs_neither_torch_nor_ray() -> None:
     code = "import sys, gansvc.report.build\nprint([name for name in ('torch', 'ray') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_floor_names_the_split_that_it_was_made_of(folder: Folder) -> None:
+    report = build(folder, make_spec())
+    assert report.floor_split == "train" and "real train images in place" in render(report)
+    contract = report.contract
+    assert contract is not None
+    other = report.model_copy(update={"contract": contract.model_copy(update={"reference_split": "train"})})
+    assert other.floor_split == "test" and "real test images in place" in render(other)

@@ -83,7 +83,7 @@ def validation(report: Report, colours: Mapping[str, str]) -> bytes | None:
         for label, colour in colours.items():
             _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, colour)
         if floor is not None and report.contract is not None:
-            text = f"noise floor {numbers.objective(report.validation_metric, floor)}: real train images"
+            text = f"noise floor {numbers.objective(report.validation_metric, floor)}: real {report.floor_split} images"
             text += f" against {report.contract.reference_split};\nthe curves are against val"
             axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
         values = [point.objective for curve in curves for point in curve.points] + [floor]

@@ -153,6 +153,11 @@ class Report(Record):
     spec: dict[str, Any]
     """The resolved spec."""
 
+    @property
+    def floor_split(self) -> str:
+        """The split whose real images make the noise floor: train, or test where train is the reference itself."""
+        return "test" if self.contract is not None and self.contract.reference_split == "train" else "train"
+
     def column(self, key: str) -> Column | None:
         """Return the leaderboard's column of that key, or None if it wasn't asked for."""
         return next((column for column in self.columns if column.key == key), None)
