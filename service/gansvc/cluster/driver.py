@@ -80,6 +80,11 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says.
     """
     images = data.load(spec.dataset)
+    if spec.network.conditional and not images.classes:
+        raise SpecError(
+            f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
+            f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
+        )
     _fetch_weights(spec)
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
@@ -89,7 +94,8 @@ def connect(spec: JobSpec) -> Cluster:
     _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
-    assets = Assets(ray.put(images.train), evaluation.validator(spec, images.val, worker))
+    validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
+    assets = Assets(ray.put(images.train), validator, labels)
     return Cluster(images, assets, worker, trial, cpus, gpus)
 
 

@@ -75,6 +75,11 @@ def classes(arrays: Arrays) -> dict[str, torch.Tensor]:
     return {name: torch.searchsorted(names, labels) for name, labels in flat.items()}
 
 
+def shares(labels: torch.Tensor) -> torch.Tensor:
+    """Return each class's share of labels (N,), float32 (K,), K being one more than the largest."""
+    return torch.bincount(labels).float() / len(labels)
+
+
 def resized(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return uint8 images (N, C, H, W) as (N, C, size, size), by antialiased bicubic interpolation; rounded, clamped.
 
