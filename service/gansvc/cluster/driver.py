@@ -64,7 +64,8 @@ class Cluster:
         run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
         job = folder.uri.rstrip("/").rpartition("/")[2]
-        export.export(folder / "model", job, spec, self.images.channels, run, best, weights)
+        classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
+        export.export(folder / "model", job, spec, self.images.channels, run, best, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
         by_cpus = self.cpus / (share.cpus * workers)
