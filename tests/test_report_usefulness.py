@@ -61,9 +61,9 @@ def test_the_sentence_gives_each_number_its_seeds(measured: Folder) -> None:
     assert first == (
         "Classifiers trained on the images of wgan, seed 0, alone get 73.0 % (70.0 to 75.0) of the real test images "
         "right, on the real ones 84.0 % (83.0 to 85.0); always guessing the largest class gets 73.0 %, surpassed in 2 "
-        "of 3 seeds; added to 10 % of the real ones they change it by +2.7 points (seeds: +3.0, +1.0, +4.0); added to "
-        "100 % of the real ones they change it by -0.3 points (seeds: +1.0, -2.0, +0.0): the seeds don't agree on a "
-        "direction"
+        "of 3 seeds; added to 10 % of the real ones they change accuracy by +2.7 points (seeds: +3.0, +1.0, +4.0); "
+        "added to 100 % of the real ones they change accuracy by -0.3 points (seeds: +1.0, -2.0, +0.0): the seeds "
+        "don't agree on a direction"
     )
     assert second.startswith("Classifiers trained on the images of lsgan, seed 1,"), "in the leaderboard's order"
     # sqrt(0.84 * 0.16 / 156)
@@ -89,7 +89,8 @@ def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
     both = "55 (10 %) | 546 | 79.7 % (78.0 to 81.0) | 69.7 % (68.0 to 71.0) | +2.7 (+1.0 to +4.0) |"
     assert f"| wgan, seed 0 | both | {both}" in section and f"| lsgan, seed 1 | both | {both}" in section
     assert "| wgan, seed 0 | generated | 0 | 546 | 73.0 % (70.0 to 75.0) | 63.0 % (60.0 to 65.0) |  |" in section
-    assert "sure to about ± 2.9 points" in section and "The GAN itself saw 100 % of the training images" in section
+    assert "the standard error of an accuracy is about 2.9 points" in section and "1 time in 4" in section
+    assert "The GAN itself saw 100 % of the training images" in section
     assert text.count("usefulness.png") == 1 and "(figures/usefulness.png)" in section
 
     page = model.read_html(measured) or ""
