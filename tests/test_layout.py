@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 RAY_AT_HOME = "cluster"
 TORCH_AT_HOME = (
-    *("catalog/residual.py", "gan/"),
+    *("catalog/residual.py", "catalog/conditional.py", "gan/"),
     *("cluster/driver.py", "cluster/evaluation.py", "cluster/search.py", "cluster/training.py"),
 )
 # What only gansvc[train] brings: a laptop that only submits doesn't have it.

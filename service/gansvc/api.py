@@ -195,8 +195,10 @@ def pull(
     return target
 
 
-def sample(model_folder: Path, n: int, out: Path, seed: int = 0) -> Path:
+def sample(model_folder: Path, n: int, out: Path, seed: int = 0, of: str | None = None) -> Path:
     """Draw a grid of ``n`` images from a pulled model folder alone and return the path of the PNG.
+
+    ``of`` is the name or the number of the one class to draw.
 
     Raises:
         SpecError: the folder holds no model, or a value is out of range.
@@ -205,7 +207,7 @@ def sample(model_folder: Path, n: int, out: Path, seed: int = 0) -> Path:
     submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
     from gansvc.gan import export
 
-    return export.sample(model_folder, n, out, seed)
+    return export.sample(model_folder, n, out, seed, of)
 
 
 def compare(jobs: Sequence[Job | str], storage: str | None = None) -> Comparison:

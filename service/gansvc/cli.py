@@ -15,7 +15,7 @@ from rich.markup import escape
 from gansvc import api, live, specfile
 from gansvc.errors import GansvcError
 from gansvc.jobfolder import Job
-from gansvc.options import AsJson, File, JobName, Model, Storage, Values, parsed
+from gansvc.options import AsJson, File, JobName, Model, OneClass, Storage, Values, parsed
 
 app = typer.Typer(
     name="gansvc",
@@ -173,9 +173,10 @@ def sample(
     count: Annotated[int, typer.Option("-n", help="Images in the grid.")] = 64,
     out: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("samples.png"),
     seed: Annotated[int, typer.Option(help="Seed of the latents.")] = 0,
+    of: OneClass = None,
 ) -> None:
     """Draw a grid of images from a model folder."""
-    print(api.sample(folder, count, out, seed))
+    print(api.sample(folder, count, out, seed, of))
 
 
 @app.command()

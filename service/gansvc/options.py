@@ -20,6 +20,9 @@ JobName = Annotated[
 Storage = Annotated[
     str | None, typer.Option(help="Folder or URI of all jobs.", envvar="GANSVC_STORAGE", show_default="~/gansvc-jobs")
 ]
+OneClass = Annotated[
+    str | None, typer.Option("--class", metavar="CLASS", help="Name or number of the one class to draw.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Values = Annotated[
     list[str] | None,

@@ -80,11 +80,15 @@ class DatasetEntry:
     default_root: str = "~/.medmnist"
     md5: str = ""
     """MD5 of MedMNIST's 28-pixel file."""
+    classes: bool | None = True
+    """Whether every image has one of several classes; None where only the user's own file knows."""
     downloads: bool = False
     """Whether a missing file is fetched by the job, where there is internet."""
 
 
-def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0") -> DatasetEntry:
+def _medmnist(
+    channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0", classes: bool = True
+) -> DatasetEntry:
     return DatasetEntry(
         channels=channels,
         images={"train": train, "val": val, "test": test},
@@ -93,6 +97,7 @@ def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence:
         read=lambda d: arrays.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
         missing=lambda d: arrays.missing_medmnist(d.name, d.size, d.folder()),
         md5=md5,
+        classes=classes,
         downloads=True,
     )
 
@@ -105,6 +110,7 @@ DATASETS: dict[str, DatasetEntry] = {
         source="28x28 tiles of scikit-image's picture of human colon tissue, in its wheel",
         read=lambda d: arrays.read_histology(),
         missing=lambda d: arrays.missing_histology(),
+        classes=False,
     ),
     "mnist": DatasetEntry(
         channels=1,
@@ -123,10 +129,12 @@ DATASETS: dict[str, DatasetEntry] = {
         source="the user's own file",
         read=lambda d: arrays.read_npz(Path(d.path or "")),
         missing=lambda d: arrays.missing_npz(Path(d.path or "")),
+        classes=None,
     ),
     "bloodmnist": _medmnist(3, 11_959, 1_712, 3_421, "7053d0359d879ad8a5505303e11de1dc"),
     "breastmnist": _medmnist(1, 546, 78, 156, "750601b1f35ba3300ea97c75c52ff8f6"),
-    "chestmnist": _medmnist(1, 78_468, 11_219, 22_433, "02c8a6516a18b556561a56cbdd36c4a8"),
+    # Its images have several labels each.
+    "chestmnist": _medmnist(1, 78_468, 11_219, 22_433, "02c8a6516a18b556561a56cbdd36c4a8", classes=False),
     "dermamnist": _medmnist(3, 7_007, 1_003, 2_005, "0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0"),
     "octmnist": _medmnist(1, 97_477, 10_832, 1_000, "c68d92d5b585d8d81f7112f81e2d0842"),
     "organamnist": _medmnist(1, 34_561, 6_491, 17_778, "68e3f8846a6bd62f0c9bf841c0d9eacc"),

@@ -64,7 +64,8 @@ class Cluster:
         run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
         job = folder.uri.rstrip("/").rpartition("/")[2]
-        export.export(folder / "model", job, spec, self.images.channels, run, best, weights)
+        classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
+        export.export(folder / "model", job, spec, self.images.channels, run, best, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
         by_cpus = self.cpus / (share.cpus * workers)
@@ -80,6 +81,11 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says.
     """
     images = data.load(spec.dataset)
+    if spec.network.conditional and not images.classes:
+        raise SpecError(
+            f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
+            f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
+        )
     _fetch_weights(spec)
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
@@ -89,7 +95,8 @@ def connect(spec: JobSpec) -> Cluster:
     _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
-    assets = Assets(ray.put(images.train), evaluation.validator(spec, images.val, worker))
+    validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
+    assets = Assets(ray.put(images.train), validator, labels)
     return Cluster(images, assets, worker, trial, cpus, gpus)
 
 

@@ -49,6 +49,8 @@ class Assets:
     """The train split, uint8 (N, C, H, W)."""
     validator: ray.ObjectRef
     """A gan.evaluate.Validator."""
+    labels: ray.ObjectRef
+    """The train split's classes, int64 (N,), or None where the data set has none."""
 
 
 def run_here(
@@ -58,7 +60,8 @@ def run_here(
     torch.set_num_threads(max(1, int(share.cpus)))
     device = torch.device("cuda" if share.gpus and torch.cuda.is_available() else "cpu")
     platform = Platform(0, 1, device, lambda module: module, report, lambda: False)
-    return train(plan, ray.get(assets.images), ray.get(assets.validator), folder, platform)
+    images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
+    return train(plan, images, validator, folder, platform, labels)
 
 
 def run_distributed(
@@ -168,14 +171,14 @@ def _worker(config: dict[str, Any]) -> None:
 
     assets: Assets = config["assets"]
     platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report, lambda: False)
-    images, validator = ray.get(assets.images), ray.get(assets.validator)
+    images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     for plan, folder in config["todo"]:
         ended = [_ended((plan, folder)) is not None]
         if platform.world_size > 1:
             # All workers go by what the first one saw: it may have written the record while another one looked.
             dist.broadcast_object_list(ended, src=0)
         if not ended[0]:
-            train(plan, images, validator, folder, platform)
+            train(plan, images, validator, folder, platform, labels)
 
 
 def _reason(error: BaseException) -> str:

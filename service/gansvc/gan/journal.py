@@ -17,6 +17,8 @@ from gansvc.store import Folder
 
 COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
+COLUMNS = 8
+"""Images in a row of a sample grid."""
 _PROGRESS_SECONDS = 2.0
 
 
@@ -96,7 +98,7 @@ class Journal:
 
     def samples(self, images: torch.Tensor, step: int) -> None:
         """Write a grid of uint8 images (N, C, H, W)."""
-        self.folder.write(f"samples/step-{step:08d}.png", png(images))
+        self.folder.write(f"samples/step-{step:08d}.png", png(images, columns=COLUMNS))
 
     def close(self, state: str, reason: str, seconds: float) -> RunRecord:
         """Write everything out and end the run with run.json."""
