@@ -171,4 +171,16 @@ def test_a_failure_is_told_and_raises_nothing(tiny: Callable[..., JobSpec], imag
     spec = tiny()
     found = usefulness.usefulness(RUN, spec.network.generator(1), spec, images)
     assert found.failed.startswith("TypeError: ") and found.rows == () and found.exam is None
-    assert usefulness.chosen(spec, [RUN]) == frozenset(), "an unconditional job measures none"
+
+
+def test_each_losss_best_run_on_the_validation_split_is_measured(tiny: Callable[..., JobSpec]) -> None:
+    objectives = {("wgan", 0): 0.3, ("wgan", 1): 0.1, ("wgan", 2): 0.2, ("lsgan", 0): 0.9, ("lsgan", 1): None}
+    runs = [
+        RUN.model_copy(update={"label": label, "seed": seed, "best_objective": value})
+        for (label, seed), value in objectives.items()
+    ]
+    labelled = {"dataset": {"name": "breastmnist"}}
+    conditional = tiny(**labelled, network__conditional=True)
+    assert usefulness.chosen(conditional, runs) == {"wgan-seed1", "lsgan-seed0"}
+    assert usefulness.chosen(conditional.with_values({"evaluation.audit": False}), runs) == frozenset()
+    assert usefulness.chosen(tiny(**labelled), runs) == frozenset(), "an unconditional generator has no classes"

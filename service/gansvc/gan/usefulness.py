@@ -93,7 +93,7 @@ def chosen(spec: JobSpec, runs: Sequence[RunRecord]) -> frozenset[str]:
     A run costs nine trainings of a classifier, and only a conditional generator can be asked for classes: none is
     measured in other jobs, nor where the spec does without audits.
     """
-    if not (spec.evaluation.audit and getattr(spec.network, "conditional", False)):
+    if not (spec.evaluation.audit and spec.network.conditional):
         return frozenset()
     scored = [run for run in runs if run.best_objective is not None]
     best_last = sorted(scored, key=lambda run: run.best_objective or 0.0, reverse=True)
