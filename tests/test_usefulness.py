@@ -83,6 +83,9 @@ def test_same_seeds_give_the_same_numbers(images: Images, tmp_path: Path, monkey
     torch.manual_seed(5)
     assert usefulness.usual(usefulness.material(images)) == first
     assert set(first[0].accuracies) == {0, 1} == set(first[0].balanced_accuracies)
+    # The training images themselves in place of generated ones: the same training, so the same numbers.
+    copies = row(usefulness.measured(images.train, usefulness.material(images)), "generated", 0)
+    assert copies.accuracies == first[1].accuracies and copies.balanced_accuracies == first[1].balanced_accuracies
 
 
 def test_real_rows_are_kept_by_content(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
