@@ -35,6 +35,11 @@ network: {name: dcgan, width: 4, latent_dim: 8}
 losses: [lsgan]
 training: {epochs: 4, batch_size: 16, evaluations: 3, decay: cosine, augment: [flip, translation]}
 """
+# What a case sets beside its loss, which its name begins with.
+CASES: dict[str, dict[str, Any]] = {
+    **{name: {} for name in LOSSES},
+    **{f"{name} conditional": {"dataset": "retinamnist", "network.conditional": True} for name in ("lsgan", "wgan-gp")},
+}
 
 
 class Contrast(Validator):
@@ -45,14 +50,15 @@ class Contrast(Validator):
         return Validation(samples.std().item(), 1.0)
 
 
-def plan(label: str) -> RunPlan:
+def plan(case: str) -> RunPlan:
+    label = case.split()[0]
     # The generator's rate is high enough for every saved grid of samples to differ in its eight bits.
     values = {"name": label, "n_critic": N_CRITIC, "generator_lr": 5e-3, "critic_lr": 1e-3}
     values |= {"penalty_every": 3} if label == "rpgan" else {}
-    return RunPlan(specfile.parse(SPEC).with_values({"losses": [values]}), label, 0, 4, 3)
+    return RunPlan(specfile.parse(SPEC).with_values({"losses": [values], **CASES[case]}), label, 0, 4, 3)
 
 
-def run(folder: Path, label: str, last: int | None = None) -> RunRecord:
+def run(folder: Path, case: str, last: int | None = None) -> RunRecord:
     """Train, or go on; the process kills itself in that critic step, counted from 0."""
     torch.set_num_threads(1)
     images = torch.randint(0, 256, (160, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -67,17 +73,18 @@ def run(folder: Path, label: str, last: int | None = None) -> RunRecord:
         module.register_forward_hook(hook)
         return module
 
-    this, nothing = plan(label), Features(torch.empty(0, 1), torch.empty(0, 1))
+    this, nothing = plan(case), Features(torch.empty(0, 1), torch.empty(0, 1))
     validator = Contrast(this.spec.evaluation, "kid", nothing, this.spec.network.latent_dim)
-    return train(this, images, validator, Folder(folder), replace(single_process(), wrap=dying))
+    labels = torch.arange(160) % 3
+    return train(this, images, validator, Folder(folder), replace(single_process(), wrap=dying), labels)
 
 
-def last_step(label: str) -> int:
+def last_step(case: str) -> int:
     """Return the critic step in which a run is killed, any after the first save of trained players.
 
     The loss's name decides, so that a failure comes again.
     """
-    return random.Random(label).randrange(SAVED[1] * N_CRITIC, STEPS * N_CRITIC)
+    return random.Random(case).randrange(SAVED[1] * N_CRITIC, STEPS * N_CRITIC)
 
 
 @pytest.fixture(scope="module")
@@ -89,21 +96,21 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, li
     return folder, json.loads((folder / "ended.json").read_bytes())
 
 
-@pytest.mark.parametrize("label", list(LOSSES))
+@pytest.mark.parametrize("case", list(CASES))
 def test_killed_run_ends_as_the_unbroken_one_bit_for_bit(
-    label: str, broken: tuple[Path, dict[str, list[int]]], tmp_path: Path
+    case: str, broken: tuple[Path, dict[str, list[int]]], tmp_path: Path
 ) -> None:
     folder, ended = broken
-    assert ended[label] == [-signal.SIGKILL, 0]
-    starts = [start.step for start in Folder(folder / label).read_lines("starts.jsonl", Start)]
-    assert starts == [0, max(step for step in SAVED if step <= last_step(label) // N_CRITIC)]
-    assert run(tmp_path, label).step == STEPS
-    assert outcome(folder / label, label) == outcome(tmp_path, label)
+    assert ended[case] == [-signal.SIGKILL, 0]
+    starts = [start.step for start in Folder(folder / case).read_lines("starts.jsonl", Start)]
+    assert starts == [0, max(step for step in SAVED if step <= last_step(case) // N_CRITIC)]
+    assert run(tmp_path, case).step == STEPS
+    assert outcome(folder / case, case) == outcome(tmp_path, case)
 
 
-def outcome(folder: Path, label: str) -> dict[str, Any]:
+def outcome(folder: Path, case: str) -> dict[str, Any]:
     """Return all that a run leaves but the time it took, in a form that compares bit for bit."""
-    found = checkpoint.newest(Folder(folder / "checkpoints"), plan(label).identity())
+    found = checkpoint.newest(Folder(folder / "checkpoints"), plan(case).identity())
     assert found is not None and found[0] == STEPS and found[2] == []
     del found[1]["seconds"]
     state = leaves(found[1])
@@ -138,13 +145,13 @@ def leaves(state: object, path: str = "") -> dict[str, object]:
     return {path: state}
 
 
-def in_a_process(folder: Path, label: str, last: int | None) -> int:
+def in_a_process(folder: Path, case: str, last: int | None) -> int:
     """Run in a child that shares nothing but the imports, which take the longest; return its exit code."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            run(folder, label, last)
+            run(folder, case, last)
             code = 0
         finally:
             os._exit(code)
@@ -153,5 +160,5 @@ def in_a_process(folder: Path, label: str, last: int | None) -> int:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    codes = {label: [in_a_process(root / label, label, last) for last in (last_step(label), None)] for label in LOSSES}
+    codes = {case: [in_a_process(root / case, case, last) for last in (last_step(case), None)] for case in CASES}
     (root / "ended.json").write_text(json.dumps(codes))
