@@ -122,7 +122,8 @@ class Evaluation(Section):
     """Seed of the latents that are scored."""
     audit: bool = True
     """Whether each scored run is also searched for copies of training images and, where the set has classes, looked at
-    by a classifier of them; costs the features of the training images, once a data set."""
+    by a classifier of them; costs the features of the training images, once a data set. With a conditional network also
+    whether classifiers learn from its images: nine small trainings a loss."""
 
     @model_validator(mode="after")
     def _judged_once_by_other_images(self) -> Evaluation:

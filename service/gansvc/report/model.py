@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from gansvc.audits import Audit
+from gansvc.audits import Audit, Usefulness
 from gansvc.records import Contract, Record, RunRecord, TrialRecord
 from gansvc.store import Folder
 
@@ -184,6 +184,8 @@ class Report(Record):
     budgets: tuple[Budget, ...]
     audits: tuple[Audit, ...] = ()
     """What the scored runs were looked at for beyond their scores; none in reports of earlier versions."""
+    usefulness: tuple[Usefulness, ...] = ()
+    """What classifiers learn from generated images, of each loss's best run; none in unconditional jobs."""
     warnings: tuple[str, ...]
     spec: dict[str, Any]
     """The resolved spec."""
