@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types fast bench down clean
+.PHONY: help demo install test lint types fast fuzz bench down clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -22,6 +22,9 @@ test: lint types  ## Run linter, type checker and all tests
 
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+fuzz: $(INSTALLED)  ## Try over 10,000 drawn specs, records, files and command lines; other ones at each run
+	GANSVC_FUZZ=long $(BIN)/python -m pytest tests/test_fuzz_*.py --hypothesis-show-statistics
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests

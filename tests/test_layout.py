@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"catalog", "records", "spec"},
     "jobfolder": {"errors", "records", "store"},
     "monitor": {"errors", "records", "store", "spec"},
+    "terminal": {"errors"},
     "live": {"records"},
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("lifecycle", "submission", "rescoring"),
     },
     "options": {"errors", "specfile"},
-    "cli": {"errors", "specfile", "jobfolder", "live", "options", "api"},
+    "cli": {"errors", "specfile", "jobfolder", "terminal", "live", "options", "api"},
 }
 
 RAY_AT_HOME = "cluster"

@@ -634,7 +634,7 @@ def test_deep_nesting_is_refused_before_the_scanner_crawls(tmp_path: Path) -> No
         ("name: caf\u00e9".encode("latin-1"), "not UTF-8 text (byte 9)"),
         ("name: job".encode("utf-16"), "not UTF-8 text (byte 0)"),
         (b"\x00" * 100, "not valid YAML"),
-        (b"# " + b"x" * specfile.LIMIT, "larger than 256 KiB"),
+        (b"# " + b"x" * specfile.LIMIT, "larger than 64 KiB"),
         (b"", "a job file is a mapping"),
     ],
     ids=["png", "latin-1", "utf-16", "zeros", "huge", "empty"],

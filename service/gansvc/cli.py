@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from gansvc import api, live, specfile
-from gansvc.errors import GansvcError
+from gansvc.errors import GansvcError, SpecError, printable
 from gansvc.jobfolder import Job
 from gansvc.options import AsJson, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.terminal import PlainConsole
 
 app = typer.Typer(
     name="gansvc",
@@ -28,24 +29,32 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage.",
 )
 
+LONGEST = 1000
+"""Characters of an error that are shown."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code; an error is one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without our signs still shows the rest
     try:
+        if any("\0" in word for word in args or ()):
+            raise SpecError("an argument holds a zero byte; leave it out")
         app(args, prog_name="gansvc")
     except GansvcError as error:
-        for sentence in str(error).splitlines():
-            print(f"Error: {sentence}", file=sys.stderr)
+        for sentence in str(error).split("\n"):
+            _fail(sentence)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"Error: {error}; check the path and the machine", file=sys.stderr)
+        _fail(f"{error}; check the path and the machine")
         sys.exit(3)
 
 
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        print(f"gansvc {api.version()}")
+        _print(f"gansvc {api.version()}")
         raise typer.Exit
 
 
@@ -53,13 +62,13 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def validate(file: File, values: Values = None, as_json: AsJson = False) -> None:
     """Check a job file and say what is wrong with it; start nothing."""
     spec = api.validate(file, parsed(values))
-    print(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
+    _print(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
 
 
 @app.command()
 def schema(of_report: Annotated[bool, typer.Option("--report", help="That of report.json.")] = False) -> None:
     """Print the JSON Schema of a job file, for editors, or of report.json."""
-    print(_json(api.schema("report" if of_report else "job")))
+    _print(_json(api.schema("report" if of_report else "job")))
 
 
 @app.command()
@@ -68,7 +77,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented job file to begin with."""
-    print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
+    _print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
 
 
 @app.command()
@@ -87,7 +96,7 @@ def submit(
     if dry_run:
         data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
         lines = [f"# {title}: {value}" for title, value in plan.rows()]
-        print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
+        _print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
         return
     for title, value in plan.rows():
         _say(f"{title}: {value}")
@@ -96,7 +105,7 @@ def submit(
     if not detach:
         _follow(job, as_json)
     else:
-        print(_json(job.model_dump()) if as_json else job.id)
+        _print(_json(job.model_dump()) if as_json else job.id)
 
 
 @app.command("list")
@@ -104,7 +113,7 @@ def list_jobs(storage: Storage = None, as_json: AsJson = False) -> None:
     """List the jobs, newest first."""
     statuses = api.jobs(storage)
     if as_json:
-        print(_json([json.loads(status.model_dump_json()) for status in statuses]))
+        _print(_json([json.loads(status.model_dump_json()) for status in statuses]))
     elif statuses:
         _out().print(live.job_table(statuses))
     else:
@@ -116,7 +125,7 @@ def status(job: JobName = None, storage: Storage = None, as_json: AsJson = False
     """Show where a job stands."""
     now = api.status(job, storage)
     if as_json:
-        print(now.model_dump_json(indent=2))
+        _print(now.model_dump_json(indent=2))
     else:
         _out().print(live.view(now))
 
@@ -130,7 +139,7 @@ def logs(
     """Print what a job's driver wrote."""
     try:
         for piece in api.logs(job, follow, storage):
-            print(piece, end="", flush=True)
+            _print(piece, end="")
     except KeyboardInterrupt:
         _say("the job goes on")
 
@@ -139,7 +148,7 @@ def logs(
 def stop(job: JobName = None, storage: Storage = None) -> None:
     """Stop a job and wait until it has ended."""
     ended = api.stop(job, storage)
-    print(f"{ended.job}: {ended.phase}")
+    _print(f"{ended.job}: {ended.phase}")
 
 
 @app.command()
@@ -152,8 +161,11 @@ def report(
     """Print a job's report; of the page, print where it is."""
     text = _json(api.report(job, "json", storage)) if form == "json" else api.report(job, form, storage)
     if out is not None:
-        out.write_text(text, encoding="utf-8")
-    print(out or (api.results(job, storage)["page"] if form == "html" else text))
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"--out: {out} can't be written ({error.strerror}); give another path") from None
+    _print(out or (api.results(job, storage)["page"] if form == "html" else text))
 
 
 @app.command()
@@ -164,7 +176,7 @@ def pull(
     storage: Storage = None,
 ) -> None:
     """Copy a job's report, model and scores to a local folder."""
-    print(api.pull(job, to, everything, storage))
+    _print(api.pull(job, to, everything, storage))
 
 
 @app.command()
@@ -176,7 +188,7 @@ def sample(
     of: OneClass = None,
 ) -> None:
     """Draw a grid of images from a model folder."""
-    print(api.sample(folder, count, out, seed, of))
+    _print(api.sample(folder, count, out, seed, of))
 
 
 @app.command()
@@ -188,7 +200,7 @@ def compare(
     """Put several jobs' losses on one leaderboard, if their scores compare."""
     merged = api.compare(jobs, storage)
     if as_json:
-        print(_json(merged.model_dump(mode="json")))
+        _print(_json(merged.model_dump(mode="json")))
         return
     _out().print(live.leaderboard(merged.model_dump(mode="json")))
     for difference in merged.differences:
@@ -207,7 +219,7 @@ def evaluate(
     """Score a model folder again, beside the score on its card."""
     found = api.evaluate(folder, None if dataset is None else specfile.parse_value(dataset), parsed(values))
     if as_json:
-        print(found.model_dump_json(indent=2))
+        _print(found.model_dump_json(indent=2))
         return
     _out().print(live.rescored(found.model_dump(mode="json")))
     if found.differences:
@@ -218,42 +230,51 @@ def evaluate(
 def down() -> None:
     """End the Ray that gansvc started on this machine, and nothing else."""
     count = api.down()
-    print(f"ended the local cluster ({count} processes)" if count else "no local cluster runs")
+    _print(f"ended the local cluster ({count} processes)" if count else "no local cluster runs")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    print(f"gansvc {api.version()}")
+    _print(f"gansvc {api.version()}")
 
 
 def _follow(job: Job, as_json: bool) -> None:
     try:
-        last = live.watch(api.follow(job), Console(stderr=True))
+        last = live.watch(api.follow(job), PlainConsole(stderr=True))
     except KeyboardInterrupt:
         _say(f"the job goes on; come back with `gansvc status {job.id}` or `gansvc logs -f {job.id}`")
         _say(f"`gansvc stop {job.id}` ends it")
         return
     if as_json:
-        print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
+        _print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
     elif last.phase == "SUCCEEDED":
         _out().print(live.leaderboard(api.report(job, "json")))
         for title, path in api.results(job).items():
-            print(f"{title}: {path}")
+            _print(f"{title}: {path}")
     if last.phase != "SUCCEEDED":
-        print(f"Error: {job.id} {last.phase}: {last.error or 'no reason given'}", file=sys.stderr)
+        _fail(f"{job.id} {last.phase}: {last.error or 'no reason given'}")
         _say(f"`gansvc logs {job.id}` has its driver's log")
         raise typer.Exit(1)
+
+
+def _print(text: object, end: str = "\n") -> None:
+    print(printable(str(text).replace("\r", "\n"), keep="\n\t"), end=end, flush=True)
+
+
+def _fail(sentence: str) -> None:
+    text = printable(sentence, keep="\t")
+    print(f"Error: {text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'}", file=sys.stderr)
 
 
 def _json(data: Any) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False)
 
 
-def _out() -> Console:
+def _out() -> PlainConsole:
     # A pipe has no width of its own: wide enough that no table is cut.
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return PlainConsole(width=None if sys.stdout.isatty() else 200)
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+    PlainConsole(stderr=True).print(escape(text), highlight=False, soft_wrap=True)

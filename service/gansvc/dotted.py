@@ -12,6 +12,8 @@ from gansvc.catalog.losses import AnyLoss
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import SpecError
 
+DEEPEST = 10
+"""Sections above a field, at most."""
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "dataset": TypeAdapter(AnyDataset),
     "network": TypeAdapter(AnyNetwork),
@@ -31,6 +33,8 @@ def set_value(data: dict[str, Any], path: str, value: Any) -> None:
         SpecError: the path leads nowhere.
     """
     *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise SpecError(f"{path[:40]}...: no field lies {len(parents)} sections deep; give the dotted path of a field")
     node: Any = data
     for depth, part in enumerate(parents, start=1):
         if isinstance(node, dict):

@@ -9,13 +9,16 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from gansvc.errors import SpecError
+from gansvc.errors import SpecError, printable
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 
 OWN: Final = "gansvc"
 """Type of our own findings, whose sentences already hold the value and the fix."""
+
+MOST = 10
+"""Sentences that are worth reading at once."""
 
 _MUST = {
     "model_type": "must be a mapping",
@@ -42,10 +45,22 @@ def validated(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(_frozen(data))
     except ValidationError as error:
-        errors = error.errors(include_url=False)
+        errors = _findings(error)
         # pydantic calls a list with a bad item also too short: the item's own finding says it better.
         errors = [e for e in errors if e["type"] != "too_short" or not any(_within(o["loc"], e["loc"]) for o in errors)]
-        raise SpecError("\n".join(dict.fromkeys(_sentence(finding, data) for finding in errors))) from None
+        sentences = list(dict.fromkeys(_sentence(finding, data) for finding in errors[: 5 * MOST]))
+        left = len(errors) - len(errors[: 5 * MOST]) + len(sentences[MOST:])
+        more = [f"and {left} more like these; mend them first"] if left else []
+        raise SpecError("\n".join([*sentences[:MOST], *more])) from None
+
+
+def _findings(error: ValidationError) -> list[Any]:
+    try:
+        return error.errors(include_url=False)
+    except UnicodeEncodeError as wrong:  # pydantic can't write such a key either
+        raise SpecError(
+            f"the field {shown(wrong.object)} holds half of a surrogate pair; write the whole sign"
+        ) from None
 
 
 def reason(finding: Mapping[str, Any]) -> str:
@@ -60,6 +75,10 @@ def shown(value: Any) -> str:
     """Return a value as a message shows it: lists as lists, and cut where it is long."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _cut(part: str) -> str:
+    return printable(part if len(part) <= 40 else f"{part[:37]}...")
 
 
 def _frozen(data: Any) -> Any:
@@ -93,7 +112,7 @@ def _path(loc: Location, data: Any) -> str:
         elif _is_tag(part, node, last=position == len(loc) - 1):
             continue
         else:
-            path += f".{part}" if path else part
+            path += f".{_cut(part)}" if path else _cut(part)
             node = node.get(part) if isinstance(node, Mapping) else None
     return path
 

@@ -38,9 +38,14 @@ class Submission(Record):
         return bool(self.mark)
 
     def target(self) -> drivers.Target:
-        """Return the Jobs API that the job was sent to."""
+        """Return the Jobs API that the job was sent to.
+
+        The local cluster's token goes to that cluster alone: whoever writes a job folder may name any address in it.
+        """
         if self.is_local():
-            return drivers.Target(self.address, local.token(Path(self.home)))
+            cluster = local.recorded(Path(self.home))
+            known = cluster is not None and (cluster.mark, cluster.dashboard) == (self.mark, self.address)
+            return drivers.Target(self.address, local.token(Path(self.home)) if known else None)
         return drivers.remote(self.address)
 
     def has_lost_cluster(self) -> bool:

@@ -103,6 +103,8 @@ def rescored(found: Mapping[str, Any]) -> Table:
 
 def duration(seconds: float) -> str:
     """Return a time span for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if not abs(seconds) < 1e10:
+        return "-"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
@@ -12,6 +12,10 @@ Phase = Literal[
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
 TRIAL_ENDED = "ended"
 """File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
+
+
+Counts = tuple[Annotated[int, Field(ge=0, le=10**9)], Annotated[int, Field(ge=0, le=10**9)]]
+"""Done, planned."""
 
 
 class Record(BaseModel):
@@ -175,7 +179,8 @@ class Score(Record):
 class Status(Record):
     """Where a job stands (status.json), replaced atomically."""
 
-    job: str
+    job: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """The job's id, which names files and folders."""
     name: str
     phase: Phase
     error: str = ""
@@ -184,10 +189,9 @@ class Status(Record):
     updated: float
     """Unix time of the driver's last sign of life."""
     finished: float | None = None
-    trials: tuple[int, int] = (0, 0)
-    """Done, planned."""
-    runs: tuple[int, int] = (0, 0)
-    scores: tuple[int, int] = (0, 0)
+    trials: Counts = (0, 0)
+    runs: Counts = (0, 0)
+    scores: Counts = (0, 0)
     current: tuple[Progress, ...] = ()
     """The trials or runs at work now."""
     best_label: str = ""

@@ -55,7 +55,7 @@ def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None 
     real = scoring.reference_features(reference, evaluation.extractor, device)
     images = scoring.generate(network.to(device), card.network.latent_dim, evaluation.seed, evaluation.samples)
     fake = scoring.extract(images, evaluation.extractor, device)
-    score = scoring.score(str(card.loss["label"]), card.seed, card.step, fake, reference, real, evaluation)
+    score = scoring.score(spec.losses[0].label, card.seed, card.step, fake, reference, real, evaluation)
     unlike = card.score.contract.differences(score.contract) if card.score else []
     return Rescored(
         model=str(model), dataset=spec.dataset.name, score=score, card=card.score, differences=tuple(unlike)

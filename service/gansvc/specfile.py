@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from gansvc import explain
-from gansvc.errors import SpecError
+from gansvc.errors import SpecError, printable
 from gansvc.spec import JobSpec
 
-LIMIT = 256 * 1024
-"""Largest job file, bytes."""
+LIMIT = 64 * 1024
+"""Largest job file, bytes; the parser takes a second for it."""
 DEEPEST = 20
 """Levels of nesting; a deeper file would cost the parser quadratic time."""
 _OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
@@ -26,53 +26,43 @@ def load(path: Path | str) -> JobSpec:
     Raises:
         SpecError: the file is missing, too large, not UTF-8 text, not YAML, or not a valid spec.
     """
-    path = Path(path)
     if "\0" in str(path):
         raise SpecError(f"{str(path)!r} holds a zero byte; give the path of a job file")
+    name = printable(path)
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             raw = file.read(LIMIT + 1)
     except IsADirectoryError:
-        raise SpecError(f"{path} is a folder; give the path of a job file") from None
+        raise SpecError(f"{name} is a folder; give the path of a job file") from None
     except OSError as error:
-        raise SpecError(f"{path} can't be read ({error.strerror}); give the path of a job file") from None
+        raise SpecError(f"{name} can't be read ({error.strerror}); give the path of a job file") from None
     if len(raw) > LIMIT:
-        raise SpecError(f"{path} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
+        raise SpecError(f"{name} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
     try:
         return parse(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
+        raise SpecError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
     except SpecError as error:
-        raise SpecError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise SpecError("\n".join(f"{name}: {line}" for line in str(error).split("\n"))) from None
 
 
 def parse(text: str) -> JobSpec:
     """Validate a spec given as YAML text.
 
     Raises:
-        SpecError: the text is not YAML, uses aliases, or is not a valid spec.
+        SpecError: the text is not YAML, uses aliases or tags, or is not a valid spec.
     """
     return validated(parse_value(text))
 
 
 def parse_value(text: str) -> Any:
-    """Return the plain data of a YAML text; ``1e-4`` is a number, keys appear once, aliases are refused.
+    """Return the plain data of a YAML text; ``1e-4`` is a number, keys appear once, aliases and tags are refused.
 
     Raises:
         SpecError: the text is not such YAML.
     """
     try:
-        depth = 0
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-            if depth > DEEPEST:
-                raise SpecError(
-                    f"line {token.start_mark.line + 1}: nested too deeply (over {DEEPEST} levels); see `gansvc init`"
-                )
-            if isinstance(token, yaml.AliasToken):
-                raise SpecError(
-                    f"line {token.start_mark.line + 1}: a job file has no aliases (*{token.value}); write it out"
-                )
+        _refuse_what_no_job_file_has(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
@@ -83,6 +73,25 @@ def parse_value(text: str) -> Any:
         raise SpecError("nested too deeply for a job file; see `gansvc init` for its form") from None
     except ValueError as error:
         raise SpecError(f"not valid YAML ({error}); mend that value") from None
+
+
+def _refuse_what_no_job_file_has(text: str) -> None:
+    """Refuse what makes little text much work, and tags, on whose values PyYAML's own constructors stumble."""
+    if len(text) > LIMIT:
+        raise SpecError(f"larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        line = f"line {token.start_mark.line + 1}"
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > DEEPEST:
+            raise SpecError(f"{line}: nested too deeply (over {DEEPEST} levels); see `gansvc init`")
+        if isinstance(token, yaml.AliasToken):
+            raise SpecError(f"{line}: a job file has no aliases (*{token.value[:40]}); write it out")
+        if isinstance(token, yaml.TagToken):
+            tag = "".join(part or "" for part in token.value)
+            raise SpecError(
+                f"{line}: not valid YAML for a job file, which has no tags ({tag[:40]}); write the plain value"
+            )
 
 
 def validated(data: Any) -> JobSpec:

@@ -21,7 +21,7 @@ class Folder:
     """A folder by path or URI (``/data/jobs``, ``s3://bucket/jobs``); readers never see a half-written file."""
 
     def __init__(self, uri: str | Path) -> None:
-        from pyarrow import ArrowInvalid
+        from pyarrow import ArrowException
         from pyarrow.fs import FileSystem, LocalFileSystem
 
         self.uri = str(uri)
@@ -34,7 +34,7 @@ class Folder:
             else:
                 self.uri = self._root = os.path.abspath(os.path.expanduser(self.uri))
                 self._fs = LocalFileSystem()
-        except (ArrowInvalid, OSError) as error:
+        except (ArrowException, OSError, UnicodeError) as error:
             raise SpecError(f"storage {self.uri!r} can't be opened ({error}); give a folder or an s3:// URI") from None
         self.local = isinstance(self._fs, LocalFileSystem)
 

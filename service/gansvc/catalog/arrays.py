@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from gansvc.errors import ClusterError, SpecError
 
 if TYPE_CHECKING:
@@ -157,6 +159,7 @@ def read_npz(path: Path) -> Arrays:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise _bad_npz(path, "it is one array, not an .npz archive of several")
         with archive:
+            _refuse_too_large(archive, path)
             images = {split: _images(archive, split, path) for split in ("train", "val", "test")}
             keys = {split: f"{split}_labels" for split in images}
             labels = {split: _array(archive, key, path) for split, key in keys.items() if key in archive.files}
@@ -183,6 +186,15 @@ _UNREADABLE = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
 )
+
+
+def _refuse_too_large(archive: np.lib.npyio.NpzFile, path: Path) -> None:
+    """Refuse an archive whose arrays, by the sizes that zipfile holds them to, are larger than the memory left."""
+    size, room = sum(member.file_size for member in archive.zip.infolist()), psutil.virtual_memory().available
+    if size > room:
+        raise _bad_npz(
+            path, f"its arrays hold {size / 2**30:.1f} GiB, and this machine has {room / 2**30:.1f} GiB left"
+        )
 
 
 def _images(archive: Mapping[str, Any], split: str, path: Path) -> np.ndarray[Any, Any]:

@@ -15,9 +15,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from gansvc.cluster import processes
 from gansvc.errors import ClusterError
@@ -34,7 +35,7 @@ class Cluster(BaseModel):
 
     mark: str
     """Drawn at the start; the cluster's processes carry it in their environment."""
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
     """The head's process, which leads a session of its own."""
     created: float
     """Creation time of that process: a process id alone may be given out again."""
@@ -59,7 +60,7 @@ def recorded(folder: Path | None = None) -> Cluster | None:
     """Return the cluster that a home folder tells of, running or not, or None."""
     try:
         return Cluster.model_validate_json(((folder or home()) / "cluster.json").read_bytes())
-    except (OSError, ValidationError):
+    except (OSError, ValueError):  # a ValidationError is one too
         return None
 
 
@@ -67,7 +68,7 @@ def token(folder: Path | None = None) -> str | None:
     """Return the token of the cluster of a home folder, or None if there is none to read."""
     try:
         return ((folder or home()) / "auth_token").read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

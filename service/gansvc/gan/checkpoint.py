@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 import re
 from typing import Any
 
@@ -19,6 +18,8 @@ from gansvc.store import Folder
 KEEP = 2
 """Checkpoints kept beside the best generator: the newest, and the one before in case the newest is damaged."""
 BEST = "best.safetensors"
+NO_WEIGHTS = (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+"""What safetensors raises on a file that is none."""
 _NAME = re.compile(r"^step-(\d{8})\.([0-9a-f]{16})\.pt$")
 
 
@@ -54,9 +55,9 @@ def newest(folder: Folder, identity: dict[str, object]) -> tuple[int, dict[str, 
         if content is None:
             warnings.append(f"{folder.path(name)} is damaged; went on from the checkpoint before it")
             continue
-        _refuse_another_run(folder.path(name), json.loads(content["identity"]), identity)
+        _refuse_another_run(folder.path(name), content["identity"], identity)
         torch.set_rng_state(content["rng"])
-        return int(content["step"]), content["state"], warnings
+        return content["step"], content["state"], warnings
     return None
 
 
@@ -77,7 +78,7 @@ def load_best(folder: Folder) -> dict[str, torch.Tensor]:
         raise ClusterError(f"{folder.path(BEST)} is missing; resume the job to train that run again")
     try:
         weights: dict[str, torch.Tensor] = safetensors.torch.load(data)
-    except SafetensorError as error:
+    except NO_WEIGHTS as error:
         raise ClusterError(
             f"{folder.path(BEST)} is damaged ({error}); resume the job to train that run again"
         ) from None
@@ -94,9 +95,16 @@ def _load(data: bytes, name: str) -> dict[str, Any] | None:
         return None
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+        content |= {"identity": dict(json.loads(content["identity"])), "step": int(content["step"])}
+        whole = content["format"] == 1 and isinstance(content["state"], dict) and _is_rng_state(content["rng"])
+    except Exception:  # a made-up file stumbles anywhere in torch's unpickler, which executes none of it
         return None
-    return content if isinstance(content, dict) and content.get("format") == 1 else None
+    return content if whole else None
+
+
+def _is_rng_state(state: torch.Tensor) -> bool:
+    torch.Generator().set_state(state)  # raises on any other
+    return True
 
 
 def _digest(data: bytes) -> str:

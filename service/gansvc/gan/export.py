@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
 from torch import nn
 
 from gansvc.catalog.networks import AnyNetwork
@@ -152,11 +150,11 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
         SpecError: the folder holds no such model.
     """
     try:
-        card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
+        card = ModelCard.model_validate_json((model / "model.json").read_bytes(), strict=False)
         state = safetensors.torch.load((model / "generator.safetensors").read_bytes())
     except OSError as error:
         raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
-    except (ValidationError, ValueError, SafetensorError) as error:
+    except (ValidationError, *checkpoint.NO_WEIGHTS) as error:
         reason = str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     return card, _network(card, state)
@@ -181,6 +179,6 @@ def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
         if len(getattr(network, "shares", ())) != len(card.classes):
             raise ValueError(f"model.json names {len(card.classes)} classes")
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).splitlines()[:1])
         raise SpecError(f"generator.safetensors doesn't fit model.json ({reason}); pull the model again") from None
     return network.eval()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from gansvc.audits import Audit, Usefulness
 from gansvc.records import Contract, Record, RunRecord, TrialRecord
@@ -47,7 +47,7 @@ class Column(Record):
     """Name in ``Score.metrics``."""
     title: str
     better: Literal["lower", "higher"]
-    decimals: int
+    decimals: Annotated[int, Field(ge=0, le=12)]
 
 
 class Cell(Record):
@@ -216,7 +216,7 @@ def read_markdown(folder: Folder) -> str | None:
         ClusterError: the storage fails.
     """
     data = folder.read(REPORT_MARKDOWN)
-    return None if data is None else data.decode("utf-8")
+    return None if data is None else data.decode("utf-8", "replace")
 
 
 def read_html(folder: Folder) -> str | None:
@@ -226,7 +226,7 @@ def read_html(folder: Folder) -> str | None:
         ClusterError: the storage fails.
     """
     data = folder.read(REPORT_HTML)
-    return None if data is None else data.decode("utf-8")
+    return None if data is None else data.decode("utf-8", "replace")
 
 
 def schema() -> dict[str, Any]:
