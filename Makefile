@@ -43,5 +43,5 @@ $(INSTALLED): pyproject.toml docker/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "gansvc needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint docker/constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --constraint docker/constraints.txt --editable '.[train,k8s,dev]'
 	@touch $@

@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalog": {"errors", "explain"},
     "store": {"errors"},
     "dotted": {"errors", "catalog"},
-    "spec": {"errors", "explain", "catalog", "dotted"},
+    "placement": {"explain", "catalog"},
+    "spec": {"errors", "explain", "catalog", "dotted", "placement"},
     "specfile": {"errors", "explain", "spec"},
     "plan": {"catalog", "records", "spec"},
     "jobfolder": {"errors", "records", "store"},
@@ -33,13 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
-    "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
+    "cluster": {"errors", "records", "catalog", "store", "placement", "spec", "gan"},
     "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
     "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
     "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "kubejob": {"errors", "placement", "spec", "jobfolder", "submission", "cluster"},
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
-        *("lifecycle", "submission", "rescoring"),
+        *("lifecycle", "submission", "kubejob", "rescoring"),
     },
     "options": {"errors", "specfile"},
     "cli": {"errors", "specfile", "jobfolder", "live", "options", "api"},
@@ -176,7 +178,7 @@ def test_the_table_says_what_the_design_says() -> None:
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
     assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "lifecycle", "submission", "api"),
+        *("pipeline", "lifecycle", "submission", "kubejob", "api"),
     ]
 
 

@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, lifecycle, rescoring, specfile, submission
+from gansvc import jobfolder, kubejob, lifecycle, rescoring, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
+from gansvc.cluster.kuberay import namespace
 from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.plan import Plan
@@ -72,6 +73,11 @@ def plan(spec: JobSpec) -> Plan:
         SpecError: the user's own data file is there and has another form.
     """
     return planning.make(spec)
+
+
+def manifest(spec: JobSpec, cluster: str, storage: str | None = None) -> dict[str, Any] | None:
+    """Return the RayJob that a job would be sent as to Kubernetes, asking nobody; None for other clusters."""
+    return kubejob.preview(spec, cluster, storage) if namespace.is_address(cluster) else None
 
 
 def submit(

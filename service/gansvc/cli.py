@@ -74,8 +74,8 @@ def init(
 @app.command()
 def submit(
     file: File,
-    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
+    cluster: Annotated[str, typer.Option(help="local, http(s)://HOST:8265, or k8s[://CONTEXT/NAMESPACE].")] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and the plan.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
     values: Values = None,
     storage: Storage = None,
@@ -85,9 +85,10 @@ def submit(
     spec = api.validate(file, parsed(values))
     plan = api.plan(spec)
     if dry_run:
-        data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
-        lines = [f"# {title}: {value}" for title, value in plan.rows()]
-        print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
+        sent = api.manifest(spec, cluster, storage)
+        data = {"manifest": sent} if sent else {"spec": spec.model_dump(mode="json")}
+        lines = [specfile.dump_plain(sent) if sent else specfile.dump(spec), *(f"# {a}: {b}" for a, b in plan.rows())]
+        print(_json(data | {"plan": plan.model_dump(mode="json")}) if as_json else "\n".join(lines))
         return
     for title, value in plan.rows():
         _say(f"{title}: {value}")

@@ -31,8 +31,13 @@ def storage_uri(storage: str | None = None) -> str:
 
 def new(name: str, storage: str | None = None) -> Job:
     """Return a new job of that name; its folder isn't made yet."""
-    identity = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    identity = new_id(name)
     return Job(id=identity, folder=(Folder(storage_uri(storage)) / identity).uri)
+
+
+def new_id(name: str) -> str:
+    """Return the id of a new job of that name; it is 21 characters longer."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def every(storage: str | None = None) -> list[Job]:

@@ -102,6 +102,16 @@ def dump(spec: JobSpec) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
+def dump_plain(data: Any) -> str:
+    """Return plain data as YAML without anchors: what is there twice is written twice."""
+    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader that refuses a key given twice and reads numbers as YAML 1.2 does.
 

@@ -43,7 +43,7 @@ def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str]
     target = None if cluster == "local" else _reach(cluster, storage)
     job = jobfolder.new(spec.name, storage)
     python = "python" if target else shlex.quote(sys.executable)
-    command = _entrypoint(python, job, spec)
+    command = entrypoint(python, job.id, _parent(job), spec)
     where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else _local(say)
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
@@ -86,10 +86,15 @@ def _reach(cluster: str, storage: str | None) -> drivers.Target:
     return target
 
 
-def _entrypoint(python: str, job: Job, spec: JobSpec) -> str:
+def entrypoint(python: str, job: str, storage: str, spec: JobSpec) -> str:
+    """Return the command of a job's driver.
+
+    Raises:
+        SpecError: the spec is too large for it.
+    """
     packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
     # exec: a signal to the driver must reach Python, not a shell around it.
-    words = [*("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed)]
+    words = [*("-m", "gansvc.pipeline", "--job", job, "--storage", storage, "--spec", packed)]
     command = f"exec {python} {shlex.join(words)}"
     if len(command) > _LONGEST_ENTRYPOINT:
         raise SpecError("the spec is too large to be sent; shorten its published section")
