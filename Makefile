@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+KUBE_APISERVER ?= ../shared/tools/kube-apiserver
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types fast bench down clean
+.PHONY: help demo install test test-kubernetes lint types fast bench down clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 
@@ -22,6 +23,9 @@ test: lint types  ## Run linter, type checker and all tests
 
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
+	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests

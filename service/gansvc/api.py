@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from gansvc import jobfolder, kubejob, lifecycle, rescoring, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
-from gansvc.cluster.kuberay import namespace
 from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.plan import Plan
@@ -77,7 +76,7 @@ def plan(spec: JobSpec) -> Plan:
 
 def manifest(spec: JobSpec, cluster: str, storage: str | None = None) -> dict[str, Any] | None:
     """Return the RayJob that a job would be sent as to Kubernetes, asking nobody; None for other clusters."""
-    return kubejob.preview(spec, cluster, storage) if namespace.is_address(cluster) else None
+    return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
 
 
 def submit(
@@ -87,7 +86,7 @@ def submit(
 
     Args:
         spec: the job.
-        cluster: ``local`` or the address of a cluster's Jobs API.
+        cluster: ``local``, the address of a cluster's Jobs API, or ``k8s://CONTEXT/NAMESPACE``.
         storage: folder or URI of all jobs; GANSVC_STORAGE or ``~/gansvc-jobs`` if left out.
         say: gets a sentence on what takes a while.
 
@@ -95,7 +94,8 @@ def submit(
         SpecError: the job can't run there; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
-    return submission.submit(spec, cluster, storage, say)
+    send = kubejob.submit if kubejob.takes(cluster) else submission.submit
+    return send(spec, cluster, storage, say)
 
 
 def find(job: Job | str | None = None, storage: str | None = None) -> Job:
@@ -112,8 +112,9 @@ def status(job: Job | str | None = None, storage: str | None = None) -> Status:
     return lifecycle.status(find(job, storage))
 
 
-def jobs(storage: str | None = None) -> list[Status]:
-    """Return how all jobs of a storage stand, newest first."""
+def jobs(storage: str | None = None, cluster: str = "local") -> list[Status]:
+    """Return how all jobs of a storage stand, newest first; of a ``k8s`` cluster, also those sent from elsewhere."""
+    kubejob.adopt(cluster, storage)
     return [_listed(job) for job in jobfolder.every(storage)]
 
 
@@ -158,6 +159,7 @@ def report(
     """
     found = find(job, storage)
     folder = Folder(found.folder)
+    kubejob.fetch_report(found, model.REPORT_JSON)
     if format == "json":
         if (data := model.read(folder)) is not None:
             return data.model_dump(mode="json")
@@ -197,7 +199,8 @@ def pull(
     if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
     lifecycle.read(found)
-    Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
+    if not kubejob.fetch(found, target, everything):
+        Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
     return target
 
 

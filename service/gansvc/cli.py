@@ -15,7 +15,7 @@ from rich.markup import escape
 from gansvc import api, live, specfile
 from gansvc.errors import GansvcError
 from gansvc.jobfolder import Job
-from gansvc.options import AsJson, File, JobName, Model, Storage, Values, parsed
+from gansvc.options import AsJson, Elsewhere, File, JobName, Model, Storage, Values, parsed
 
 app = typer.Typer(
     name="gansvc",
@@ -90,8 +90,7 @@ def submit(
         lines = [specfile.dump_plain(sent) if sent else specfile.dump(spec), *(f"# {a}: {b}" for a, b in plan.rows())]
         print(_json(data | {"plan": plan.model_dump(mode="json")}) if as_json else "\n".join(lines))
         return
-    for title, value in plan.rows():
-        _say(f"{title}: {value}")
+    _say("\n".join(f"{title}: {value}" for title, value in plan.rows()))
     job = api.submit(spec, cluster, storage, _say)
     _say(f"job {job.id}")
     if not detach:
@@ -101,9 +100,9 @@ def submit(
 
 
 @app.command("list")
-def list_jobs(storage: Storage = None, as_json: AsJson = False) -> None:
+def list_jobs(cluster: Elsewhere = "local", storage: Storage = None, as_json: AsJson = False) -> None:
     """List the jobs, newest first."""
-    statuses = api.jobs(storage)
+    statuses = api.jobs(storage, cluster)
     if as_json:
         print(_json([json.loads(status.model_dump_json()) for status in statuses]))
     elif statuses:

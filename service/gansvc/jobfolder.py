@@ -31,8 +31,17 @@ def storage_uri(storage: str | None = None) -> str:
 
 def new(name: str, storage: str | None = None) -> Job:
     """Return a new job of that name; its folder isn't made yet."""
-    identity = new_id(name)
+    return at(new_id(name), storage)
+
+
+def at(identity: str, storage: str | None = None) -> Job:
+    """Return the job of that id, whether its folder is there or not."""
     return Job(id=identity, folder=(Folder(storage_uri(storage)) / identity).uri)
+
+
+def is_id(text: str) -> bool:
+    """Return whether that is a job's id."""
+    return _ID.fullmatch(text) is not None
 
 
 def new_id(name: str) -> str:

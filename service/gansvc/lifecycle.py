@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from platform import node
 
-from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
+from gansvc import kubestatus
+from gansvc.cluster import drivers, jobs, local
+from gansvc.cluster.kuberay import jobs as rayjobs
+from gansvc.cluster.kuberay import namespace
+from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
 from gansvc.records import FINAL_PHASES, Phase, Record, Status
@@ -17,13 +20,15 @@ from gansvc.store import Folder
 SILENCE = 60
 """Seconds without a sign of life after which a job that can't be asked about counts as lost."""
 _SUBMISSION = "submission.json"
+_LOG = "driver.log"
+"""The log of a driver that was stopped on Kubernetes, where nothing else keeps it."""
 
 
 class Submission(Record):
-    """Where a job was sent (submission.json)."""
+    """Where a job was sent (submission.json); of a job that was resumed, where it was sent last."""
 
     address: str
-    """URL of the cluster's Jobs API."""
+    """URL of the cluster's Jobs API, or k8s://CONTEXT/NAMESPACE."""
     submitted: float
     """Unix time."""
     host: str = ""
@@ -32,16 +37,30 @@ class Submission(Record):
     """State folder of the local cluster."""
     mark: str = ""
     """Which of the local clusters it was."""
+    attempt: int = 1
+    """Which of the job's submissions it is; every one after the first resumed the job."""
+    earlier: tuple[Submission, ...] = ()
+    """Those before it, oldest first."""
+    mirrored: bool = False
+    """Whether the job folder is a copy: the job's own is on the cluster's volume, which this machine can't read."""
 
     def is_local(self) -> bool:
         """Return whether it was sent to a local cluster."""
         return bool(self.mark)
 
-    def target(self) -> drivers.Target:
+    def target(self) -> jobs.Target:
         """Return the Jobs API that the job was sent to."""
         if self.is_local():
-            return drivers.Target(self.address, local.token(Path(self.home)))
-        return drivers.remote(self.address)
+            return jobs.Target(self.address, local.token(Path(self.home)))
+        return jobs.remote(self.address)
+
+    def place(self) -> drivers.Place:
+        """Return the Jobs API or the Kubernetes namespace that the job was sent to."""
+        return namespace.parse(self.address) if namespace.is_address(self.address) else self.target()
+
+    def driver(self, job: Job) -> str:
+        """Return the name that the Jobs API knows the driver by: it takes each name only once."""
+        return job.id if self.attempt == 1 else f"{job.id}-{self.attempt}"
 
     def has_lost_cluster(self) -> bool:
         """Return whether it is certain that the cluster has ended: only its own machine knows."""
@@ -60,6 +79,14 @@ def start(job: Job, name: str) -> None:
 def sent(job: Job, submission: Submission) -> None:
     """Keep where a job is sent; written before it is, so that no driver runs that can't be found again."""
     Folder(job.folder).write_record(_SUBMISSION, submission)
+
+
+def resumed(job: Job, submission: Submission) -> None:
+    """Keep where a job is sent once more, and that it is on its way again; what it has done still counts."""
+    # In this order: a status at work beside the submission of a dead driver would be judged as lost.
+    sent(job, submission)
+    update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": ()}
+    Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
 
 
 def submission(job: Job) -> Submission | None:
@@ -82,7 +109,9 @@ def read(job: Job) -> Status:
 
 def status(job: Job) -> Status:
     """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too."""
-    known = read(job)
+    known, where = read(job), submission(job)
+    if where is not None and isinstance(place := where.place(), Namespace):
+        return kubestatus.status(job, known, place, where.driver(job), where.mirrored)
     if known.phase in FINAL_PHASES:
         return known
     end = _end(job, known)
@@ -101,6 +130,10 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
 
 def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
     """Yield a job's status every ``interval`` seconds; the last one is final."""
+    where = submission(job)
+    if where is not None and isinstance(place := where.place(), Namespace):
+        yield from _follow(job, place, where.driver(job))
+        return
     asked = 0.0
     while True:
         known = read(job)
@@ -126,7 +159,10 @@ def stop(job: Job) -> Status:
     where = submission(job)
     if where is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; stop it there")
-    drivers.stop(where.target(), job.id)
+    place = where.place()
+    if isinstance(place, Namespace):
+        _keep_log(job, place, where.driver(job))
+    drivers.stop(place, where.driver(job))
     return finish(job, "STOPPED", "stopped by the user")
 
 
@@ -140,13 +176,35 @@ def log(job: Job, follow_it: bool = False) -> Iterator[str]:
     where = submission(job)
     if where is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; look for its log there")
+    kept_here = Folder(job.folder).read(_LOG) if read(job).phase == "STOPPED" else None
+    if kept_here is not None:
+        yield kept_here.decode(errors="replace")
+        return
     if not where.has_lost_cluster():
-        yield from drivers.logs(where.target(), job.id, follow_it)
+        yield from drivers.logs(where.place(), where.driver(job), follow_it)
         return
     kept = local.kept_log(job.id, Path(where.home))
     if kept is None:
         raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; submit the job again")
     yield kept
+
+
+def _follow(job: Job, place: Namespace, driver: str) -> Iterator[Status]:
+    """Yield a job's status whenever its RayJob changes, and every few seconds."""
+    for _ in rayjobs.changes(place, driver):
+        known = status(job)
+        yield known
+        if known.phase in FINAL_PHASES:
+            return
+    yield status(job)
+
+
+def _keep_log(job: Job, place: Namespace, driver: str) -> None:
+    """Keep the log of a driver whose pods are about to be deleted, as far as there is one."""
+    try:
+        Folder(job.folder).write(_LOG, "".join(drivers.logs(place, driver)))
+    except ClusterError:
+        Folder(job.folder).delete(_LOG)
 
 
 def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
@@ -157,7 +215,7 @@ def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
     if where.has_lost_cluster():
         return "FAILED", "the local cluster that ran it has ended; submit it again"
     try:
-        driver = drivers.look(where.target(), job.id)
+        driver = drivers.look(where.place(), where.driver(job))
     except ClusterError as error:
         return ("FAILED", f"no sign of life for {silence:.0f} s, and {error}") if silence > SILENCE else None
     if driver is None and time.time() - where.submitted < SILENCE:
@@ -166,7 +224,7 @@ def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
         return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; submit it again"
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
-    if driver.state in drivers.ENDED:
+    if driver.state in jobs.ENDED:
         last = next((line.strip() for line in reversed(driver.message.splitlines()) if line.strip()), "it says nothing")
         return "FAILED", f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
     return None

@@ -39,7 +39,8 @@ def view(status: Status) -> RenderableType:
 def line(status: Status) -> str:
     """Return where a job stands as one plain line."""
     counts = [f"{name} {done}/{planned}" for name, (done, planned) in _counts(status).items() if planned]
-    return "  ".join([status.phase, *counts, *_facts(status), _elapsed(status)])
+    warnings = [f"! {warning}" for warning in status.warnings]
+    return "  ".join([status.phase, *counts, *_facts(status), _elapsed(status), *warnings])
 
 
 def watch(statuses: Iterable[Status], console: Console) -> Status:

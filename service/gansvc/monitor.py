@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -9,13 +10,15 @@ from functools import cached_property
 from types import TracebackType
 
 from gansvc.errors import GansvcError
-from gansvc.records import TRIAL_ENDED, Phase, Progress, Status
+from gansvc.records import STATUS_LINE, TRIAL_ENDED, Phase, Progress, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
 _STALE = 30.0
+_TELLING = 20.0
+"""Seconds between two statuses in the log."""
 
 
 class Monitor:
@@ -35,6 +38,7 @@ class Monitor:
             job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
         )
         self._phase_began, self._lock, self._over = time.monotonic(), threading.Lock(), threading.Event()
+        self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
@@ -52,6 +56,7 @@ class Monitor:
         with self._lock:
             self._phase_began = time.monotonic()
             self._status = self._status.model_copy(update={"phase": phase})
+            self._told = 0.0
             self._write()
 
     def end(self, phase: Phase, error: str = "") -> None:
@@ -77,6 +82,9 @@ class Monitor:
         update: dict[str, object] = {"updated": time.time()}
         update |= self._counts(final)
         self._status = self._status.model_copy(update=update)
+        if self._tells and (final or time.monotonic() - self._told > _TELLING):
+            self._told = time.monotonic()
+            print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
         self.folder.write_record("status.json", self._status)
 
     def _counts(self, final: bool) -> dict[str, object]:

@@ -20,6 +20,7 @@ JobName = Annotated[
 Storage = Annotated[
     str | None, typer.Option(help="Folder or URI of all jobs.", envvar="GANSVC_STORAGE", show_default="~/gansvc-jobs")
 ]
+Elsewhere = Annotated[str, typer.Option("--cluster", help="k8s://CONTEXT/NAMESPACE also lists what others sent there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Values = Annotated[
     list[str] | None,

@@ -10,6 +10,8 @@ Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+STATUS_LINE = "gansvc-status: "
+"""Begins a line of a driver's log that holds the job's status, for clients that can't read the job folder."""
 TRIAL_ENDED = "ended"
 """File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
 
