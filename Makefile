@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 KUBE_APISERVER ?= ../shared/tools/kube-apiserver
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-kubernetes lint types fast bench down clean
+.PHONY: help demo install test test-kubernetes manifests lint types fast bench down clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -26,6 +26,9 @@ fast: $(INSTALLED)  ## Run the tests that start no Ray
 
 test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
 	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
+
+manifests: $(INSTALLED)  ## Write the manifests under k8s/ that the code makes
+	$(BIN)/python tests/kube_examples.py
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests

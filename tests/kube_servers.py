@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gansvc.cluster.kuberay import client
@@ -87,6 +88,18 @@ def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([PROGRAM, "stop", str(folder)], check=False, timeout=60)
+        _await_end(folder)
+
+
+def _await_end(folder: Path) -> None:
+    """Wait until the server that was told to stop has ended: without its store it may take its time."""
+    try:
+        process = psutil.Process(int((folder / "apiserver.pid").read_text()))
+        process.wait(10)
+    except psutil.TimeoutExpired:
+        process.kill()
+    except (OSError, psutil.NoSuchProcess):
+        pass
 
 
 def kubectl(cluster: Cluster, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -50,16 +50,16 @@ def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str]
         SpecError: the operator would refuse it, or the job has no place to be kept; nothing was sent.
         ClusterError: the API server can't be reached or refuses.
     """
-    kept = storage_there(spec, storage)
-    space = client.connect(namespace.parse(cluster)).space
+    where, kept = namespace.parse(cluster), storage_there(spec, storage)
+    space = client.connect(where).space
     say(f"cluster: {space.address}")
     job = jobfolder.new(spec.name, storage)
     sent = rayjob(job.id, job.id, spec, kept)
-    where = Submission(address=space.address, submitted=time.time(), mirrored=_is_volume(spec))
+    submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
-    lifecycle.sent(job, where)
-    _send(job, where, sent)
+    lifecycle.sent(job, submitted)
+    _send(job, submitted, sent)
     return job
 
 
@@ -199,10 +199,6 @@ def storage_there(spec: JobSpec, storage: str | None) -> str:
             "--storage s3://BUCKET/FOLDER"
         )
     return pods.STORAGE if volume else uri
-
-
-def _is_volume(spec: JobSpec) -> bool:
-    return placement_of(spec).volume is not None
 
 
 def _send(job: Job, where: Submission, sent: Manifest) -> None:

@@ -27,6 +27,7 @@ TIMEOUT = (10, 60)
 """Seconds to connect and between two pieces of an answer."""
 WATCH_SECONDS = 10
 """A watch that saw nothing ends after that long."""
+_WORDS = {"GET": "read", "POST": "create", "DELETE": "delete"}
 
 
 class RefusedError(ClusterError):
@@ -128,8 +129,7 @@ class Client:
             raise RefusedError(f"{command[0]} in pod {pod} failed ({said[:300]})", 500)
 
     def _json(self, verb: str, kind: str, name: str = "", body: Item | None = None, **query: Any) -> Item:
-        words = {"GET": "read", "POST": "create", "DELETE": "delete"}
-        with self._asking(words[verb], kind):
+        with self._asking(_WORDS[verb], kind):
             return dict(json.loads(self._call(verb, kind, name, body, query).read()))
 
     def _call(self, verb: str, kind: str, name: str = "", body: Item | None = None, query: Item | None = None) -> Any:
@@ -224,12 +224,11 @@ def _lines(response: Any) -> Iterator[bytes]:
 
 
 def _refusal(client: Client, verb: str, kind: str, response: Any) -> str:
-    words = {"GET": "read", "POST": "create", "DELETE": "delete"}
     try:
         said = json.loads(response.read())
     except ValueError:
         said = {}
-    return _sentence(client, words[verb], kind, response.status, said if isinstance(said, dict) else {})
+    return _sentence(client, _WORDS.get(verb, verb), kind, response.status, said if isinstance(said, dict) else {})
 
 
 def _sentence(client: Client, what: str, kind: str, status: int, said: Item) -> str:
@@ -238,7 +237,7 @@ def _sentence(client: Client, what: str, kind: str, status: int, said: Item) -> 
     message = str(said.get("message") or "no reason given")[:300]
     if status == 401:
         return f"the API server {host} refuses the credentials; log in again, or name another context"
-    if status == 403 and "quota" in message:
+    if status == 403 and any(words in message for words in ("exceeded quota", "failed quota", "unknown for quota")):
         return f"the quota of namespace {space} refuses it ({message}); lower cluster's resources, or ask for more"
     if status == 403:
         return f"you may not {what} {plural} in namespace {space}; ask for the role in k8s/base/role.yaml ({message})"

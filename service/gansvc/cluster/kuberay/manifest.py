@@ -52,6 +52,9 @@ def rayjob(
         "submitterPodTemplate": pods.submitter(placement),
         "rayClusterSpec": cluster_spec(placement, versions["ray"]),
     }
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    # Clients can't read the volume: the driver tells its status in its log.
+    head["env"].append({"name": "GANSVC_STATUS_IN_LOG", "value": "1"})
     if placement.deadline is not None:
         spec["activeDeadlineSeconds"] = placement.deadline
     if placement.queue:

@@ -35,13 +35,12 @@ Manifest = dict[str, Any]
 
 
 def head(placement: Placement) -> Manifest:
-    """Return the head's pod template; its driver tells its status in its log, because clients can't read the volume."""
+    """Return the head's pod template, which the job's driver runs in."""
     ports = {"gcs": 6379, "dashboard": 8265, "client": 10001}
     resources = {"cpu": str(placement.head.cpus), "memory": placement.head.memory}
     container = _container("ray-head", placement, resources) | {
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()]
     }
-    container["env"].append({"name": "GANSVC_STATUS_IN_LOG", "value": "1"})
     # Ray's autoscaler runs in the head's pod and asks the API server for workers.
     return _template(placement, container, token=placement.max_workers is not None)
 
