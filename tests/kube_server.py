@@ -265,11 +265,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 def _fits(item: Item, query: dict[str, str]) -> bool:
-    labels, meta = item["metadata"].get("labels", {}), item["metadata"]
+    labels, known = item["metadata"].get("labels", {}), item | {"metadata.name": item["metadata"]["name"]}
     wanted = [part.split("=") for part in query.get("labelSelector", "").split(",") if part]
     fields = [part.split("=") for part in query.get("fieldSelector", "").split(",") if part]
     return all(labels.get(key) == value for key, value in wanted) and all(
-        meta[key.removeprefix("metadata.")] == value for key, value in fields
+        known.get(key) == value for key, value in fields
     )
 
 

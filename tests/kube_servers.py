@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gansvc.cluster.kuberay import client
+from gansvc.cluster.kuberay import connection
 from gansvc.cluster.kuberay.client import PODS, RAYJOBS, Client
 from gansvc.cluster.kuberay.namespace import Namespace
 
@@ -40,7 +40,7 @@ class Cluster:
 
     @property
     def api(self) -> Client:
-        return client.connect(self.space)
+        return connection.connect(self.space)
 
     def put(self, kind: str, name: str, **changes: Any) -> None:
         """Change an object: ``status`` through its own sub-resource, ``metadata`` in part."""

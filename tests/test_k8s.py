@@ -21,7 +21,8 @@ from yamllint.config import YamlLintConfig
 
 from gansvc import api, kubejob, specfile
 from gansvc.cluster.kuberay import jobs, reader
-from gansvc.cluster.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, RefusedError, connect
+from gansvc.cluster.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, RefusedError
+from gansvc.cluster.kuberay.connection import connect
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 
@@ -204,6 +205,7 @@ def test_the_role_is_what_the_client_uses_and_no_more(
         pytest.skip("a real API server doesn't tell what it was asked")
     monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
     job = api.submit(api.validate(K8S / "examples/job.yaml"), cluster.space.address)
+    api.status(job)
     tests_part = len(small.asked)
     cluster.play(job.id, "Running", "RUNNING", rayClusterName="a-cluster")
     cluster.pod(f"{job.id}-x", {"job-name": job.id}, {"phase": "Running"})

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gansvc import api, cli, kubejob, lifecycle, specfile
-from gansvc.cluster.kuberay import client, jobs, reader
+from gansvc.cluster.kuberay import client, connection, jobs, reader
 from gansvc.cluster.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, RefusedError
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError, SpecError
@@ -633,7 +633,7 @@ def test_a_rayjob_that_the_schema_refuses(cluster: Cluster, spec: JobSpec) -> No
 def test_contexts(cluster: Cluster, spec: JobSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="the kubeconfig has no context 'lab'; known: test"):
         api.submit(spec, "k8s://lab/gansvc")
-    assert client.connect(Namespace()).space.context == "test"
+    assert connection.connect(Namespace()).space.context == "test"
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nothing"))
     with pytest.raises(ClusterError, match="no credentials for a Kubernetes cluster"):
         api.submit(spec, "k8s")
@@ -641,7 +641,7 @@ def test_contexts(cluster: Cluster, spec: JobSpec, monkeypatch: pytest.MonkeyPat
 
 def test_without_the_package(cluster: Cluster, spec: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes", None)
-    client._connect.cache_clear()
+    connection._connect.cache_clear()
     with pytest.raises(ClusterError, match=r"pip install 'gansvc\[k8s\]'"):
         api.submit(spec, cluster.space.address)
 

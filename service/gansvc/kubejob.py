@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gansvc import jobfolder, lifecycle, specfile, submission
-from gansvc.cluster.kuberay import client, manifest, namespace, pods, reader
+from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
 from gansvc.cluster.kuberay.manifest import JOB_LABEL
@@ -51,7 +51,7 @@ def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str]
         ClusterError: the API server can't be reached or refuses.
     """
     where, kept = namespace.parse(cluster), storage_there(spec, storage)
-    space = client.connect(where).space
+    space = connection.connect(where).space
     say(f"cluster: {space.address}")
     job = jobfolder.new(spec.name, storage)
     sent = rayjob(job.id, job.id, spec, kept)
@@ -99,7 +99,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     """
     if not takes(cluster):
         return []
-    space = client.connect(namespace.parse(cluster)).space
+    space = connection.connect(namespace.parse(cluster)).space
     known = {job.id for job in jobfolder.every(storage)}
     adopted: dict[str, tuple[Job, JobSpec, Submission]] = {}
     for found in rayjobs.every(space):

@@ -6,16 +6,13 @@ The official client brings kubeconfig, in-cluster credentials, TLS and web socke
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gansvc.cluster.kuberay.namespace import Namespace
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -114,12 +111,12 @@ class Client:
                 **{"stdout": True, "stderr": True, "stdin": False, "tty": False},
                 **{"_preload_content": False, "binary": True, "_request_timeout": TIMEOUT},
             )
-            complaint, verdict = b"", b""
-            while socket.is_open():
+            complaint, verdict, heard = b"", b"", True
+            while socket.is_open() and heard:  # a minute's silence is a lost connection
                 socket.update(timeout=TIMEOUT[1])
-                complaint += socket.read_channel(2)
-                verdict += socket.read_channel(3)
-                if data := socket.read_channel(1):
+                data, said, ended = (socket.read_channel(channel) for channel in (1, 2, 3))
+                heard, complaint, verdict = bool(data or said or ended), complaint + said, verdict + ended
+                if data:
                     yield data
             verdict += socket.read_channel(3)
         if not verdict:
@@ -172,43 +169,14 @@ class Client:
             ) from None
 
 
-def connect(space: Namespace) -> Client:
-    """Return the client of a namespace, by the kubeconfig or, inside a pod, by the pod's own credentials.
+def warnings(api: Client, about: set[str]) -> list[Item]:
+    """Return the warnings that Kubernetes wrote about objects of those names, within the last hour or so.
 
     Raises:
-        SpecError: there is no such context.
-        ClusterError: the kubernetes package isn't installed, or there are no credentials.
+        ClusterError: the API server can't be reached or refuses.
     """
-    return _connect(space, os.environ.get("KUBECONFIG") or "~/.kube/config")
-
-
-@lru_cache(maxsize=8)
-def _connect(space: Namespace, kubeconfig: str) -> Client:
-    try:
-        from kubernetes import client, config
-    except ImportError:
-        raise ClusterError("jobs on Kubernetes need the kubernetes package; pip install 'gansvc[k8s]'") from None
-    found = any(Path(path).expanduser().is_file() for path in kubeconfig.split(os.pathsep) if path)
-    settings = client.Configuration()
-    try:
-        if not found and not space.context:
-            config.load_incluster_config(settings)
-            name = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
-        else:
-            contexts, current = config.list_kube_config_contexts(kubeconfig)
-            known = {context["name"]: context["context"] for context in contexts}
-            if space.context and space.context not in known:
-                text = f"--cluster: the kubeconfig has no context {space.context!r}; known: {', '.join(sorted(known))}"
-                raise SpecError(text)
-            context = space.context or current["name"]
-            config.load_kube_config(kubeconfig, context, settings, persist_config=False)
-            space, name = replace(space, context=context), known[context].get("namespace") or "default"
-    except config.ConfigException as error:
-        reason = str(error).splitlines()[0]
-        raise ClusterError(
-            f"there are no credentials for a Kubernetes cluster ({reason}); set KUBECONFIG, or run inside a pod"
-        ) from None
-    return Client(replace(space, name=space.name or name), client.ApiClient(settings))
+    events, _ = api.every(EVENTS, fieldSelector="type=Warning")
+    return [event for event in events if event.get("involvedObject", {}).get("name") in about]
 
 
 def _lines(response: Any) -> Iterator[bytes]:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from gansvc.cluster.jobs import ENDED, Driver
-from gansvc.cluster.kuberay import causes, client
-from gansvc.cluster.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError
+from gansvc.cluster.kuberay import causes, connection
+from gansvc.cluster.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError, warnings
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.records import STATUS_LINE
@@ -25,7 +25,7 @@ def submit(space: Namespace, rayjob: Item) -> None:
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    client.connect(space).create(RAYJOBS, rayjob)
+    connection.connect(space).create(RAYJOBS, rayjob)
 
 
 def every(space: Namespace) -> list[Item]:
@@ -34,7 +34,7 @@ def every(space: Namespace) -> list[Item]:
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    return client.connect(space).every(RAYJOBS, labelSelector=OURS)[0]
+    return connection.connect(space).every(RAYJOBS, labelSelector=OURS)[0]
 
 
 def look(space: Namespace, name: str) -> Driver | None:
@@ -43,14 +43,14 @@ def look(space: Namespace, name: str) -> Driver | None:
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    api = client.connect(space)
+    api = connection.connect(space)
     rayjob = api.get(RAYJOBS, name)
     if rayjob is None:
         return None
     driver = causes.driver(rayjob, time.time())
     if driver.state in ("SUCCEEDED", "STOPPED"):
         return driver
-    found = _problems(api, rayjob)
+    found = _problems(api, rayjob, past=driver.state != "RUNNING")
     return Driver(driver.state, "; ".join([part for part in (driver.message, *found) if part]))
 
 
@@ -60,7 +60,7 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
     Raises:
         ClusterError: there is no such RayJob, it has no log yet, or the API server stays away while followed.
     """
-    api = client.connect(space)
+    api = connection.connect(space)
     shown: dict[str, int] = {}
     for rayjob in changes(space, name):
         if rayjob is None:
@@ -80,7 +80,7 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
 
 def told(space: Namespace, name: str) -> str | None:
     """Return the last status that a RayJob's driver wrote into its log, as JSON, or None if there is none."""
-    api = client.connect(space)
+    api = connection.connect(space)
     pod, found = _submitter(api, name), None
     if pod is None:
         return None
@@ -100,7 +100,7 @@ def stop(space: Namespace, name: str, patience: float = 120) -> None:
     Raises:
         ClusterError: the API server can't be reached or refuses, or the RayJob stays.
     """
-    api, deadline = client.connect(space), time.monotonic() + patience
+    api, deadline = connection.connect(space), time.monotonic() + patience
     if not api.delete(RAYJOBS, name):
         return
     for rayjob in changes(space, name):
@@ -118,7 +118,7 @@ def changes(space: Namespace, name: str) -> Iterator[Item | None]:
     Raises:
         ClusterError: the API server refuses, or can't be reached several times in a row.
     """
-    api, failures = client.connect(space), 0
+    api, failures = connection.connect(space), 0
     while True:
         try:
             items, version = api.every(RAYJOBS, fieldSelector=f"metadata.name={name}")
@@ -160,15 +160,15 @@ def _submitter(api: Client, name: str) -> Item | None:
     return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
 
 
-def _problems(api: Client, rayjob: Item) -> list[str]:
-    """Look at what belongs to a RayJob; what can't be seen is left out."""
+def _problems(api: Client, rayjob: Item, past: bool) -> list[str]:
+    """Look at what belongs to a RayJob, and with ``past`` at events too, which a job at work has behind it."""
     name, cluster = rayjob["metadata"]["name"], rayjob.get("status", {}).get("rayClusterName", "")
     try:
         pods, _ = api.every(PODS, labelSelector=f"job-name={name}")
         if cluster:
             pods += api.every(PODS, labelSelector=f"ray.io/cluster={cluster}")[0]
         about = {name, cluster, *(pod["metadata"]["name"] for pod in pods)} - {""}
-        events = [event for event in api.every(EVENTS)[0] if event.get("involvedObject", {}).get("name") in about]
+        events = warnings(api, about) if past else []
         return causes.problems(api.get(RAYCLUSTERS, cluster) if cluster else None, pods, events)
     except RefusedError as error:
         if error.status == 403:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gansvc.cluster.kuberay import causes, client, pods
-from gansvc.cluster.kuberay.client import EVENTS, PODS, Client, RefusedError
+from gansvc.cluster.kuberay import causes, connection, pods
+from gansvc.cluster.kuberay.client import PODS, Client, RefusedError, warnings
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.placement import Placement
@@ -30,7 +30,7 @@ def read(space: Namespace, placement: Placement, path: str) -> bytes | None:
     Raises:
         ClusterError: the reader can't start, or the connection is lost.
     """
-    api = client.connect(space)
+    api = connection.connect(space)
     with _reader(api, placement) as pod:
         try:
             return b"".join(api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]))
@@ -53,7 +53,7 @@ def fetch(space: Namespace, placement: Placement, job: str, target: Path, skip: 
     Raises:
         ClusterError: the reader can't start, the volume has no such folder, or the connection is lost.
     """
-    api = client.connect(space)
+    api = connection.connect(space)
     left_out = [f"--exclude=./{name}" for name in skip]
     with _reader(api, placement) as pod, tempfile.TemporaryFile() as archive:
         for piece in api.run(pod, ["tar", "-C", f"{pods.STORAGE}/{job}", *left_out, "-cf", "-", "."]):
@@ -100,8 +100,7 @@ def _await(api: Client, name: str) -> None:
         phase = (pod or {}).get("status", {}).get("phase", "Pending")
         if pod is not None and phase == "Running":
             return
-        events = [event for event in api.every(EVENTS)[0] if event.get("involvedObject", {}).get("name") == name]
-        why = "; ".join(causes.problems(None, [pod] if pod else [], events))
+        why = "; ".join(causes.problems(None, [pod] if pod else [], warnings(api, {name})))
         if pod is None or phase in ("Failed", "Succeeded") or "can't" in why:
             break
         time.sleep(1)
