@@ -172,6 +172,7 @@ def test_every_status_that_kuberay_writes(
     text = found.error + "; ".join(found.warnings)
     assert (not text) if not words else re.search(words, text), text
     assert lifecycle.read(job).phase == phase, "the mirror says so too"
+    assert api.status(job).warnings == found.warnings, "and a second look says no more"
     if phase == "FAILED":
         assert f"gansvc resume {job.id}" in found.error
 

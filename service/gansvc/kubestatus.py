@@ -46,7 +46,8 @@ def status(job: Job, known: Status, place: Namespace, driver: str, mirrored: boo
         return known if found is None or found.state in ENDED else _again(known)
     if found is None:
         return _gone(job, known, place, mirrored)
-    now = told or known
+    # A mirror's warnings are those of the last look; a shared folder's are the driver's own.
+    now = told or (known.model_copy(update={"warnings": ()}) if mirrored else known)
     if found.state not in ENDED:
         now = now.model_copy(update={"warnings": (*now.warnings, found.message) if found.message else now.warnings})
         # A status that the driver gave before it was lost isn't the job's last one.
