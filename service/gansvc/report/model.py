@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from gansvc.audits import Audit
-from gansvc.records import Contract, Record, RunRecord, TrialRecord
+from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord
 from gansvc.store import Folder
 
 REPORT_JSON = "report/report.json"
@@ -184,6 +184,8 @@ class Report(Record):
     budgets: tuple[Budget, ...]
     audits: tuple[Audit, ...] = ()
     """What the scored runs were looked at for beyond their scores; none in reports of earlier versions."""
+    starts: tuple[JobStart, ...] = ()
+    """When the job was started, and resumed; none in reports of earlier versions."""
     warnings: tuple[str, ...]
     spec: dict[str, Any]
     """The resolved spec."""
