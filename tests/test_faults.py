@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gansvc import api, jobfolder, specfile
+from gansvc import api, jobfolder, lifecycle, specfile
 from gansvc.cluster import local, processes
 from gansvc.errors import SpecError
 from gansvc.gan import data
@@ -200,6 +204,8 @@ def test_a_killed_trial_run_and_evaluator(
     folder = tmp_path / job.id
     for phase, title in WORKERS.items():
         await_work(job, phase)
+        # Two are at work: each must have a checkpoint, or one would begin anew and not go on.
+        until(lambda: phase == "EVALUATING" or at_work(folder) == [True, True], job)  # noqa: B023
         before, scores = restarts(folder), len(list((folder / "evaluation").glob("*.json")))
         victim = until(lambda: next(iter(workers(title)), None), job)  # noqa: B023
         killed = time.monotonic()
@@ -248,10 +254,12 @@ def test_a_job_stopped_in_each_phase_leaves_no_process_and_is_resumed(
 def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note
 ) -> None:
+    diverging = {"name": "lsgan", "generator_lr": 1, "critic_lr": 1, "betas": [0.99, 0.5]}
     spec = small(
         tiny,
-        losses=["lsgan", {"name": "wgan", "clip": 1e30, "critic_lr": 1e30, "n_critic": 1}, "ns"],
-        search={"trials": 2, "images": 800, "evaluations": 2, "space": {"generator_lr": {"choice": [1e-4, 2e-4]}}},
+        network={"name": "resnet", "width": 4, "latent_dim": 8},
+        losses=[{"name": "wgan", "n_critic": 1}, diverging, "ns"],
+        search={"trials": 2, "images": 1600, "evaluations": 2, "space": {"wgan.clip": {"choice": [0.01, 0.02]}}},
         training__max_restarts=1,
     )
     command = gansvc("submit", written(spec, tmp_path), storage=tmp_path)
@@ -265,14 +273,14 @@ def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
         worker.kill()
     assert command.wait(LIMIT) == 4
     out, err = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
-    assert "lsgan" in out and "done in part: 1 of 3 runs have a score" in err
-    states = {name: read_run(folder, name) for name in ("lsgan", "wgan", "ns")}
+    assert "wgan" in out and "done in part: 1 of 3 runs have a score" in err
+    states = {name: read_run(folder, name) for name in ("wgan", "lsgan", "ns")}
     assert [states[name].state for name in states] == ["finished", "diverged", "failed"]
     warnings = " ".join(api.report(job, "json")["warnings"])
-    assert "wgan-seed0 diverged at step" in warnings and "NaN" in warnings
+    assert "lsgan-seed0 diverged at step" in warnings and "NaN" in warnings
     assert f"ns-seed0 failed at step 0: {states['ns'].reason}" in warnings and states["ns"].reason
-    trials = json.loads((folder / "search" / "wgan" / "trials.json").read_text())
-    assert {trial["state"] for trial in trials} == {"diverged"} and "trial-00000 of wgan diverged" in warnings
+    trials = json.loads((folder / "search" / "lsgan" / "trials.json").read_text())
+    assert {trial["state"] for trial in trials} == {"diverged"} and "trial-00000 of lsgan diverged" in warnings
     assert gansvc("logs", "-f", job.id, storage=tmp_path).wait(LIMIT) == 4
     note("5", "one loss diverges, one's worker twice", "exit code 4; the third has its score", 0)
 
@@ -304,6 +312,29 @@ def test_two_submits_at_once_two_followers_and_a_client_killed(
         note("7", "two `submit` at once, one client killed", "one cluster, two whole and equal jobs", 0)
     finally:
         local.down()
+
+
+@pytest.mark.faults
+def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
+    tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note
+) -> None:
+    job = api.submit(small(tiny, losses=["lsgan"], search=None), storage=str(tmp_path))
+    where = lifecycle.submission(job)
+    assert where is not None
+    with Line(urlsplit(where.address).port or 0) as line:
+        lifecycle.sent(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}"}))
+        follower = gansvc("logs", "-f", job.id, storage=tmp_path)
+        until(lambda: "Connected to Ray" in (tmp_path / "out").read_text(), job)
+        line.cut()
+        time.sleep(15)
+        assert follower.poll() is None and line.refused > 1
+        line.mend()
+        mended = time.monotonic()
+        until(lambda: api.status(job).phase in FINAL_PHASES, job)
+        assert follower.wait(LIMIT) == 0
+    seen = (tmp_path / "out").read_text()
+    assert seen == "".join(api.logs(job)) and seen.count("scored lsgan-seed0") == 1
+    note("7", "a follower's line, for 15 s", "it came back, each line once, exit code 0", time.monotonic() - mended)
 
 
 # --- helpers, in the order of their first use -------------------------------------------------------------------------
@@ -425,6 +456,12 @@ def workers(title: str) -> list[psutil.Process]:
     return [process for process in members() if command_of(process).startswith(title)]
 
 
+def at_work(folder: Path) -> list[bool]:
+    """Return of each trial and run that is at work whether it has a checkpoint."""
+    begun = [path.parent for path in folder.glob(f"*/**/{STARTS}") if not (path.parent / "run.json").exists()]
+    return [bool(checkpoints(one)) for one in begun]
+
+
 def restarts(folder: Path) -> int:
     """Return how often a trial or run has been started again."""
     return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob(f"*/**/{STARTS}"))
@@ -460,3 +497,50 @@ def is_head(process: psutil.Process, home: Path) -> bool:
         return "--head" in process.cmdline() and process.environ().get("GANSVC_HOME") == str(home / "home")
     except psutil.Error:
         return False
+
+
+class Line:
+    """A line to a port of this machine that can be cut: a port of its own, and what comes in there goes on."""
+
+    def __init__(self, to: int) -> None:
+        self._to, self._whole, self.refused = to, True, 0
+        self._open: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cut()
+        self._server.close()
+
+    def cut(self) -> None:
+        self._whole = False
+        for end in self._open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._whole = True
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._server.accept()
+                if not self._whole:
+                    self.refused += 1
+                    here.close()
+                    continue
+                there = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [here, there]
+                for ends in ((here, there), (there, here)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
