@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def leaves(state: object, path: str = "") -> dict[str, object]:
 def in_processes(folder: Path, case: str, last: int | None, workers: int = 1) -> int:
     """Run in children that share nothing but the imports, which take the longest; return the last one's exit code."""
     meeting = folder.with_name(f"{folder.name}.{last}")
-    children = [fork(lambda rank=rank: work(folder, case, last, rank, workers, meeting)) for rank in range(workers)]
+    children = [fork(partial(work, folder, case, last, rank, workers, meeting)) for rank in range(workers)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     # One that lost the other may end as it likes, but not well.
     assert all(codes) or not any(codes), codes
@@ -221,6 +222,6 @@ if __name__ == "__main__":
         for case in CASES
     }
     in_processes(root / WHOLE, TWO, None, 2)
-    killed = os.waitstatus_to_exitcode(os.waitpid(fork(lambda: cut_off(root / CUT)), 0)[1])
+    killed = os.waitstatus_to_exitcode(os.waitpid(fork(partial(cut_off, root / CUT)), 0)[1])
     codes[CUT] = [killed, in_processes(root / CUT, CUT, None)]
     (root / "ended.json").write_text(json.dumps(codes))

@@ -1,4 +1,4 @@
-"""Which jobs can be resumed, where they are sent then, and how commands end; the resuming itself is in test_faults.py."""
+"""Which jobs can be resumed, where they are sent, how their commands end; the resuming itself is in test_faults.py."""
 
 import json
 import time
