@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types fast bench down clean
+.PHONY: help demo install test test-faults lint types fast bench down clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 
@@ -19,6 +19,9 @@ demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end t
 
 test: lint types  ## Run linter, type checker and all tests
 	$(BIN)/python -m pytest
+
+test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hour
+	$(BIN)/python -m pytest -m faults
 
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"

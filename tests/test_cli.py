@@ -368,6 +368,7 @@ def test_ctrl_c_detaches_and_a_failed_job_exits_1(
     failed = run("submit", spec_file, "--json")
     assert failed.code == 1 and json.loads(failed.out)["error"] == "the critic diverged"
     assert f"Error: {job.id} FAILED: the critic diverged" in failed.err and f"gansvc logs {job.id}" in failed.err
+    assert f"gansvc resume {job.id}" in failed.err and json.loads(failed.out)["partial"] is False
 
 
 def test_errors_of_the_cluster_exit_3(run: Run, spec_file: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,12 +37,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
     "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
     "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "resumption": {"errors", "records", "store", "spec", "specfile", "jobfolder", "lifecycle", "submission", "cluster"},
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
-        *("lifecycle", "submission", "rescoring"),
+        *("lifecycle", "submission", "resumption", "rescoring"),
     },
     "options": {"errors", "specfile"},
-    "cli": {"errors", "specfile", "jobfolder", "live", "options", "api"},
+    "output": set(),
+    "following": {"records", "jobfolder", "live", "options", "output", "api"},
+    "cli": {"errors", "specfile", "live", "options", "output", "api", "following"},
 }
 
 RAY_AT_HOME = "cluster"
@@ -174,9 +177,9 @@ def test_the_table_only_looks_up() -> None:
 def test_the_table_says_what_the_design_says() -> None:
     assert MAY_IMPORT["report"] & {"gan", "cluster"} == set(), "the report reads files; it never trains or connects"
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
-    assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["cli"]
+    assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["following", "cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "lifecycle", "submission", "api"),
+        *("pipeline", "lifecycle", "submission", "resumption", "api"),
     ]
 
 

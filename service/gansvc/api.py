@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, lifecycle, rescoring, specfile, submission
+from gansvc import jobfolder, lifecycle, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
 from gansvc.errors import GansvcError, RunError, SpecError
@@ -92,6 +92,13 @@ def submit(
     return submission.submit(spec, cluster, storage, say)
 
 
+def resume(
+    job: Job | str | None = None, storage: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> bool:
+    """Send a job whose driver is gone once more, as ``resumption.resume`` says, and return whether it was sent."""
+    return resumption.resume(find(job, storage), say)
+
+
 def find(job: Job | str | None = None, storage: str | None = None) -> Job:
     """Return the job of that id, unique beginning of an id, or folder; the newest one without a name.
 
@@ -116,13 +123,15 @@ def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator
     return lifecycle.follow(find(job, storage))
 
 
-def logs(job: Job | str | None = None, follow: bool = False, storage: str | None = None) -> Iterator[str]:
-    """Yield what a job's driver wrote, in pieces; when following, until it has ended.
+def logs(
+    job: Job | str | None = None, follow: bool = False, storage: str | None = None, attempt: int | None = None
+) -> Iterator[str]:
+    """Yield what a job's driver wrote, or an earlier attempt's, in pieces; when following, until it has ended.
 
     Raises:
         ClusterError: the cluster can't be reached and no log was kept.
     """
-    return lifecycle.log(find(job, storage), follow)
+    return lifecycle.log(find(job, storage), follow, attempt)
 
 
 def stop(job: Job | str | None = None, storage: str | None = None) -> Status:

@@ -20,7 +20,7 @@ _SUBMISSION = "submission.json"
 
 
 class Submission(Record):
-    """Where a job was sent (submission.json)."""
+    """Where a job was sent (submission.json); of a job that was resumed, where it was sent last."""
 
     address: str
     """URL of the cluster's Jobs API."""
@@ -32,6 +32,10 @@ class Submission(Record):
     """State folder of the local cluster."""
     mark: str = ""
     """Which of the local clusters it was."""
+    attempt: int = 1
+    """Which of the job's submissions it is; every one after the first resumed the job."""
+    earlier: tuple[Submission, ...] = ()
+    """Those before it, oldest first."""
 
     def is_local(self) -> bool:
         """Return whether it was sent to a local cluster."""
@@ -42,6 +46,10 @@ class Submission(Record):
         if self.is_local():
             return drivers.Target(self.address, local.token(Path(self.home)))
         return drivers.remote(self.address)
+
+    def driver(self, job: Job) -> str:
+        """Return the name that the Jobs API knows the driver by: it takes each name only once."""
+        return job.id if self.attempt == 1 else f"{job.id}-{self.attempt}"
 
     def has_lost_cluster(self) -> bool:
         """Return whether it is certain that the cluster has ended: only its own machine knows."""
@@ -60,6 +68,14 @@ def start(job: Job, name: str) -> None:
 def sent(job: Job, submission: Submission) -> None:
     """Keep where a job is sent; written before it is, so that no driver runs that can't be found again."""
     Folder(job.folder).write_record(_SUBMISSION, submission)
+
+
+def resumed(job: Job, submission: Submission) -> None:
+    """Keep where a job is sent once more, and that it is on its way again; what it has done still counts."""
+    # In this order: a status at work beside the submission of a dead driver would be judged as lost.
+    sent(job, submission)
+    update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": ()}
+    Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
 
 
 def submission(job: Job) -> Submission | None:
@@ -85,8 +101,10 @@ def status(job: Job) -> Status:
     known = read(job)
     if known.phase in FINAL_PHASES:
         return known
-    end = _end(job, known)
-    return known if end is None else finish(job, *end)
+    where = submission(job)
+    end = _end(job, known, where)
+    # Whoever resumed it meanwhile has given it another driver, of which this says nothing.
+    return known if end is None or submission(job) != where else finish(job, *end)
 
 
 def finish(job: Job, phase: Phase, error: str) -> Status:
@@ -126,47 +144,83 @@ def stop(job: Job) -> Status:
     where = submission(job)
     if where is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; stop it there")
-    drivers.stop(where.target(), job.id)
+    drivers.stop(where.target(), where.driver(job))
     return finish(job, "STOPPED", "stopped by the user")
 
 
-def log(job: Job, follow_it: bool = False) -> Iterator[str]:
+def await_end(job: Job, where: Submission) -> None:
+    """Wait until the driver of a job that has its last status is gone too: two would write to one folder.
+
+    Raises:
+        SpecError: it is still at work.
+        ClusterError: its cluster can't be asked.
+    """
+    deadline = time.monotonic() + SILENCE / 2
+    while not where.has_lost_cluster():
+        try:
+            driver = drivers.look(where.target(), where.driver(job))
+        except ClusterError:
+            if where.is_local() and where.host != node():
+                return  # nobody here can ask that machine; it has been silent
+            raise
+        if driver is None or driver.state in drivers.ENDED:
+            return
+        if time.monotonic() > deadline:
+            raise SpecError(f"JOB: the driver of {job.id} is still at work; end it with `gansvc stop {job.id}`")
+        time.sleep(0.5)
+
+
+def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterator[str]:
     """Yield what a job's driver wrote, in pieces; when following, until it has ended.
+
+    Args:
+        job: the job.
+        follow_it: whether to wait for more.
+        attempt: which of its submissions, from 1; the last one if left out.
 
     Raises:
         ClusterError: the cluster can't be reached and no log was kept.
         RunError: it isn't known where the job was sent.
+        SpecError: the job has no such attempt.
     """
-    where = submission(job)
-    if where is None:
+    last = submission(job)
+    if last is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; look for its log there")
+    where = next((one for one in (*last.earlier, last) if one.attempt == (attempt or last.attempt)), None)
+    if where is None:
+        raise SpecError(f"--attempt: {job.id} has no attempt {attempt}; give 1 to {last.attempt}")
     if not where.has_lost_cluster():
-        yield from drivers.logs(where.target(), job.id, follow_it)
+        yield from drivers.logs(where.target(), where.driver(job), follow_it)
         return
-    kept = local.kept_log(job.id, Path(where.home))
+    kept = local.kept_log(where.driver(job), Path(where.home))
     if kept is None:
-        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; submit the job again")
+        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; {_hint(job)}")
     yield kept
 
 
-def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
+def _hint(job: Job) -> str:
+    return f"`gansvc resume {job.id}` goes on with the job"
+
+
+def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str] | None:
     """Return how a job that calls itself at work has ended, or None if it hasn't."""
-    where, silence = submission(job), time.time() - known.updated
+    silence = time.time() - known.updated
     if where is None:
         return ("FAILED", "the submission was cut off; submit it again") if silence > SILENCE else None
     if where.has_lost_cluster():
-        return "FAILED", "the local cluster that ran it has ended; submit it again"
+        return "FAILED", f"the local cluster that ran it has ended; {_hint(job)}"
     try:
-        driver = drivers.look(where.target(), job.id)
+        driver = drivers.look(where.target(), where.driver(job))
     except ClusterError as error:
         return ("FAILED", f"no sign of life for {silence:.0f} s, and {error}") if silence > SILENCE else None
     if driver is None and time.time() - where.submitted < SILENCE:
         return None  # on its way to the cluster
     if driver is None:
-        return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; submit it again"
+        return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; {_hint(job)}"
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
     if driver.state in drivers.ENDED:
         last = next((line.strip() for line in reversed(driver.message.splitlines()) if line.strip()), "it says nothing")
-        return "FAILED", f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
+        see = f"see `gansvc logs {job.id}`; {_hint(job)}"
+        return "FAILED", f"its driver ended before the job was done ({last[:300]}); {see}"
     return None

@@ -34,7 +34,8 @@ class Monitor:
         self._status = Status(
             job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
         )
-        self._phase_began, self._lock, self._over = time.monotonic(), threading.Lock(), threading.Event()
+        # A signal may end the job while this very thread writes.
+        self._phase_began, self._lock, self._over = time.monotonic(), threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:

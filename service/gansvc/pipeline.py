@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import signal
 import sys
+import time
 import zlib
 from types import FrameType
 from typing import NoReturn
@@ -16,7 +18,7 @@ from gansvc.cluster import driver
 from gansvc.errors import GansvcError, RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor
-from gansvc.records import RunRecord, Score, TrialRecord
+from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import build
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -34,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder = Folder(given.storage) / given.job
     spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
-    signal.signal(signal.SIGTERM, _stopped)
     with Monitor(folder, given.job, spec) as monitor:
+        _end_when_told(monitor)
         try:
             run(folder, spec, monitor)
         except GansvcError as error:
@@ -59,10 +61,11 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
         RunError: no run of any loss ended with a usable generator.
     """
     folder.write("job.yaml", specfile.dump(spec))
+    folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
     monitor.enter("PENDING")
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
-    signal.signal(signal.SIGTERM, _stopped)
+    _end_when_told(monitor)
     if spec.search:
         monitor.enter("SEARCHING")
         spec = search(folder, spec, cluster)
@@ -128,8 +131,17 @@ def _searched(folder: Folder) -> list[TrialRecord] | None:
     return None if kept is None else [TrialRecord.model_validate(trial) for trial in json.loads(kept)]
 
 
-def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(1)
+def _end_when_told(monitor: Monitor) -> None:
+    """End the job at once when a signal asks for it: a user waits for that, and Ray's workers end with their driver."""
+
+    def stopped(signum: int, frame: FrameType | None) -> NoReturn:
+        try:
+            monitor.end("STOPPED")
+        finally:
+            # Not by an exception: it would wait for the runs that other threads have begun.
+            os._exit(1)
+
+    signal.signal(signal.SIGTERM, stopped)
 
 
 if __name__ == "__main__":

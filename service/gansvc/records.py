@@ -10,6 +10,8 @@ Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+STARTS = "starts.jsonl"
+"""File of a job's starts, or of a run's, in its folder."""
 TRIAL_ENDED = "ended"
 """File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
 
@@ -83,6 +85,13 @@ class Start(Record):
     world_size: int
     warnings: tuple[str, ...] = ()
     """Damaged checkpoints that it passed over."""
+
+
+class JobStart(Record):
+    """One start of a job (starts.jsonl); every one after the first resumed it."""
+
+    time: float
+    """Unix time."""
 
 
 class RunRecord(Record):
@@ -197,3 +206,8 @@ class Status(Record):
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is done and a planned run has no score: it diverged or failed."""
+        return self.phase == "SUCCEEDED" and self.scores[0] < self.scores[1]

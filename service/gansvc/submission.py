@@ -42,15 +42,13 @@ def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str]
             raise SpecError("\n".join(obstacles))
     target = None if cluster == "local" else _reach(cluster, storage)
     job = jobfolder.new(spec.name, storage)
-    python = "python" if target else shlex.quote(sys.executable)
-    command = _entrypoint(python, job, spec)
-    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else _local(say)
+    command = entrypoint(job, spec, is_local=target is None)
+    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say)
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
     lifecycle.sent(job, where)
-    metadata = {"gansvc": version("gansvc"), "storage": _parent(job), "name": spec.name}
     try:
-        drivers.submit(where.target(), job.id, command, metadata)
+        drivers.submit(where.target(), where.driver(job), command, metadata(job, spec))
     except GansvcError as error:
         lifecycle.finish(job, "FAILED", str(error))
         raise
@@ -68,11 +66,37 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def _local(say: Callable[[str], None]) -> lifecycle.Submission:
+def start_here(say: Callable[[str], None]) -> lifecycle.Submission:
+    """Return a submission to this machine's cluster, started first where none runs.
+
+    Raises:
+        ClusterError: it doesn't start.
+    """
     head = local.start(say)
     return lifecycle.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )
+
+
+def metadata(job: Job, spec: JobSpec) -> dict[str, str]:
+    """Return what the Jobs API keeps with a job."""
+    return {"gansvc": version("gansvc"), "storage": _parent(job), "name": spec.name}
+
+
+def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
+    """Return the driver's command, which holds the spec.
+
+    Raises:
+        SpecError: the spec is too large.
+    """
+    python = shlex.quote(sys.executable) if is_local else "python"
+    packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
+    # exec: a signal to the driver must reach Python, not a shell around it.
+    words = [*("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed)]
+    command = f"exec {python} {shlex.join(words)}"
+    if len(command) > _LONGEST_ENTRYPOINT:
+        raise SpecError("the spec is too large to be sent; shorten its published section")
+    return command
 
 
 def _reach(cluster: str, storage: str | None) -> drivers.Target:
@@ -84,16 +108,6 @@ def _reach(cluster: str, storage: str | None) -> drivers.Target:
         )
     drivers.check(target)
     return target
-
-
-def _entrypoint(python: str, job: Job, spec: JobSpec) -> str:
-    packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
-    # exec: a signal to the driver must reach Python, not a shell around it.
-    words = [*("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed)]
-    command = f"exec {python} {shlex.join(words)}"
-    if len(command) > _LONGEST_ENTRYPOINT:
-        raise SpecError("the spec is too large to be sent; shorten its published section")
-    return command
 
 
 def _parent(job: Job) -> str:

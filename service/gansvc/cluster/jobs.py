@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED: tuple[State, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+PATIENCE = 60
+"""Seconds that a follower of a log waits for a cluster that it can't reach."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,16 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
     """Yield what a driver wrote, in pieces; when following, until the driver has ended.
 
     Raises:
-        ClusterError: the cluster doesn't know the job, can't be reached, or stays away while followed.
+        ClusterError: the cluster doesn't know the job, can't be reached, or stays away for a minute while followed.
     """
-    seen, failures = 0, 0
+    seen, lost = 0, None
     while True:
         try:
             ended, text = _read(target, job)
-            failures = 0
+            lost = None
         except ClusterError:
-            failures += 1
-            if not follow or failures > 5:
+            lost = lost or time.monotonic()
+            if not follow or time.monotonic() - lost > PATIENCE:
                 raise
             time.sleep(2)
             continue

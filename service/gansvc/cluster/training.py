@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import ray
@@ -16,14 +15,12 @@ import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
+from gansvc.cluster.earlier import told
 from gansvc.errors import RunError
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
 from gansvc.store import Folder
-
-WORST = 1e9
-"""What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
 
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
@@ -131,17 +128,8 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
 
 
 def so_far(todo: list[Task]) -> dict[str, float]:
-    """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
-
-    For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
-    """
-    begun = [scored for _, folder in todo if (scored := folder.read_lines("evaluations.jsonl", Evaluated))]
-    if not begun:
-        return {"objective": WORST, "critic_images": 0}
-    return {
-        "objective": fmean(min(line.objective for line in scored) for scored in begun),
-        "critic_images": sum(scored[-1].critic_images for scored in begun),
-    }
+    """Return what several runs together tell Tune; see ``earlier.told``."""
+    return told([folder.read_lines("evaluations.jsonl", Evaluated) for _, folder in todo])
 
 
 def _ended(task: Task) -> RunRecord | None:
