@@ -39,6 +39,7 @@ COMMANDS = (
     "sample",
     "compare",
     "evaluate",
+    "config",
     "down",
 )
 TRAINING_MODULES = (
@@ -229,7 +230,10 @@ def test_a_missing_file_and_a_folder_get_one_sentence(run: Run, tmp_path: Path) 
         (["--set", "losses=[lsgan"], "--set losses"),
         (["--set", "losses.wgan-gp.clip=1"], "wgan-gp"),
         (["--cluster", "k8s"], "http://HOST:8265"),
-        (["--cluster", "http://"], "http://HOST:8265"),
+        (["--cluster", "http://"], "--cluster: 'http://' is not a cluster"),
+        (["--name", "Not A Name"], "name: 'Not A Name'"),
+        (["--name", ""], "name: ''"),
+        (["--name", "../x"], "name: '../x'"),
         (["--cluster", "http://host:99999999"], "http://HOST:8265"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -277,6 +281,25 @@ def test_validate_sets_values_and_prints_json(run: Run, spec_file: str) -> None:
     result = run("validate", spec_file, "--json", "--set", "training.epochs=7", "--set", "losses.wgan.clip=1e-2")
     spec = json.loads(result.out)["spec"]
     assert result.code == 0 and spec["training"]["epochs"] == 7 and spec["losses"][1]["clip"] == 0.01
+
+
+def test_a_name_takes_the_place_of_the_files(run: Run, spec_file: str) -> None:
+    data = json.loads(run("submit", spec_file, "--dry-run", "--json", "--name", "another", "--set", "name=third").out)
+    assert data["spec"]["name"] == data["plan"]["name"] == "another"
+
+
+@pytest.mark.parametrize("command", [["validate", "-", "--json"], ["submit", "-", "--dry-run", "--json"]])
+def test_a_job_file_is_read_from_standard_input(tmp_path: Path, command: list[str]) -> None:
+    code = "import sys\nfrom gansvc import cli\ncli.main(sys.argv[1:])"
+    for text, expected in ((SPEC, 0), ("name: [", 2), ("", 2)):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *command], input=text, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert ended.returncode == expected
+        if expected:
+            assert ended.stderr.startswith("Error: standard input: ") and len(ended.stderr.splitlines()) == 1
+        else:
+            assert specfile.validated(json.loads(ended.stdout)["spec"]) == specfile.parse(SPEC)
 
 
 def test_schema_is_json_and_names_the_fields(run: Run) -> None:
@@ -362,11 +385,14 @@ def test_ctrl_c_detaches_and_a_failed_job_exits_1(
     for words in (f"gansvc status {job.id}", f"gansvc logs -f {job.id}", f"gansvc stop {job.id}"):
         assert words in detached.err
     assert run("submit", spec_file, "--detach").out == f"{job.id}\n"
+    detached = run("submit", spec_file, "--detach", "--json")
+    assert json.loads(detached.out) == {"id": job.id, "folder": job.folder}
 
     monkeypatch.setattr(api, "follow", lifecycle.follow)
     lifecycle.finish(job, "FAILED", "the critic diverged")
     failed = run("submit", spec_file, "--json")
     assert failed.code == 1 and json.loads(failed.out)["error"] == "the critic diverged"
+    assert json.loads(failed.out)["id"] == job.id and json.loads(failed.out)["folder"] == job.folder
     assert f"Error: {job.id} FAILED: the critic diverged" in failed.err and f"gansvc logs {job.id}" in failed.err
 
 

@@ -27,22 +27,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spec": {"errors", "explain", "catalog", "dotted"},
     "specfile": {"errors", "explain", "spec"},
     "plan": {"catalog", "records", "spec"},
-    "jobfolder": {"errors", "records", "store"},
+    "config": {"errors", "explain", "store", "specfile"},
+    "versions": {"errors"},
+    "jobfolder": {"errors", "records", "store", "config"},
     "monitor": {"errors", "records", "store", "spec"},
     "live": {"records"},
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
-    "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
-    "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
+    "cluster": {"errors", "records", "catalog", "store", "spec", "config", "gan"},
+    "pipeline": {"errors", "records", "store", "spec", "specfile", "versions", "monitor", "gan", "report", "cluster"},
     "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
-    "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "submission": {
+        *("errors", "store", "spec", "specfile", "plan", "config", "versions", "jobfolder", "lifecycle", "cluster"),
+    },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
         *("lifecycle", "submission", "rescoring"),
     },
     "options": {"errors", "specfile"},
-    "cli": {"errors", "specfile", "jobfolder", "live", "options", "api"},
+    "output": set(),
+    "preparing": {"config", "options", "output"},
+    "cli": {"errors", "specfile", "jobfolder", "live", "options", "output", "preparing", "api"},
 }
 
 RAY_AT_HOME = "cluster"

@@ -75,14 +75,18 @@ def plan(spec: JobSpec) -> Plan:
 
 
 def submit(
-    spec: JobSpec, cluster: str = "local", storage: str | None = None, say: Callable[[str], None] = lambda text: None
+    spec: JobSpec,
+    cluster: str | None = None,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Job:
     """Send a job to a cluster and return it; ``local`` starts one on this machine where none runs.
 
     Args:
         spec: the job.
-        cluster: ``local`` or the address of a cluster's Jobs API.
-        storage: folder or URI of all jobs; GANSVC_STORAGE or ``~/gansvc-jobs`` if left out.
+        cluster: ``local``, the address of a cluster's Jobs API, or a profile's name; if left out, GANSVC_CLUSTER, the
+            profile in use, or ``local``.
+        storage: folder or URI of all jobs; if left out, GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``.
         say: gets a sentence on what takes a while.
 
     Raises:

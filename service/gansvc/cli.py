@@ -6,16 +6,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from gansvc import api, live, specfile
+from gansvc import api, live, preparing, specfile
 from gansvc.errors import GansvcError
 from gansvc.jobfolder import Job
-from gansvc.options import AsJson, File, JobName, Model, Storage, Values, parsed
+from gansvc.options import AsJson, Cluster, File, JobName, Model, Storage, Values, parsed
+from gansvc.output import as_json as _json
+from gansvc.output import out as _out
+from gansvc.output import say as _say
 
 app = typer.Typer(
     name="gansvc",
@@ -27,6 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage.",
 )
+
+
+app.add_typer(preparing.app)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -74,15 +79,16 @@ def init(
 @app.command()
 def submit(
     file: File,
-    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
+    cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
     values: Values = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job, in place of the file's.")] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
         data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
@@ -234,7 +240,7 @@ def _follow(job: Job, as_json: bool) -> None:
         _say(f"`gansvc stop {job.id}` ends it")
         return
     if as_json:
-        print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
+        print(_json({"id": job.id, "job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
     elif last.phase == "SUCCEEDED":
         _out().print(live.leaderboard(api.report(job, "json")))
         for title, path in api.results(job).items():
@@ -243,16 +249,3 @@ def _follow(job: Job, as_json: bool) -> None:
         print(f"Error: {job.id} {last.phase}: {last.error or 'no reason given'}", file=sys.stderr)
         _say(f"`gansvc logs {job.id}` has its driver's log")
         raise typer.Exit(1)
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)
-
-
-def _out() -> Console:
-    # A pipe has no width of its own: wide enough that no table is cut.
-    return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
+from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
 from gansvc.records import FINAL_PHASES, Phase, Record, Status
@@ -41,7 +43,7 @@ class Submission(Record):
         """Return the Jobs API that the job was sent to."""
         if self.is_local():
             return drivers.Target(self.address, local.token(Path(self.home)))
-        return drivers.remote(self.address)
+        return access.remote(self.address)
 
     def has_lost_cluster(self) -> bool:
         """Return whether it is certain that the cluster has ended: only its own machine knows."""
@@ -167,6 +169,20 @@ def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
     if driver.state in drivers.ENDED:
-        last = next((line.strip() for line in reversed(driver.message.splitlines()) if line.strip()), "it says nothing")
-        return "FAILED", f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
+        return "FAILED", _why(driver.message, job)
     return None
+
+
+def _why(message: str, job: Job) -> str:
+    """Return why a driver ended early, from the last lines of its log."""
+    for sign, reason in _SIGNS.items():
+        if re.search(sign, message):
+            return f"{reason}; install the client's version there: pip install 'gansvc[train]=={version('gansvc')}'"
+    last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "it says nothing")
+    return f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
+
+
+_SIGNS = {
+    r"No module named '?gansvc\b": "gansvc isn't installed on the cluster",
+    r"unrecognized arguments: --client\b": "the cluster's gansvc is older than the client's",
+}

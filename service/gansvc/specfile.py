@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +23,29 @@ _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 def load(path: Path | str) -> JobSpec:
-    """Read and validate a job file.
+    """Read and validate a job file; ``-`` is the standard input.
 
     Raises:
         SpecError: the file is missing, too large, not UTF-8 text, not YAML, or not a valid spec.
     """
-    path = Path(path)
-    if "\0" in str(path):
-        raise SpecError(f"{str(path)!r} holds a zero byte; give the path of a job file")
+    path, name = Path(path), "standard input" if str(path) == "-" else str(path)
+    if "\0" in name:
+        raise SpecError(f"{name!r} holds a zero byte; give the path of a job file")
     try:
-        with path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
             raw = file.read(LIMIT + 1)
     except IsADirectoryError:
-        raise SpecError(f"{path} is a folder; give the path of a job file") from None
+        raise SpecError(f"{name} is a folder; give the path of a job file") from None
     except OSError as error:
-        raise SpecError(f"{path} can't be read ({error.strerror}); give the path of a job file") from None
+        raise SpecError(f"{name} can't be read ({error.strerror}); give the path of a job file") from None
     if len(raw) > LIMIT:
-        raise SpecError(f"{path} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
+        raise SpecError(f"{name} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
     try:
         return parse(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
+        raise SpecError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
     except SpecError as error:
-        raise SpecError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise SpecError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
 
 
 def parse(text: str) -> JobSpec:
