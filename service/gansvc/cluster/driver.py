@@ -11,7 +11,7 @@ import ray
 from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import evaluation, search, training
 from gansvc.cluster.training import Assets, Share
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.plan import RunPlan
@@ -80,7 +80,8 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says.
     """
     images = data.load(spec.dataset)
-    _fetch_weights(spec)
+    # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
+    spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
     total = ray.cluster_resources()
@@ -107,22 +108,3 @@ def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, fiel
             f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
             f"lower {field} or resources, or add a node"
         )
-
-
-def _fetch_weights(spec: JobSpec) -> None:
-    """Download the extractor's weights where that is possible, so that a job doesn't find out at its end."""
-    extractor = spec.evaluation.extractor
-    problem, url = extractor.missing(), extractor.entry.url
-    if problem is None:
-        return
-    if url is None or extractor.weights:
-        raise SpecError(problem)
-    from torch.hub import download_url_to_file
-
-    path = extractor.weights_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        digits = path.stem.rpartition("-")[2]
-        download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ClusterError(f"{problem} (the download failed: {error})") from None
