@@ -40,6 +40,8 @@ COMMANDS = (
     "compare",
     "evaluate",
     "config",
+    "doctor",
+    "prefetch",
     "down",
 )
 TRAINING_MODULES = (

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gansvc.catalog import arrays, downloads
+from gansvc.catalog import downloads, published
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.extractors import EXTRACTORS, Extractor
 from gansvc.errors import ClusterError, SpecError
@@ -277,7 +277,7 @@ def test_mnist_is_fetched_file_by_file_and_a_half_file_is_refused(
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     (raw / ".train-images-idx3-ubyte.gz.part").write_bytes(b"x")
-    read = arrays.read_mnist(root)
+    read = published.read_mnist(root)
     assert {split: images.shape for split, images in read.images.items()} == {
         "train": (50_000, 28, 28), "val": (10_000, 28, 28), "test": (10_000, 28, 28),
     }  # fmt: skip
@@ -286,8 +286,8 @@ def test_mnist_is_fetched_file_by_file_and_a_half_file_is_refused(
     whole = (raw / "t10k-images-idx3-ubyte").read_bytes()
     (raw / "t10k-images-idx3-ubyte").write_bytes(whole[:-1])
     with pytest.raises(SpecError, match=r"MNIST's files in .* are damaged"):
-        arrays.read_mnist(root)
+        published.read_mnist(root)
     (raw / "t10k-images-idx3-ubyte").unlink()
     (raw / "t10k-images-idx3-ubyte.gz").write_bytes(b"cut off")
     with pytest.raises(SpecError, match=r"t10k-images-idx3-ubyte[.]gz has MD5"):
-        arrays.read_mnist(root)
+        published.read_mnist(root)

@@ -37,9 +37,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
     "cluster": {"errors", "records", "catalog", "store", "spec", "config", "gan"},
     "pipeline": {"errors", "records", "store", "spec", "specfile", "versions", "monitor", "gan", "report", "cluster"},
-    "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
+    "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "cluster"},
     "submission": {
         *("errors", "store", "spec", "specfile", "plan", "config", "versions", "jobfolder", "lifecycle", "cluster"),
+    },
+    "visit": {"errors", "specfile", "versions", "cluster"},
+    "doctor": {
+        *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "visit", "cluster"),
     },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
@@ -47,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "options": {"errors", "specfile"},
     "output": set(),
-    "preparing": {"config", "options", "output"},
+    "preparing": {"config", "options", "output", "doctor", "jobfolder", "store", "spec", "specfile"},
     "cli": {"errors", "specfile", "jobfolder", "live", "options", "output", "preparing", "api"},
 }
 
@@ -182,7 +186,7 @@ def test_the_table_says_what_the_design_says() -> None:
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
     assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "lifecycle", "submission", "api"),
+        *("pipeline", "lifecycle", "submission", "visit", "doctor", "api"),
     ]
 
 

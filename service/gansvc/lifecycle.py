@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
+from gansvc import versions
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, RunError, SpecError
@@ -175,14 +174,7 @@ def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
 
 def _why(message: str, job: Job) -> str:
     """Return why a driver ended early, from the last lines of its log."""
-    for sign, reason in _SIGNS.items():
-        if re.search(sign, message):
-            return f"{reason}; install the client's version there: pip install 'gansvc[train]=={version('gansvc')}'"
+    if reason := versions.unfit(message):
+        return reason
     last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "it says nothing")
     return f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
-
-
-_SIGNS = {
-    r"No module named '?gansvc\b": "gansvc isn't installed on the cluster",
-    r"unrecognized arguments: --client\b": "the cluster's gansvc is older than the client's",
-}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import signal
 import sys
-import zlib
 from types import FrameType
 from typing import NoReturn
 
@@ -37,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
         warnings = versions.check_client(given.client)
-        spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
+        spec = specfile.unpacked(given.spec)
     except GansvcError as error:
         refuse(folder, str(error))
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
+import zlib
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,20 @@ def dump(spec: JobSpec) -> str:
     """Return the resolved spec as YAML, every default written out."""
     data = spec.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def packed(spec: JobSpec) -> str:
+    """Return a spec as one word of a command line: base64 of zlib of YAML."""
+    return base64.b64encode(zlib.compress(dump(spec).encode(), 9)).decode()
+
+
+def unpacked(word: str) -> JobSpec:
+    """Return the spec of such a word.
+
+    Raises:
+        SpecError: it isn't a valid spec.
+    """
+    return parse(zlib.decompress(base64.b64decode(word)).decode())
 
 
 class _Loader(yaml.SafeLoader):

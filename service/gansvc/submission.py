@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -36,7 +34,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     """
     cluster, kept = config.cluster(flag), config.storage(storage, flag)
     if cluster.value == config.LOCAL:
-        spec = _absolute(spec)
+        spec = absolute(spec)
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
@@ -93,10 +91,9 @@ def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str]
 
 
 def _entrypoint(python: str, job: Job, spec: JobSpec) -> str:
-    packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
-        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed),
+        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", specfile.packed(spec)),
         *("--client", versions.here()),
     ]
     command = f"exec {python} {shlex.join(words)}"
@@ -109,8 +106,8 @@ def _parent(job: Job) -> str:
     return job.folder.removesuffix(f"/{job.id}")
 
 
-def _absolute(spec: JobSpec) -> JobSpec:
-    """Make the spec's paths absolute: a job's driver runs in another folder."""
+def absolute(spec: JobSpec) -> JobSpec:
+    """Return a spec with absolute paths: what runs on this machine's cluster runs in another folder."""
     paths = {
         "dataset.root": spec.dataset.root,
         "dataset.path": spec.dataset.path,

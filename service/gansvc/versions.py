@@ -64,6 +64,14 @@ def check_ray(cluster: str) -> list[str]:
     return [] if _minor(client) == _minor(cluster) else [f"the cluster has Ray {cluster}, the client {client}"]
 
 
+def unfit(log: str) -> str:
+    """Return what the end of a driver's log says of a cluster that has no gansvc or an old one; nothing otherwise."""
+    for sign, reason in _SIGNS.items():
+        if re.search(sign, log):
+            return f"{reason}; install the client's on every node: pip install 'gansvc[train]=={version('gansvc')}'"
+    return ""
+
+
 def _here() -> dict[str, str]:
     return {"gansvc": version("gansvc"), "ray": version("ray"), "python": python_version()}
 
@@ -72,3 +80,9 @@ def _minor(number: str) -> str:
     """Return the major and minor part of a version, as ``2.60``."""
     found = re.match(r"\d+\.\d+", number)
     return found[0] if found else number
+
+
+_SIGNS = {
+    r"No module named '?gansvc'?(\s|\)|\.pipeline|\.visit|$)": "gansvc isn't installed on the cluster",
+    r"No module named '?gansvc\.|unrecognized arguments: --client\b": "the cluster's gansvc is older than the client's",
+}

@@ -68,6 +68,20 @@ def fetch(url: str, path: Path, digest: str, advice: str, kind: Literal["md5", "
         raise ClusterError(f"{advice} (the download failed: {reason or type(error).__name__})") from None
 
 
+@contextmanager
+def from_mirror(place: str) -> Iterator[None]:
+    """Fetch from that place meanwhile, as if GANSVC_MIRROR named it; from the usual one where it is empty."""
+    before = os.environ.get("GANSVC_MIRROR")
+    if place:
+        os.environ["GANSVC_MIRROR"] = place
+    try:
+        yield
+    finally:
+        if place:
+            os.environ.pop("GANSVC_MIRROR")
+            os.environ.update({} if before is None else {"GANSVC_MIRROR": before})
+
+
 def digest_of(path: Path, kind: Literal["md5", "sha256"]) -> str:
     """Return a file's digest in hex digits."""
     with path.open("rb") as file:
