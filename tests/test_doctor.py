@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -117,14 +118,12 @@ def test_nodes_that_differ_are_named(tiny: Callable[..., JobSpec]) -> None:
 
 
 def test_a_client_without_torch_is_well_for_a_cluster_elsewhere_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor.version
-
     def without_torch(name: str) -> str:
         if name == "torch":
-            raise doctor.PackageNotFoundError(name)
-        return real(name)
+            raise PackageNotFoundError(name)
+        return version(name)
 
-    monkeypatch.setattr(doctor, "version", without_torch)
+    monkeypatch.setattr("gansvc.doctor.version", without_torch)
     assert {check.state for check in doctor._installation(trains=False)} == {"ok"}
     assert [check.name for check in doctor._installation(trains=True) if check.state == "fault"] == ["gansvc"]
 
@@ -135,8 +134,8 @@ def test_a_client_without_torch_is_well_for_a_cluster_elsewhere_only(monkeypatch
 def a_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a small file as a mirror's breastmnist."""
     folder.mkdir()
-    images = {f"{split}_images": np.zeros((4, 28, 28), np.uint8) for split in ("train", "val", "test")}
-    np.savez(folder / "breastmnist.npz", **images)
+    images = np.zeros((4, 28, 28), np.uint8)
+    np.savez(folder / "breastmnist.npz", train_images=images, val_images=images, test_images=images)
     digest = hashlib.md5((folder / "breastmnist.npz").read_bytes(), usedforsecurity=False).hexdigest()
     entry = DATASETS["breastmnist"]
     monkeypatch.setitem(DATASETS, "breastmnist", type(entry)(**(vars(entry) | {"md5": digest})))

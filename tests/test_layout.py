@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "submission": {
         *("errors", "store", "spec", "specfile", "plan", "config", "versions", "jobfolder", "lifecycle", "cluster"),
     },
-    "visit": {"errors", "specfile", "versions", "cluster"},
+    "visit": {"errors", "records", "specfile", "versions", "cluster"},
     "doctor": {
         *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "visit", "cluster"),
     },

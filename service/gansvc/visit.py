@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from gansvc import specfile, versions
 from gansvc.cluster import nodes
 from gansvc.errors import GansvcError
+from gansvc.records import Record
 
 ANSWER = "gansvc-visit: "
 """What the line of the answer begins with."""
@@ -27,8 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         warnings = versions.check_client(given.client)
         spec = specfile.unpacked(given.spec) if given.spec else None
-        bring = given.bring and spec
-        found = nodes.bring_everywhere(spec, given.mirror) if bring else nodes.look_everywhere(given.storage, spec)
+        found: Sequence[Record]
+        if given.bring and spec:
+            found = nodes.bring_everywhere(spec, given.mirror)
+        else:
+            found = nodes.look_everywhere(given.storage, spec)
         answer = {"nodes": [node.model_dump(mode="json") for node in found], "warnings": warnings}
     except GansvcError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
