@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types fast bench down clean
+.PHONY: help demo install test test-faults lint types fast bench down clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 
@@ -22,6 +22,9 @@ test: lint types  ## Run linter, type checker and all tests
 
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
+	$(BIN)/python -m pytest -m faults
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests

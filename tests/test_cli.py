@@ -112,9 +112,19 @@ def test_help_imports_neither_torch_nor_ray_nor_pyarrow() -> None:
 
 
 def test_validate_and_dry_run_work_without_the_train_extra(tmp_path: Path, spec_file: str) -> None:
-    for args in (["validate", spec_file], ["submit", spec_file, "--dry-run"], ["schema"], ["init", "-"], ["list"]):
+    works = (
+        ["validate", spec_file],
+        ["submit", spec_file, "--dry-run"],
+        ["schema"],
+        ["init", "-"],
+        ["list"],
+        ["config"],
+    )
+    for args in works:
         ended = without_training(tmp_path, args)
         assert ended.returncode == 0, ended.stderr
+    ended = without_training(tmp_path, ["doctor", spec_file])
+    assert ended.returncode == 3 and "pip install 'gansvc[train]'" in ended.stdout and "Traceback" not in ended.stderr
     assert "# trials: 8" in without_training(tmp_path, ["submit", spec_file, "--dry-run"]).stdout
 
 

@@ -239,7 +239,10 @@ def test_torch_is_loaded_only_where_it_computes(module: str) -> None:
     )
 
 
-@pytest.mark.parametrize("start", ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py"])
+@pytest.mark.parametrize(
+    "start",
+    ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py", "preparing.py", "doctor.py"],
+)
 def test_the_client_needs_neither_torch_nor_ray(start: str) -> None:
     wrong = [
         f"{module}:{item.line} imports {item.name}"

@@ -16,7 +16,10 @@ from gansvc import lifecycle, pipeline, specfile, versions
 from gansvc.cluster.jobs import Driver
 from gansvc.errors import ClusterError
 from gansvc.jobfolder import Job
+from gansvc.monitor import Monitor
+from gansvc.records import Status
 from gansvc.spec import JobSpec
+from gansvc.store import Folder
 
 MAJOR, MINOR, PATCH = version("gansvc").split(".")
 RAY = version("ray")
@@ -84,6 +87,15 @@ def test_a_spec_that_the_cluster_does_not_know_is_failed_in_its_folder(
     packed = base64.b64encode(zlib.compress(f"{specfile.dump(tiny())}novelty: 1\n".encode())).decode()
     assert pipeline.main(["--job", job.id, "--storage", str(tmp_path), "--spec", packed]) == 2
     assert lifecycle.read(job).phase == "FAILED" and "novelty" in lifecycle.read(job).error
+
+
+def test_a_warning_is_shown_with_the_job(tiny: Callable[..., JobSpec], tmp_path: Path) -> None:
+    with Monitor(Folder(tmp_path), "tiny-1", tiny()) as monitor:
+        monitor.warn("the cluster has Ray 2.61.0, the client 2.60.0")
+        monitor.enter("TRAINING")
+        monitor.end("SUCCEEDED")
+    status = Folder(tmp_path).read_record("status.json", Status)
+    assert status is not None and status.warnings == ("the cluster has Ray 2.61.0, the client 2.60.0",)
 
 
 @pytest.mark.parametrize(
