@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help demo install test test-faults lint types fast bench down clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 
@@ -25,6 +25,9 @@ test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hou
 
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
+	$(BIN)/python -m pytest -m faults
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests

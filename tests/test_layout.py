@@ -27,17 +27,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spec": {"errors", "explain", "catalog", "dotted"},
     "specfile": {"errors", "explain", "spec"},
     "plan": {"catalog", "records", "spec"},
-    "jobfolder": {"errors", "records", "store"},
+    "config": {"errors", "explain", "store", "specfile"},
+    "versions": {"errors"},
+    "jobfolder": {"errors", "records", "store", "config"},
     "monitor": {"errors", "records", "store", "spec"},
     "live": {"records"},
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
-    "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
-    "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
-    "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
-    "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "cluster": {"errors", "records", "catalog", "store", "spec", "config", "gan"},
+    "pipeline": {"errors", "records", "store", "spec", "specfile", "versions", "monitor", "gan", "report", "cluster"},
+    "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "cluster"},
+    "submission": {
+        *("errors", "store", "spec", "specfile", "plan", "config", "versions", "jobfolder", "lifecycle", "cluster"),
+    },
     "resumption": {"errors", "records", "store", "spec", "specfile", "jobfolder", "lifecycle", "submission", "cluster"},
+    "visit": {"errors", "records", "specfile", "versions", "cluster"},
+    "doctor": {
+        *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "visit", "cluster"),
+    },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
         *("lifecycle", "submission", "resumption", "rescoring"),
@@ -45,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors", "specfile"},
     "output": set(),
     "following": {"records", "jobfolder", "live", "options", "output", "api"},
-    "cli": {"errors", "specfile", "live", "options", "output", "api", "following"},
+    "preparing": {"config", "options", "output", "doctor", "jobfolder", "store", "spec", "specfile"},
+    "cli": {"errors", "specfile", "live", "options", "output", "api", "following", "preparing"},
 }
 
 RAY_AT_HOME = "cluster"
@@ -179,7 +188,7 @@ def test_the_table_says_what_the_design_says() -> None:
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
     assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["following", "cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "lifecycle", "submission", "resumption", "api"),
+        *("pipeline", "lifecycle", "submission", "resumption", "visit", "doctor", "api"),
     ]
 
 
@@ -232,7 +241,10 @@ def test_torch_is_loaded_only_where_it_computes(module: str) -> None:
     )
 
 
-@pytest.mark.parametrize("start", ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py"])
+@pytest.mark.parametrize(
+    "start",
+    ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py", "preparing.py", "doctor.py"],
+)
 def test_the_client_needs_neither_torch_nor_ray(start: str) -> None:
     wrong = [
         f"{module}:{item.line} imports {item.name}"

@@ -178,7 +178,7 @@ def test_missing_inception_weights_with_no_internet_are_said_before_training(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     spec = tiny(evaluation__extractor="inception-v3")
     with pytest.raises(ClusterError, match=r"inception-v3 are not at .*weights: PATH.*download failed"):
-        driver._fetch_weights(spec)
+        spec.evaluation.extractor.at_hand()
 
 
 # --- an earlier start of the search -----------------------------------------------------------------------------------

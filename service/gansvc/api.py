@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version as package_version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -44,27 +43,6 @@ def schema(of: Literal["job", "report"] = "job") -> dict[str, Any]:
     return JobSpec.model_json_schema() if of == "job" else model.schema()
 
 
-def starter() -> str:
-    """Return a commented job file to begin with."""
-    return files("gansvc").joinpath("starter.yaml").read_text(encoding="utf-8")
-
-
-def init(path: Path, force: bool = False) -> Path:
-    """Write the starter file.
-
-    Raises:
-        SpecError: the file exists and ``force`` is off, or it can't be written.
-    """
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(starter())
-    except FileExistsError:
-        raise SpecError(f"FILE: {path} exists; give another name, or --force to replace it") from None
-    except OSError as error:
-        raise SpecError(f"FILE: {path} can't be written ({error.strerror}); give another path") from None
-    return path
-
-
 def plan(spec: JobSpec) -> Plan:
     """Return what a job will do and ask for.
 
@@ -75,14 +53,18 @@ def plan(spec: JobSpec) -> Plan:
 
 
 def submit(
-    spec: JobSpec, cluster: str = "local", storage: str | None = None, say: Callable[[str], None] = lambda text: None
+    spec: JobSpec,
+    cluster: str | None = None,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Job:
     """Send a job to a cluster and return it; ``local`` starts one on this machine where none runs.
 
     Args:
         spec: the job.
-        cluster: ``local`` or the address of a cluster's Jobs API.
-        storage: folder or URI of all jobs; GANSVC_STORAGE or ``~/gansvc-jobs`` if left out.
+        cluster: ``local``, the address of a cluster's Jobs API, or a profile's name; if left out, GANSVC_CLUSTER, the
+            profile in use, or ``local``.
+        storage: folder or URI of all jobs; if left out, GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``.
         say: gets a sentence on what takes a while.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from gansvc import api, following, live, specfile
+from gansvc import api, following, live, preparing, specfile
 from gansvc.errors import GansvcError
-from gansvc.options import AsJson, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.options import AsJson, Cluster, File, JobName, Model, OneClass, Storage, Values, parsed
 from gansvc.output import as_json as _json
 from gansvc.output import out as _out
 from gansvc.output import say as _say
@@ -29,6 +29,7 @@ app = typer.Typer(
     "4 done in part: the report is there, but a run has no score.",
 )
 app.add_typer(following.app)
+app.add_typer(preparing.app)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -70,21 +71,22 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented job file to begin with."""
-    print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
+    print(specfile.starter() if file == "-" else specfile.init(Path(file), force), end="" if file == "-" else "\n")
 
 
 @app.command()
 def submit(
     file: File,
-    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
+    cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
     values: Values = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job, in place of the file's.")] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
         data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}

@@ -87,7 +87,8 @@ def follow(job: Job, as_json: bool) -> None:
 
 
 def _ending(job: Job, last: Status) -> dict[str, object]:
-    return {"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error, "partial": last.partial}
+    ended = {"phase": last.phase, "error": last.error, "partial": last.partial}
+    return {"id": job.id, "job": job.id, "folder": job.folder} | ended
 
 
 def _exit_code(last: Status) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from platform import node
 
+from gansvc import versions
+from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
 from gansvc.records import FINAL_PHASES, Phase, Record, Status
@@ -45,7 +46,7 @@ class Submission(Record):
         """Return the Jobs API that the job was sent to."""
         if self.is_local():
             return drivers.Target(self.address, local.token(Path(self.home)))
-        return drivers.remote(self.address)
+        return access.remote(self.address)
 
     def driver(self, job: Job) -> str:
         """Return the name that the Jobs API knows the driver by: it takes each name only once."""
@@ -220,7 +221,14 @@ def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str]
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
     if driver.state in drivers.ENDED:
-        last = next((line.strip() for line in reversed(driver.message.splitlines()) if line.strip()), "it says nothing")
-        see = f"see `gansvc logs {job.id}`; {_hint(job)}"
-        return "FAILED", f"its driver ended before the job was done ({last[:300]}); {see}"
+        return "FAILED", _why(driver.message, job)
     return None
+
+
+def _why(message: str, job: Job) -> str:
+    """Return why a driver ended early, from the last lines of its log."""
+    if reason := versions.unfit(message):
+        return reason
+    last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "it says nothing")
+    see = f"see `gansvc logs {job.id}`; {_hint(job)}"
+    return f"its driver ended before the job was done ({last[:300]}); {see}"

@@ -55,6 +55,11 @@ class Monitor:
             self._status = self._status.model_copy(update={"phase": phase})
             self._write()
 
+    def warn(self, *warnings: str) -> None:
+        """Show warnings with the job from now on."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
+
     def end(self, phase: Phase, error: str = "") -> None:
         """Move the job to a final phase; the last thing written."""
         self._over.set()
@@ -132,6 +137,15 @@ class Monitor:
         if done <= 0 or spent < 5:
             return None
         return spent / done * (max(0.0, whole - done) + after)
+
+
+def refuse(folder: Folder, error: str) -> None:
+    """Give a job that can't even begin its last status."""
+    begun = folder.read_record("status.json", Status)
+    if begun is not None:
+        now = time.time()
+        last = begun.model_copy(update={"phase": "FAILED", "error": error, "finished": now, "updated": now})
+        folder.write_record("status.json", last)
 
 
 def _seeds(trials: Iterable[Folder]) -> list[Folder]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import signal
 import sys
 import time
-import zlib
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import specfile
+from gansvc import specfile, versions
 from gansvc.cluster import driver
 from gansvc.errors import GansvcError, RunError
 from gansvc.gan.plan import RunPlan
-from gansvc.monitor import Monitor
+from gansvc.monitor import Monitor, refuse
 from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import build
 from gansvc.spec import JobSpec
@@ -33,11 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", required=True, help="the job's id: its folder's name")
     parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
+    parser.add_argument("--client", default=versions.here(), help="the versions of the client that sent the job")
     given = parser.parse_args(arguments)
     folder = Folder(given.storage) / given.job
-    spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
+    try:
+        # The versions first: what a newer client may write in a spec is unknown here.
+        warnings = versions.check_client(given.client)
+        spec = specfile.unpacked(given.spec)
+    except GansvcError as error:
+        refuse(folder, str(error))
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
     with Monitor(folder, given.job, spec) as monitor:
         _end_when_told(monitor)
+        monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
         except GansvcError as error:

@@ -181,6 +181,36 @@ class Score(Record):
     """Process-seconds of generating, extracting, measuring and auditing."""
 
 
+class NodeState(Record):
+    """What the doctor found on one node; what is empty is well."""
+
+    node: str = ""
+    problem: str = ""
+    """Why the node couldn't be looked at."""
+    cpus: float = 0
+    gpus: float | None = None
+    """None where only Ray could tell, and none runs."""
+    gansvc: str = ""
+    ray: str = ""
+    torch: str = ""
+    """Version; empty where it isn't installed."""
+    storage: str = ""
+    """Why the storage can't be used from there."""
+    dataset: str = ""
+    """Where the data set was looked for, and how to get it."""
+    weights: str = ""
+    """Where the extractor's weights were looked for, and how to get them."""
+
+
+class NodeFiles(Record):
+    """What prefetch did on one node."""
+
+    node: str
+    files: dict[str, str] = {}
+    """File's name to what became of it."""
+    problem: str = ""
+
+
 class Status(Record):
     """Where a job stands (status.json), replaced atomically."""
 

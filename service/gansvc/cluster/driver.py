@@ -86,7 +86,8 @@ def connect(spec: JobSpec) -> Cluster:
             f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
             f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
         )
-    _fetch_weights(spec)
+    # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
+    spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
     total = ray.cluster_resources()
@@ -114,22 +115,3 @@ def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, fiel
             f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
             f"lower {field} or resources, or add a node"
         )
-
-
-def _fetch_weights(spec: JobSpec) -> None:
-    """Download the extractor's weights where that is possible, so that a job doesn't find out at its end."""
-    extractor = spec.evaluation.extractor
-    problem, url = extractor.missing(), extractor.entry.url
-    if problem is None:
-        return
-    if url is None or extractor.weights:
-        raise SpecError(problem)
-    from torch.hub import download_url_to_file
-
-    path = extractor.weights_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        digits = path.stem.rpartition("-")[2]
-        download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ClusterError(f"{problem} (the download failed: {error})") from None

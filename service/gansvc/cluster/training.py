@@ -67,7 +67,9 @@ def run_distributed(
     """Train one run after the other with one group of workers under Ray Train: gloo on CPUs, NCCL on GPUs.
 
     One group serves all of them, because a group takes some twenty seconds to start. A lost worker restarts the group;
-    it passes over the runs that are done and goes on with the broken one from its last checkpoint.
+    it passes over the runs that are done and goes on with the broken one from its last checkpoint. Where a lost node
+    leaves no room for all workers, the group goes on with fewer, and grows again when there is room; the global batch
+    stays the same.
 
     Raises:
         RunError: the workers kept failing; some of the runs have no record.
@@ -77,7 +79,9 @@ def run_distributed(
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=share.gpus > 0, resources_per_worker=share.bundle()),
+        scaling_config=ScalingConfig(
+            num_workers=(1, workers), use_gpu=share.gpus > 0, resources_per_worker=share.bundle()
+        ),
         run_config=RunConfig(
             name=scratch,
             storage_path=storage.uri,
