@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 KUBE_APISERVER ?= ../shared/tools/kube-apiserver
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-kubernetes manifests lint types fast bench down clean
+.PHONY: help demo install test test-faults test-kubernetes manifests lint types fast bench down clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -21,8 +21,14 @@ demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end t
 test: lint types  ## Run linter, type checker and all tests
 	$(BIN)/python -m pytest
 
+test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hour
+	$(BIN)/python -m pytest -m faults
+
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
+	$(BIN)/python -m pytest -m faults
 
 test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
 	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py

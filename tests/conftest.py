@@ -37,8 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test's caches out of the user's home, and torch on one thread."""
+    """Keep a test's caches out of the user's home, the user's settings out of a test, and torch on one thread."""
     monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GANSVC_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.delenv("GANSVC_CLUSTER", raising=False)
     torch.set_num_threads(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def rayjob() -> dict[str, Any]:
     spec = api.validate(K8S / "examples/job.yaml")
     name = f"{spec.name}-20260101-000000-0000"
     job = Job(id=name, folder=f"{pods.STORAGE}/{name}")
-    command = submission.entrypoint(job, spec, is_local=False)
+    client = ",".join(f"{name}={number}" for name, number in versions().items())
+    # Whoever makes the file has another Python, and perhaps another Ray.
+    command = re.sub(r"--client \S+", f"--client {client}", submission.entrypoint(job, spec, is_local=False))
     metadata = submission.metadata(job, spec) | {"gansvc": versions()["gansvc"]}
     return manifest.rayjob(name, name, command, kubejob.placement_of(spec), versions(), metadata)
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gansvc.audits import Audit
+from gansvc.audits import Audit, Usefulness
 from gansvc.cluster import evaluation
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.cluster.training import Share
-from gansvc.gan import audit, checkpoint, classifier, evaluate
+from gansvc.gan import audit, checkpoint, classifier, evaluate, usefulness
 from gansvc.gan.data import Images
 from gansvc.records import RunRecord, Score
 from gansvc.spec import JobSpec
@@ -96,6 +96,34 @@ def test_a_set_with_classes_is_looked_at_by_a_classifier(
     assert real.classes.images == 60 and max(real.classes.seen) < 1
     assert real.classes.distance < found.classes.distance
     assert real.classes.metrics["kid"] < found.classes.metrics["kid"]
+
+
+def test_a_chosen_conditional_run_is_measured_and_no_failure_costs_the_score(
+    evaluator: Evaluator, histology: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
+    monkeypatch.setattr(usefulness, "SEEDS", (0,))
+    # Any data set with classes will do: its images are given here.
+    values = {"dataset": {"name": "bloodmnist"}, "network.conditional": True, "evaluation.audit": False}
+    evaluator.spec = evaluator.spec.with_values(values)
+    labels = {name: torch.arange(len(histology.split(name))) % 2 for name in SPLITS}
+    evaluator.images = Images(histology.train, histology.val, histology.test, labels)
+    weights = evaluator.spec.network.generator(3, 28, torch.tensor([0.5, 0.5])).state_dict()
+    checkpoint.save_best(evaluator.train / "wgan-seed3" / "checkpoints", weights, 7, 0.5)
+
+    evaluator.useful = frozenset({"wgan-seed3"})
+    evaluator.score(RUN, evaluator.prepare(), evaluator.extract(RUN))
+    found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
+    assert found is not None and found.failed == "" and len(found.rows) == 5
+    assert found.exam is not None and (found.exam.train_images, found.exam.test_images) == (160, 60)
+    assert [score.label for score in evaluation.scores(evaluator.target)] == ["wgan"], "the measure is no score"
+
+    evaluator.target.delete("wgan-seed3.json")
+    evaluator.images = Images(histology.train, histology.val, histology.test)
+    evaluator.score(RUN, evaluator.prepare(), evaluator.extract(RUN))
+    found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
+    assert found is not None and found.rows == () and found.failed == "KeyError: 'train'"
+    assert [score.label for score in evaluation.scores(evaluator.target)] == ["wgan"]
 
 
 def test_what_the_scores_need_is_extracted_once(

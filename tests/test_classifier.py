@@ -50,7 +50,7 @@ def test_it_learns_and_is_the_same_each_time(images: Images, tmp_path: Path, mon
 def test_it_is_kept_by_content(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
     first = classifier.trained(images)
-    monkeypatch.setattr(classifier, "_train", None)
+    monkeypatch.setattr(classifier, "fitted", None)
     kept = classifier.trained(images)
     assert torch.equal(classifier.outputs(kept, images.test).logits, classifier.outputs(first, images.test).logits)
     relabelled = {**images.labels, "train": images.labels["train"].flip(0)}

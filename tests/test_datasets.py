@@ -86,6 +86,7 @@ def test_table_says_what_medmnist_says(name: str) -> None:
     assert entry.images == info["n_samples"]
     assert entry.md5 == info["MD5"]
     assert entry.licence == info["license"]
+    assert entry.classes == ("multi-label" not in info["task"])
     for variant in ("", "_64"):
         assert info[f"url{variant}"].startswith(f"{entry.source.split(', ')[1]}/files/{name}{variant}.npz")
 
@@ -158,9 +159,9 @@ def test_64_pixels_are_fetched_as_medmnists_64_pixel_file(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = {f"{split}_images": pixels(2, 64, 64, seed=seed) for seed, split in enumerate(SPLITS)}
-    served = npz(tmp_path, images)
+    served = npz(tmp_path, images).rename(tmp_path / "breastmnist_64.npz")
     digest = hashlib.md5(served.read_bytes(), usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(medmnist.INFO["breastmnist"], "url_64", f"{url}/{served.name}")
+    monkeypatch.setenv("GANSVC_MIRROR", url)
     monkeypatch.setitem(medmnist.INFO["breastmnist"], "MD5_64", digest)
     dataset = Dataset(name="breastmnist", root=str(tmp_path / "root"), size=64)
     loaded = data.load(dataset)
@@ -553,6 +554,8 @@ def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     path = official(name)
     loaded = data.load(Dataset(name=name, root=str(OFFICIAL)))
     assert loaded.classes == count == len(medmnist.INFO[name]["label"])
+    names = {"retinamnist": ("0", "1", "2", "3", "4"), "breastmnist": ("malignant", "normal, benign")}
+    assert data.class_names(Dataset(name=name), loaded) == names[name]
     with np.load(path) as archive:
         assert all(loaded.labels[split].tolist() == archive[f"{split}_labels"][:, 0].tolist() for split in SPLITS)
     assert (loaded.labels["train"] == 0).sum() == train
@@ -588,6 +591,12 @@ def test_labels_that_are_no_classes_are_left_out(labels: Any) -> None:
 
 def test_histology_has_no_classes() -> None:
     assert data.load(Dataset(name="histology")).classes == 0
+    assert DATASETS["histology"].classes is False
+    assert (DATASETS["npz"].classes, DATASETS["mnist"].classes) == (None, True), "only the user's own file knows"
+
+
+def test_shares_are_how_often_each_class_occurs() -> None:
+    assert data.shares(torch.tensor([2, 0, 2, 1, 2, 2, 0, 2])).tolist() == [0.25, 0.125, 0.625]
 
 
 # --- histology ------------------------------------------------------------------------------------------------------

@@ -405,17 +405,17 @@ def test_a_list_names_what_others_sent(cluster: Cluster, job: Job, tmp_path: Pat
 
 def test_resume_sends_a_new_rayjob_to_the_same_folder(cluster: Cluster, job: Job, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="is running"):
-        kubejob.resume(job)
+        api.resume(job)
     cluster.play(job.id, "Failed", "FAILED", reason="AppFailed")
     assert api.status(job).phase == "FAILED"
-    assert kubejob.resume(job)
+    assert api.resume(job)
     again = cluster.api.get(RAYJOBS, f"{job.id}-2")
     assert again and f"--job {job.id} --storage /storage" in again["spec"]["entrypoint"]
     assert cluster.api.get(RAYJOBS, job.id) is None, "no two drivers in one folder"
     assert api.status(job).phase == "PENDING"
     assert [status.job for status in api.jobs(str(tmp_path / "other"), cluster.space.address)] == [job.id]
     cluster.play(f"{job.id}-2", "Complete", "SUCCEEDED")
-    assert api.status(job).phase == "SUCCEEDED" and not kubejob.resume(job)
+    assert api.status(job).phase == "SUCCEEDED" and not api.resume(job)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -206,16 +206,15 @@ def test_what_the_operator_or_a_shell_would_spoil(name: str, ray: str, command: 
         manifest.rayjob(name, "a", command, Placement(image="x"), {"gansvc": "0", "ray": ray}, {})
 
 
-def test_jobs_have_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GANSVC_STORAGE", raising=False)
+def test_jobs_have_one_place() -> None:
     with pytest.raises(SpecError, match=r"cluster\.volume is missing"):
-        kubejob.storage_there(make({"image": "x"}), None)
+        kubejob.storage_there(make({"image": "x"}), "~/jobs")
     with pytest.raises(SpecError, match=r"cluster\.volume: jobs and the storage s3://b both"):
         kubejob.storage_there(make({"image": "x", "volume": "jobs"}), "s3://b")
     assert kubejob.storage_there(make({"image": "x"}), "s3://b/jobs") == "s3://b/jobs"
     assert kubejob.storage_there(make({"image": "x", "volume": "jobs"}), "~/here") == "/storage"
     with pytest.raises(SpecError, match="cluster is missing"):
-        kubejob.storage_there(specfile.validated({"name": "a", "dataset": "histology", "losses": ["wgan"]}), None)
+        kubejob.storage_there(specfile.validated({"name": "a", "dataset": "histology", "losses": ["wgan"]}), "~/jobs")
 
 
 def test_the_reader_can_only_read() -> None:

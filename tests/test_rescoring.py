@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gansvc.cluster.training import Share
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, data, export
 from gansvc.records import RunRecord, Score
+from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
 JOB = """
@@ -26,21 +28,36 @@ evaluation: {extractor: {name: efficientnet-lite0, size: 32}, samples: 70, seed:
 """
 
 
+def labelled(path: Path) -> Path:
+    """Write a set of two classes, one three times as frequent and brighter."""
+    draws = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        labels = np.arange(60) % 4 // 3
+        noise = draws.integers(0, 100, (60, 28, 28))
+        arrays |= {f"{split}_images": (noise + 150 * labels[:, None, None]).astype(np.uint8), f"{split}_labels": labels}
+    np.savez(path, **arrays)
+    return path
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Score]:
     """Return the model folder of a job's run, and the score that an evaluator of the job gave it."""
     torch.set_num_threads(1)
-    spec = specfile.parse(JOB)
-    folder = Folder(tmp_path_factory.mktemp("job") / "tiny-1")
+    return scored(specfile.parse(JOB), tmp_path_factory)
+
+
+def scored(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Score]:
+    folder, images = Folder(tmp_path_factory.mktemp("job") / "tiny-1"), data.load(spec.dataset)
     torch.manual_seed(0)
     weights = folder / "train" / "wgan-seed3" / "checkpoints"
-    checkpoint.save_best(weights, spec.network.generator(3).state_dict(), 7, 0.5)
+    shares = data.shares(images.labels["train"]) if images.classes else None
+    checkpoint.save_best(weights, spec.network.generator(images.channels, 28, shares).state_dict(), 7, 0.5)
     values = spec.loss("wgan").model_dump(mode="json")
     run = RunRecord(label="wgan", seed=3, values=values, state="finished", best_step=7)
 
     patch = pytest.MonkeyPatch()
     patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
-    images = data.load(spec.dataset)
     evaluator = Evaluator(spec, images, folder / "train", folder / "evaluation", Share(1, 0))
     # Two evaluators shared this run's samples.
     parts = [evaluator.extract(run, part, 2) for part in range(2)]
@@ -48,7 +65,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Score]:
     patch.undo()
     score = (folder / "evaluation").read_record("wgan-seed3.json", Score)
     assert score is not None
-    export.export(folder / "model", "tiny-1", spec, 3, run, score, weights)
+    names = data.class_names(spec.dataset, images)
+    export.export(folder / "model", "tiny-1", spec, images.channels, run, score, weights, names)
     return Path((folder / "model").uri), score
 
 
@@ -59,6 +77,18 @@ def test_a_model_gets_the_jobs_number_again(job: tuple[Path, Score]) -> None:
     assert (found.score.label, found.score.seed, found.score.step) == ("wgan", 3, 7)
     assert found.score.metrics == pytest.approx(score.metrics, rel=1e-9)
     assert found.score.skipped == score.skipped != {}
+
+
+def test_a_conditional_model_gets_the_jobs_number_again_and_can_be_scored_against_a_set_without_classes(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = labelled(tmp_path / "two.npz")
+    values = {"dataset": {"name": "npz", "path": str(path)}, "network.conditional": True, "evaluation.audit": False}
+    model, score = scored(specfile.parse(JOB).with_values(values), tmp_path_factory)
+    found = api.evaluate(model)
+    assert found.differences == () and found.score.metrics == pytest.approx(score.metrics, rel=1e-9)
+    other = api.evaluate(model, "histology", {"evaluation.metrics": ["kid"]})
+    assert "reference_sha256" in other.differences and other.score.metrics["kid"] > 0
 
 
 def test_naming_the_same_data_set_changes_nothing_and_other_samples_do(job: tuple[Path, Score]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gansvc.gan.streams import Order, Stream, latents, sample_latents, share, uniforms
+from gansvc.gan.streams import Order, Stream, latents, sample_labels, sample_latents, share, uniforms
 
 
 def test_draws_repeat_and_differ_by_seed_stream_and_counter() -> None:
@@ -34,6 +34,22 @@ def test_draws_ignore_the_global_generator() -> None:
 
 def test_scored_sample_depends_on_seed_and_index_alone() -> None:
     assert torch.equal(sample_latents(7, 0, 10, 4)[6:9], sample_latents(7, 6, 9, 4))
+    shares = torch.tensor([0.2, 0.5, 0.3])
+    assert torch.equal(sample_labels(7, 0, 30, shares)[16:29], sample_labels(7, 16, 29, shares))
+    assert not torch.equal(sample_labels(7, 0, 30, shares), sample_labels(8, 0, 30, shares))
+
+
+def test_classes_are_drawn_as_often_as_their_shares_say() -> None:
+    shares = torch.tensor([0.05, 0.0, 0.6, 0.35])
+    labels = sample_labels(0, 0, 2000, shares)
+    assert labels.dtype == torch.int64 and labels.shape == (2000,)
+    counts = torch.bincount(labels, minlength=4)
+    assert counts[1] == 0
+    # Five standard deviations of a binomial draw; with it a class that is drawn by another's share fails.
+    for count, part in zip(counts.tolist(), shares.tolist(), strict=True):
+        assert abs(count - 2000 * part) <= 5 * (2000 * part * (1 - part)) ** 0.5
+    # Shares that rounding lets sum up to less than 1 leave no draw without a class.
+    assert sample_labels(0, 0, 200, torch.tensor([0.3, 0.3])).max() == 1
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gansvc.records import Record
 
 QUANTILE = 0.05
@@ -100,3 +102,57 @@ class Audit(Record):
     """None for real images."""
     classes: Classes | None = None
     """None where the data set has no classes."""
+
+
+class Learned(Record):
+    """How well classifiers judge real test images after learning from one mixture of training images."""
+
+    what: Literal["real", "generated", "both"]
+    share: float
+    """Share of the real training images among what they learned from, 0 to 1; 0 for generated images alone."""
+    real_images: int
+    generated_images: int
+    accuracy: float
+    """Share of the test images that they classify rightly, 0 to 1; the mean over seeds."""
+    accuracies: dict[int, float]
+    """Seed of the classifier to its accuracy."""
+    balanced_accuracy: float
+    """The mean over the classes of the share of their test images that are classified rightly; the mean over seeds."""
+    balanced_accuracies: dict[int, float]
+
+
+class Exam(Record):
+    """What all classifiers of a data set have in common; gan/usefulness.py has the protocol."""
+
+    classes: int
+    """Classes of the data set."""
+    majority: float
+    """Share of the largest class among the test images: what always guessing it gets right."""
+    train_images: int
+    """Real training images that are used at most: share 1."""
+    of: int
+    """Real training images that there are."""
+    val_images: int
+    """Validation images that chose each classifier's best moment."""
+    test_images: int
+    steps: int
+    """Optimiser steps of each classifier."""
+    batch_size: int
+
+
+class Usefulness(Record):
+    """What classifiers learn from a generator's images (evaluation/<label>-seed<k>.usefulness.json)."""
+
+    label: str
+    """Label of the loss."""
+    seed: int
+    """Seed of the run."""
+    step: int
+    """Generator step of the checkpoint."""
+    exam: Exam | None = None
+    """None where the measure failed."""
+    rows: tuple[Learned, ...] = ()
+    failed: str = ""
+    """Why there are no rows, where the measure failed."""
+    seconds: float = 0.0
+    """Process-seconds; those of real images alone are in it only where they weren't cached."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
+from gansvc import config
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import Record, Status
 from gansvc.store import Folder
@@ -25,8 +25,8 @@ class Job(Record):
 
 
 def storage_uri(storage: str | None = None) -> str:
-    """Return where jobs are kept: what was given, else GANSVC_STORAGE, else ``~/gansvc-jobs``."""
-    return storage or os.environ.get("GANSVC_STORAGE") or "~/gansvc-jobs"
+    """Return where jobs are kept: what was given, else GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``."""
+    return config.storage(storage).value
 
 
 def new(name: str, storage: str | None = None) -> Job:

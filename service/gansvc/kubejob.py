@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 import zlib
 from collections.abc import Callable
@@ -10,11 +9,12 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from gansvc import jobfolder, lifecycle, specfile, submission
+from gansvc import config, jobfolder, lifecycle, specfile, submission
 from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
 from gansvc.cluster.kuberay.manifest import JOB_LABEL
+from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.cluster.kuberay.pods import Manifest
 from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
@@ -25,35 +25,42 @@ from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
 
-def takes(cluster: str) -> bool:
-    """Return whether an address is for this module: ``k8s``, ``k8s://CONTEXT/NAMESPACE``."""
-    return namespace.is_address(cluster)
+def takes(flag: str | None) -> bool:
+    """Return whether jobs go to Kubernetes, by what ``--cluster`` said or by what stands in for it."""
+    return namespace.is_address(config.cluster(flag).value)
 
 
-def preview(spec: JobSpec, cluster: str, storage: str | None = None) -> Manifest:
+def has(job: Job) -> bool:
+    """Return whether a job was sent to Kubernetes."""
+    where = lifecycle.submission(job)
+    return where is not None and where.namespace() is not None
+
+
+def preview(spec: JobSpec, cluster: str | None = None, storage: str | None = None) -> Manifest:
     """Return the RayJob that a submission would send, without asking anybody.
 
     Raises:
         SpecError: the operator would refuse it, or the job has no place to be kept.
     """
-    where, identity = namespace.parse(cluster), jobfolder.new_id(spec.name)
-    written = rayjob(identity, identity, spec, storage_there(spec, storage))
+    where, identity = _space(cluster), jobfolder.new_id(spec.name)
+    written = rayjob(identity, identity, spec, storage_there(spec, config.storage(storage, cluster).value))
     if where.name:
         written["metadata"]["namespace"] = where.name
     return written
 
 
-def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str], None]) -> Job:
+def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callable[[str], None]) -> Job:
     """Send a job to Kubernetes and return it; one on a volume gets a folder here that mirrors it; see ``api.submit``.
 
     Raises:
         SpecError: the operator would refuse it, or the job has no place to be kept; nothing was sent.
         ClusterError: the API server can't be reached or refuses.
     """
-    where, kept = namespace.parse(cluster), storage_there(spec, storage)
+    where, uri = _space(cluster), config.storage(storage, cluster).value
+    kept = storage_there(spec, uri)
     space = connection.connect(where).space
     say(f"cluster: {space.address}")
-    job = jobfolder.new(spec.name, storage)
+    job = jobfolder.new(spec.name, uri)
     sent = rayjob(job.id, job.id, spec, kept)
     submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
     lifecycle.start(job, spec.name)
@@ -99,7 +106,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     """
     if not takes(cluster):
         return []
-    space = connection.connect(namespace.parse(cluster)).space
+    space = connection.connect(_space(cluster)).space
     known = {job.id for job in jobfolder.every(storage)}
     adopted: dict[str, tuple[Job, JobSpec, Submission]] = {}
     for found in rayjobs.every(space):
@@ -109,7 +116,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
         if identity in known or not jobfolder.is_id(identity) or given.get("--storage") != pods.STORAGE or not attempt:
             continue
         try:
-            spec = specfile.parse(zlib.decompress(base64.b64decode(given.get("--spec", ""))).decode())
+            spec = specfile.unpacked(given.get("--spec", ""))
         except (ValueError, zlib.error, SpecError):
             continue  # another version's
         if attempt > (adopted[identity][2].attempt if identity in adopted else 0):
@@ -183,13 +190,13 @@ def placement_of(spec: JobSpec) -> Placement:
     return spec.cluster
 
 
-def storage_there(spec: JobSpec, storage: str | None) -> str:
-    """Return where the pods keep the job folders: on the volume, or in the object store that ``storage`` names.
+def storage_there(spec: JobSpec, uri: str) -> str:
+    """Return where the pods keep the job folders: on the volume, or in the object store of that URI.
 
     Raises:
         SpecError: there is neither, or both.
     """
-    volume, uri = placement_of(spec).volume, jobfolder.storage_uri(storage)
+    volume = placement_of(spec).volume
     is_object_store = "://" in uri and not uri.startswith("file:")
     if volume and is_object_store:
         raise SpecError(f"cluster.volume: {volume} and the storage {uri} both keep jobs; leave one of them out")
@@ -199,6 +206,15 @@ def storage_there(spec: JobSpec, storage: str | None) -> str:
             "--storage s3://BUCKET/FOLDER"
         )
     return pods.STORAGE if volume else uri
+
+
+def _space(flag: str | None) -> Namespace:
+    """Return the namespace that jobs go to."""
+    cluster = config.cluster(flag)
+    try:
+        return namespace.parse(cluster.value)
+    except SpecError as error:
+        raise SpecError(str(error).replace("--cluster", cluster.source, 1)) from None
 
 
 def _send(job: Job, where: Submission, sent: Manifest) -> None:

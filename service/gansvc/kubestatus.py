@@ -1,13 +1,13 @@
-"""How a job on Kubernetes stands: what its RayJob says, beside what its driver wrote."""
+"""A job on Kubernetes as ``lifecycle`` sees it: what its RayJob says, beside what its driver wrote."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
 
 from gansvc import specfile
-from gansvc.cluster import drivers
 from gansvc.cluster.jobs import ENDED, Driver
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay import reader
@@ -37,7 +37,7 @@ def status(job: Job, known: Status, place: Namespace, driver: str, mirrored: boo
     if known.phase in FINAL_PHASES and not may_go_on:
         return known
     try:
-        found = drivers.look(place, driver)
+        found = rayjobs.look(place, driver)
         told = _told(place, driver) if mirrored and found else None
     except ClusterError as error:
         # Nothing is known, so nothing changes: this machine may be the one that is cut off.
@@ -54,6 +54,42 @@ def status(job: Job, known: Status, place: Namespace, driver: str, mirrored: boo
         now = _again(now) if now.phase in FINAL_PHASES else now
         return _kept(job, now) if mirrored else now
     return _kept(job, now if now.phase in FINAL_PHASES else _ended(job, now, found, mirrored))
+
+
+def follow(place: Namespace, driver: str, status: Callable[[], Status]) -> Iterator[Status]:
+    """Yield a job's status whenever its RayJob changes, and every few seconds; the last one is final."""
+    for _ in rayjobs.changes(place, driver):
+        known = status()
+        yield known
+        if known.phase in FINAL_PHASES:
+            return
+    yield status()
+
+
+def stop(job: Job, place: Namespace, driver: str) -> None:
+    """Delete a RayJob, keep its driver's log, which goes with it, and wait until it is gone.
+
+    Raises:
+        ClusterError: the API server can't be reached or refuses, or the RayJob stays.
+    """
+    try:
+        Folder(job.folder).write(f"{driver}.log", "".join(rayjobs.logs(place, driver)))
+    except ClusterError:  # it has none
+        Folder(job.folder).delete(f"{driver}.log")
+    rayjobs.stop(place, driver)
+
+
+def log(job: Job, place: Namespace, driver: str, follow_it: bool) -> Iterator[str]:
+    """Yield what a driver wrote, in pieces: as it was kept when it was stopped, or from its pod.
+
+    Raises:
+        ClusterError: there is no log, or the API server can't be reached or refuses.
+    """
+    kept = Folder(job.folder).read(f"{driver}.log")
+    if kept is not None:
+        yield kept.decode(errors="replace")
+    else:
+        yield from rayjobs.logs(place, driver, follow_it)
 
 
 def _told(place: Namespace, driver: str) -> Status | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from platform import node
 
-from gansvc import kubestatus
-from gansvc.cluster import drivers, jobs, local
-from gansvc.cluster.kuberay import jobs as rayjobs
+from gansvc import kubestatus, versions
+from gansvc.cluster import access, local
+from gansvc.cluster import jobs as drivers
 from gansvc.cluster.kuberay import namespace
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError, RunError, SpecError
@@ -20,8 +20,6 @@ from gansvc.store import Folder
 SILENCE = 60
 """Seconds without a sign of life after which a job that can't be asked about counts as lost."""
 _SUBMISSION = "submission.json"
-_LOG = "driver.log"
-"""The log of a driver that was stopped on Kubernetes, where nothing else keeps it."""
 
 
 class Submission(Record):
@@ -48,15 +46,15 @@ class Submission(Record):
         """Return whether it was sent to a local cluster."""
         return bool(self.mark)
 
-    def target(self) -> jobs.Target:
+    def target(self) -> drivers.Target:
         """Return the Jobs API that the job was sent to."""
         if self.is_local():
-            return jobs.Target(self.address, local.token(Path(self.home)))
-        return jobs.remote(self.address)
+            return drivers.Target(self.address, local.token(Path(self.home)))
+        return access.remote(self.address)
 
-    def place(self) -> drivers.Place:
-        """Return the Jobs API or the Kubernetes namespace that the job was sent to."""
-        return namespace.parse(self.address) if namespace.is_address(self.address) else self.target()
+    def namespace(self) -> Namespace | None:
+        """Return the Kubernetes namespace that the job was sent to, or None if it was sent to a Jobs API."""
+        return namespace.parse(self.address) if namespace.is_address(self.address) else None
 
     def driver(self, job: Job) -> str:
         """Return the name that the Jobs API knows the driver by: it takes each name only once."""
@@ -110,12 +108,13 @@ def read(job: Job) -> Status:
 def status(job: Job) -> Status:
     """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too."""
     known, where = read(job), submission(job)
-    if where is not None and isinstance(place := where.place(), Namespace):
-        return kubestatus.status(job, known, place, where.driver(job), where.mirrored)
+    if where and (space := where.namespace()):
+        return kubestatus.status(job, known, space, where.driver(job), where.mirrored)
     if known.phase in FINAL_PHASES:
         return known
-    end = _end(job, known)
-    return known if end is None else finish(job, *end)
+    end = _end(job, known, where)
+    # Whoever resumed it meanwhile has given it another driver, of which this says nothing.
+    return known if end is None or submission(job) != where else finish(job, *end)
 
 
 def finish(job: Job, phase: Phase, error: str) -> Status:
@@ -130,9 +129,8 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
 
 def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
     """Yield a job's status every ``interval`` seconds; the last one is final."""
-    where = submission(job)
-    if where is not None and isinstance(place := where.place(), Namespace):
-        yield from _follow(job, place, where.driver(job))
+    if (where := submission(job)) and (space := where.namespace()):
+        yield from kubestatus.follow(space, where.driver(job), lambda: status(job))
         return
     asked = 0.0
     while True:
@@ -159,72 +157,96 @@ def stop(job: Job) -> Status:
     where = submission(job)
     if where is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; stop it there")
-    place = where.place()
-    if isinstance(place, Namespace):
-        _keep_log(job, place, where.driver(job))
-    drivers.stop(place, where.driver(job))
+    if space := where.namespace():
+        kubestatus.stop(job, space, where.driver(job))
+    else:
+        drivers.stop(where.target(), where.driver(job))
     return finish(job, "STOPPED", "stopped by the user")
 
 
-def log(job: Job, follow_it: bool = False) -> Iterator[str]:
+def await_end(job: Job, where: Submission) -> None:
+    """Wait until the driver of a job that has its last status is gone too: two would write to one folder.
+
+    Raises:
+        SpecError: it is still at work.
+        ClusterError: its cluster can't be asked.
+    """
+    deadline = time.monotonic() + SILENCE / 2
+    while not where.has_lost_cluster():
+        try:
+            driver = drivers.look(where.target(), where.driver(job))
+        except ClusterError:
+            if where.is_local() and where.host != node():
+                return  # nobody here can ask that machine; it has been silent
+            raise
+        if driver is None or driver.state in drivers.ENDED:
+            return
+        if time.monotonic() > deadline:
+            raise SpecError(f"JOB: the driver of {job.id} is still at work; end it with `gansvc stop {job.id}`")
+        time.sleep(0.5)
+
+
+def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterator[str]:
     """Yield what a job's driver wrote, in pieces; when following, until it has ended.
+
+    Args:
+        job: the job.
+        follow_it: whether to wait for more.
+        attempt: which of its submissions, from 1; the last one if left out.
 
     Raises:
         ClusterError: the cluster can't be reached and no log was kept.
         RunError: it isn't known where the job was sent.
+        SpecError: the job has no such attempt.
     """
-    where = submission(job)
-    if where is None:
+    last = submission(job)
+    if last is None:
         raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; look for its log there")
-    kept_here = Folder(job.folder).read(_LOG) if read(job).phase == "STOPPED" else None
-    if kept_here is not None:
-        yield kept_here.decode(errors="replace")
+    where = next((one for one in (*last.earlier, last) if one.attempt == (attempt or last.attempt)), None)
+    if where is None:
+        raise SpecError(f"--attempt: {job.id} has no attempt {attempt}; give 1 to {last.attempt}")
+    if space := where.namespace():
+        yield from kubestatus.log(job, space, where.driver(job), follow_it)
         return
     if not where.has_lost_cluster():
-        yield from drivers.logs(where.place(), where.driver(job), follow_it)
+        yield from drivers.logs(where.target(), where.driver(job), follow_it)
         return
-    kept = local.kept_log(job.id, Path(where.home))
+    kept = local.kept_log(where.driver(job), Path(where.home))
     if kept is None:
-        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; submit the job again")
+        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; {_hint(job)}")
     yield kept
 
 
-def _follow(job: Job, place: Namespace, driver: str) -> Iterator[Status]:
-    """Yield a job's status whenever its RayJob changes, and every few seconds."""
-    for _ in rayjobs.changes(place, driver):
-        known = status(job)
-        yield known
-        if known.phase in FINAL_PHASES:
-            return
-    yield status(job)
+def _hint(job: Job) -> str:
+    return f"`gansvc resume {job.id}` goes on with the job"
 
 
-def _keep_log(job: Job, place: Namespace, driver: str) -> None:
-    """Keep the log of a driver whose pods are about to be deleted, as far as there is one."""
-    try:
-        Folder(job.folder).write(_LOG, "".join(drivers.logs(place, driver)))
-    except ClusterError:
-        Folder(job.folder).delete(_LOG)
-
-
-def _end(job: Job, known: Status) -> tuple[Phase, str] | None:
+def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str] | None:
     """Return how a job that calls itself at work has ended, or None if it hasn't."""
-    where, silence = submission(job), time.time() - known.updated
+    silence = time.time() - known.updated
     if where is None:
         return ("FAILED", "the submission was cut off; submit it again") if silence > SILENCE else None
     if where.has_lost_cluster():
-        return "FAILED", "the local cluster that ran it has ended; submit it again"
+        return "FAILED", f"the local cluster that ran it has ended; {_hint(job)}"
     try:
-        driver = drivers.look(where.place(), where.driver(job))
+        driver = drivers.look(where.target(), where.driver(job))
     except ClusterError as error:
         return ("FAILED", f"no sign of life for {silence:.0f} s, and {error}") if silence > SILENCE else None
     if driver is None and time.time() - where.submitted < SILENCE:
         return None  # on its way to the cluster
     if driver is None:
-        return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; submit it again"
+        return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; {_hint(job)}"
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
-    if driver.state in jobs.ENDED:
-        last = next((line.strip() for line in reversed(driver.message.splitlines()) if line.strip()), "it says nothing")
-        return "FAILED", f"its driver ended before the job was done ({last[:300]}); see `gansvc logs {job.id}`"
+    if driver.state in drivers.ENDED:
+        return "FAILED", _why(driver.message, job)
     return None
+
+
+def _why(message: str, job: Job) -> str:
+    """Return why a driver ended early, from the last lines of its log."""
+    if reason := versions.unfit(message):
+        return reason
+    last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "it says nothing")
+    see = f"see `gansvc logs {job.id}`; {_hint(job)}"
+    return f"its driver ended before the job was done ({last[:300]}); {see}"

@@ -37,7 +37,8 @@ class Monitor:
         self._status = Status(
             job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
         )
-        self._phase_began, self._lock, self._over = time.monotonic(), threading.Lock(), threading.Event()
+        # A signal may end the job while this very thread writes.
+        self._phase_began, self._lock, self._over = time.monotonic(), threading.RLock(), threading.Event()
         self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
@@ -58,6 +59,11 @@ class Monitor:
             self._status = self._status.model_copy(update={"phase": phase})
             self._told = 0.0
             self._write()
+
+    def warn(self, *warnings: str) -> None:
+        """Show warnings with the job from now on."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
 
     def end(self, phase: Phase, error: str = "") -> None:
         """Move the job to a final phase; the last thing written."""
@@ -139,6 +145,15 @@ class Monitor:
         if done <= 0 or spent < 5:
             return None
         return spent / done * (max(0.0, whole - done) + after)
+
+
+def refuse(folder: Folder, error: str) -> None:
+    """Give a job that can't even begin its last status."""
+    begun = folder.read_record("status.json", Status)
+    if begun is not None:
+        now = time.time()
+        last = begun.model_copy(update={"phase": "FAILED", "error": error, "finished": now, "updated": now})
+        folder.write_record("status.json", last)
 
 
 def _seeds(trials: Iterable[Folder]) -> list[Folder]:

@@ -65,7 +65,8 @@ def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None 
 def _spec(card: ModelCard, dataset: Any, values: Mapping[str, Any]) -> JobSpec:
     """Return the card as a spec, so that what is asked for is checked as in a job file."""
     given: dict[str, Any] = {"name": "evaluate", "dataset": card.dataset, "losses": [card.loss]}
-    given["network"] = card.network.model_dump(mode="json")
+    # The generator knows by itself how often each class occurs, so the other set needs none.
+    given["network"] = card.network.model_dump(mode="json") | {"conditional": False}
     if card.score is not None:
         contract = card.score.contract
         given["evaluation"] = {

@@ -15,7 +15,7 @@ from gansvc.catalog.entry import Section, check_name
 from gansvc.catalog.extractors import AnyExtractor
 from gansvc.catalog.losses import AnyLoss, Loss
 from gansvc.catalog.metrics import METRICS
-from gansvc.catalog.networks import NETWORKS, AnyNetwork, Network
+from gansvc.catalog.networks import AnyNetwork, Network, check_network
 from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.dotted import set_value
 from gansvc.errors import SpecError, unknown_name
@@ -123,7 +123,8 @@ class Evaluation(Section):
     """Seed of the latents that are scored."""
     audit: bool = True
     """Whether each scored run is also searched for copies of training images and, where the set has classes, looked at
-    by a classifier of them; costs the features of the training images, once a data set."""
+    by a classifier of them; costs the features of the training images, once a data set. With a conditional network also
+    whether classifiers learn from its images: nine small trainings a loss."""
 
     @model_validator(mode="after")
     def _judged_once_by_other_images(self) -> Evaluation:
@@ -178,12 +179,10 @@ class JobSpec(Section):
 
     @field_validator("network", mode="after")
     @classmethod
-    def _network_makes_that_size(cls, network: Network, info: ValidationInfo) -> Network:
+    def _network_fits_the_data_set(cls, network: Network, info: ValidationInfo) -> Network:
         dataset = info.data.get("dataset")
-        if dataset and dataset.size not in network.sizes:
-            fit = " or ".join(name for name, other in NETWORKS.items() if dataset.size in other.sizes)
-            text = f"{network.name} can't make images of dataset.size {dataset.size}; use network: {fit}"
-            raise refusal(text)
+        if dataset:
+            check_network(network, dataset)
         return network
 
     @field_validator("losses", mode="after")

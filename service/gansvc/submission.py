@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import shlex
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import jobfolder, lifecycle, plan, specfile
+from gansvc import config, jobfolder, lifecycle, plan, specfile, versions
+from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
 from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.spec import JobSpec
@@ -28,20 +25,21 @@ _LONGEST_ENTRYPOINT = 120_000
 """Characters; Linux limits one argument of a process to 128 KiB."""
 
 
-def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str], None]) -> Job:
+def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[str], None]) -> Job:
     """Send a job to ``local`` or to the address of a cluster's Jobs API; see ``api.submit``.
 
     Raises:
         SpecError: the job can't run there; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
-    if cluster == "local":
-        spec = _absolute(spec)
+    cluster, kept = config.cluster(flag), config.storage(storage, flag)
+    if cluster.value == config.LOCAL:
+        spec = absolute(spec)
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
-    target = None if cluster == "local" else _reach(cluster, storage)
-    job = jobfolder.new(spec.name, storage)
+    target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
+    job = jobfolder.new(spec.name, kept.value)
     command = entrypoint(job, spec, is_local=target is None)
     where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say)
     lifecycle.start(job, spec.name)
@@ -90,23 +88,31 @@ def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
         SpecError: the spec is too large.
     """
     python = shlex.quote(sys.executable) if is_local else "python"
-    packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
     # exec: a signal to the driver must reach Python, not a shell around it.
-    words = [*("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed)]
+    words = [
+        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", specfile.packed(spec)),
+        *("--client", versions.here()),
+    ]
     command = f"exec {python} {shlex.join(words)}"
     if len(command) > _LONGEST_ENTRYPOINT:
         raise SpecError("the spec is too large to be sent; shorten its published section")
     return command
 
 
-def _reach(cluster: str, storage: str | None) -> drivers.Target:
-    target = drivers.remote(cluster)
-    if not (storage or os.environ.get("GANSVC_STORAGE")):
+def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str], None]) -> drivers.Target:
+    try:
+        target = access.remote(cluster.value)
+    except SpecError as error:
+        raise SpecError(f"{cluster.source}: {error}") from None
+    if storage.source == "default":
         raise SpecError(
-            f"--storage: {cluster} can't write to this machine's {jobfolder.storage_uri()}; "
+            f"--storage: {cluster.value} can't write to this machine's {storage.value}; "
             "give an s3:// URI, or a folder that both have under the same path"
         )
-    drivers.check(target)
+    if target.token and not target.is_private():
+        say(f"the token goes to {target.url} unencrypted; use https, or a tunnel to it")
+    for warning in versions.check_ray(drivers.check(target)):
+        say(warning)
     return target
 
 
@@ -114,8 +120,8 @@ def _parent(job: Job) -> str:
     return job.folder.removesuffix(f"/{job.id}")
 
 
-def _absolute(spec: JobSpec) -> JobSpec:
-    """Make the spec's paths absolute: a job's driver runs in another folder."""
+def absolute(spec: JobSpec) -> JobSpec:
+    """Return a spec with absolute paths: what runs on this machine's cluster runs in another folder."""
     paths = {
         "dataset.root": spec.dataset.root,
         "dataset.path": spec.dataset.path,

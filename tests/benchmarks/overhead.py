@@ -59,7 +59,7 @@ def spans(job: Folder) -> Iterator[Span]:
         for start in starts:
             yield start.time, start.time + max((record.seconds for record in ended), default=0.0)
     for name in (job / "evaluation").names():
-        if name.endswith(".json") and not name.endswith(".audit.json"):
+        if name.endswith(".json") and not name.endswith((".audit.json", ".usefulness.json")):
             score, end = (job / "evaluation").read_record(name, Score), Path((job / "evaluation").path(name))
             if score:
                 yield end.stat().st_mtime - score.seconds, end.stat().st_mtime

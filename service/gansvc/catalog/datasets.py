@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import model_validator
 
-from gansvc.catalog import arrays
+from gansvc.catalog import arrays, published
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.explain import refusal
 
@@ -51,6 +51,10 @@ class Dataset(Section):
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""
         return self.entry.missing(self)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the paths of the files that can be downloaded; none for a set that comes otherwise."""
+        return self.entry.files(self)
+
     def sizes(self) -> dict[str, int]:
         """Return the number of images per split; only the user's own file is read for it.
 
@@ -77,22 +81,30 @@ class DatasetEntry:
     read: Callable[[Dataset], arrays.Arrays]
     """Reads the files, downloading them first where that is possible."""
     missing: Callable[[Dataset], str | None]
+    files: Callable[[Dataset], tuple[Path, ...]] = lambda dataset: ()
+    """Returns the paths of the files that can be downloaded."""
     default_root: str = "~/.medmnist"
     md5: str = ""
     """MD5 of MedMNIST's 28-pixel file."""
+    classes: bool | None = True
+    """Whether every image has one of several classes; None where only the user's own file knows."""
     downloads: bool = False
     """Whether a missing file is fetched by the job, where there is internet."""
 
 
-def _medmnist(channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0") -> DatasetEntry:
+def _medmnist(
+    channels: int, train: int, val: int, test: int, md5: str, licence: str = "CC BY 4.0", classes: bool = True
+) -> DatasetEntry:
     return DatasetEntry(
         channels=channels,
         images={"train": train, "val": val, "test": test},
         licence=licence,
         source="MedMNIST v2, https://zenodo.org/records/10519652",
-        read=lambda d: arrays.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
-        missing=lambda d: arrays.missing_medmnist(d.name, d.size, d.folder()),
+        read=lambda d: published.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
+        missing=lambda d: published.missing_medmnist(d.name, d.size, d.folder()),
+        files=lambda d: (published.medmnist_file(d.name, d.size, d.folder()),),
         md5=md5,
+        classes=classes,
         downloads=True,
     )
 
@@ -105,14 +117,16 @@ DATASETS: dict[str, DatasetEntry] = {
         source="28x28 tiles of scikit-image's picture of human colon tissue, in its wheel",
         read=lambda d: arrays.read_histology(),
         missing=lambda d: arrays.missing_histology(),
+        classes=False,
     ),
     "mnist": DatasetEntry(
         channels=1,
         images={"train": 50_000, "val": 10_000, "test": 10_000},
         licence="CC BY-SA 3.0",
         source="MNIST through torchvision; val is the last 10,000 images of its train part",
-        read=lambda d: arrays.read_mnist(d.folder()),
-        missing=lambda d: arrays.missing_mnist(d.folder()),
+        read=lambda d: published.read_mnist(d.folder()),
+        missing=lambda d: published.missing_mnist(d.folder()),
+        files=lambda d: published.mnist_files(d.folder()),
         default_root="~/.cache/gansvc/mnist",
         downloads=True,
     ),
@@ -123,10 +137,12 @@ DATASETS: dict[str, DatasetEntry] = {
         source="the user's own file",
         read=lambda d: arrays.read_npz(Path(d.path or "")),
         missing=lambda d: arrays.missing_npz(Path(d.path or "")),
+        classes=None,
     ),
     "bloodmnist": _medmnist(3, 11_959, 1_712, 3_421, "7053d0359d879ad8a5505303e11de1dc"),
     "breastmnist": _medmnist(1, 546, 78, 156, "750601b1f35ba3300ea97c75c52ff8f6"),
-    "chestmnist": _medmnist(1, 78_468, 11_219, 22_433, "02c8a6516a18b556561a56cbdd36c4a8"),
+    # Its images have several labels each.
+    "chestmnist": _medmnist(1, 78_468, 11_219, 22_433, "02c8a6516a18b556561a56cbdd36c4a8", classes=False),
     "dermamnist": _medmnist(3, 7_007, 1_003, 2_005, "0744692d530f8e62ec473284d019b0c7", "CC BY-NC 4.0"),
     "octmnist": _medmnist(1, 97_477, 10_832, 1_000, "c68d92d5b585d8d81f7112f81e2d0842"),
     "organamnist": _medmnist(1, 34_561, 6_491, 17_778, "68e3f8846a6bd62f0c9bf841c0d9eacc"),

@@ -12,7 +12,12 @@ from pydantic import Field
 from gansvc.catalog.entry import Section, section_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
+
+    Critic = Callable[[Tensor], Tensor]
+    """What a penalty needs of a critic: images (N, C, H, W) to logits (N,)."""
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +63,7 @@ class Loss(Section):
         """
         raise TypeError(f"{type(self).__name__} defines no generator loss")
 
-    def penalty(self, critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
         """Return a term to add to the critic's loss, or None; images (N, C, H, W) in [-1, 1], mix (N,) in [0, 1)."""
         return None
 
@@ -127,7 +132,7 @@ class WganGp(Loss):
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake.mean()
 
-    def penalty(self, critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
         return self.penalty_weight * gradient_penalty(critic, real, fake, mix)
 
 
@@ -187,7 +192,7 @@ class RpGan(Loss):
             raise TypeError("rpgan's generator loss needs the logits of real images")
         return _softplus(real - fake).mean()
 
-    def penalty(self, critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
         return 0.5 * self.penalty_weight * zero_centred_penalty(critic, real, fake)
 
     def penalty_interval(self) -> int:
@@ -213,7 +218,7 @@ else:
     ]
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """Return the mean of (||grad critic(x)|| - 1)^2 at x = mix * real + (1 - mix) * fake (arXiv 1704.00028, eq. 3).
 
     The norm is taken per sample over channels and pixels. The graph is kept, so that the result can be differentiated
@@ -228,7 +233,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor)
     return penalty
 
 
-def zero_centred_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def zero_centred_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     """Return R1 + R2: the means of ||grad critic(x)||^2 over real and over generated images (arXiv 2501.05441, eq. 3).
 
     One forward and one gradient serve both, as the critic keeps no batch statistics. Images (N, C, H, W) each; the

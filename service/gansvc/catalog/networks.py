@@ -1,7 +1,7 @@
 """The network pairs. All losses of a job share one pair, so that only the loss differs.
 
 A generator maps latents (N, latent_dim) ~ N(0, 1) to images (N, channels, size, size) in [-1, 1]; a critic maps such
-images to logits (N,).
+images to logits (N,). Conditional ones take labels (N,) as well, int64 from 0.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 from pydantic import Field
 
+from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.entry import Section, section_of
+from gansvc.explain import refusal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class Network(Section):
@@ -31,16 +33,41 @@ class Network(Section):
     critic_norm: Literal["none", "spectral"] = "none"
     """spectral divides each critic weight by its largest singular value (Miyato et al. 2018, arXiv 1802.05957)."""
 
-    def generator(self, channels: int, size: int = 28) -> nn.Module:
-        """Return a new generator; its weights are drawn from torch's global generator."""
-        raise TypeError(f"{type(self).__name__} defines no generator")
+    conditional: bool = False
+    """Whether both players are given the class of each image; the data set must have classes."""
 
-    def critic(self, channels: int, size: int = 28) -> nn.Module:
-        """Return a new critic; its weights are drawn from torch's global generator."""
-        module = self._plain_critic(channels, size)
+    def generator(self, channels: int, size: int = 28, shares: Tensor | None = None) -> nn.Module:
+        """Return a new generator; its weights are drawn from torch's global generator.
+
+        Args:
+            channels: channels of its images.
+            size: their side in pixels.
+            shares: each class's share of the training images, (K,); only a conditional generator needs and keeps it.
+        """
+        if not self.conditional:
+            return self._plain_generator(self.latent_dim, channels, size)
+        from gansvc.catalog.conditional import Generator
+
+        if shares is None:
+            raise TypeError("a conditional generator needs the classes' shares")
+        return Generator(self._plain_generator(2 * self.latent_dim, channels, size), self.latent_dim, shares)
+
+    def critic(self, channels: int, size: int = 28, classes: int = 0) -> nn.Module:
+        """Return a new critic, of so many classes if conditional; its weights are drawn as the generator's."""
+        plain = self._plain_critic(channels, size)
+        module: nn.Module = plain
+        if self.conditional:
+            from gansvc.catalog.conditional import Critic
+
+            module = Critic(plain, classes)
         return _spectral(module) if self.critic_norm == "spectral" else module
 
-    def _plain_critic(self, channels: int, size: int) -> nn.Module:
+    def _plain_generator(self, inputs: int, channels: int, size: int) -> nn.Module:
+        """Return the generator of vectors (N, inputs)."""
+        raise TypeError(f"{type(self).__name__} defines no generator")
+
+    def _plain_critic(self, channels: int, size: int) -> nn.Sequential:
+        """Return the critic, which ends in a convolution to one number and the flattening of it."""
         raise TypeError(f"{type(self).__name__} defines no critic")
 
 
@@ -56,14 +83,14 @@ class Dcgan(Network):
     generator_norm: Literal["batch", "group"] = "batch"
     """batch is the paper's; group (up to 8 groups) keeps no batch statistics, so that no world size changes it."""
 
-    def generator(self, channels: int, size: int = 28) -> nn.Module:
+    def _plain_generator(self, inputs: int, channels: int, size: int) -> nn.Module:
         from torch import nn
 
         w, norm = self.width, self._norm
         return _generator_weights(
             nn.Sequential(
                 # The paper's first convolution, of a single pixel, is this product; kernels for products are faster.
-                nn.Linear(self.latent_dim, 2 * w * 7 * 7, bias=False),
+                nn.Linear(inputs, 2 * w * 7 * 7, bias=False),
                 nn.Unflatten(1, (2 * w, 7, 7)),
                 norm(2 * w),
                 nn.ReLU(inplace=True),
@@ -78,7 +105,7 @@ class Dcgan(Network):
             )
         )
 
-    def _plain_critic(self, channels: int, size: int) -> nn.Module:
+    def _plain_critic(self, channels: int, size: int) -> nn.Sequential:
         from torch import nn
 
         w = self.width
@@ -113,12 +140,12 @@ class Resnet(Network):
     width: Annotated[int, Field(ge=4, le=512)] = 32
     """Channels at the image's own size, in both players; each halving of the side doubles them, up to four times."""
 
-    def generator(self, channels: int, size: int = 28) -> nn.Module:
+    def _plain_generator(self, inputs: int, channels: int, size: int) -> nn.Module:
         from gansvc.catalog.residual import generator
 
-        return generator(self.latent_dim, self.width, channels, size)
+        return generator(inputs, self.width, channels, size)
 
-    def _plain_critic(self, channels: int, size: int) -> nn.Module:
+    def _plain_critic(self, channels: int, size: int) -> nn.Sequential:
         from gansvc.catalog.residual import critic
 
         return critic(self.width, channels, size)
@@ -134,6 +161,16 @@ else:
         Field(discriminator="name"),
         section_of(NETWORKS, "network"),
     ]
+
+
+def check_network(network: Network, dataset: Dataset) -> None:
+    """Refuse, in a validator's way, a pair that can't learn from that data set."""
+    if dataset.size not in network.sizes:
+        fit = " or ".join(name for name, other in NETWORKS.items() if dataset.size in other.sizes)
+        raise refusal(f"{network.name} can't make images of dataset.size {dataset.size}; use network: {fit}")
+    if network.conditional and dataset.entry.classes is False:
+        text = f"true needs classes, and {dataset.name} has none; use a data set with classes, or conditional: false"
+        raise refusal(text, ".conditional")
 
 
 def _doubled(channels: int, out: int) -> tuple[nn.Module, ...]:
@@ -182,11 +219,11 @@ def _critic_weights(module: nn.Sequential) -> nn.Sequential:
 
 
 def _spectral(module: nn.Module) -> nn.Module:
-    """Normalise the weight of every convolution and linear layer by one power iteration a forward."""
+    """Normalise the weight of every convolution, linear layer and embedding by one power iteration a forward."""
     from torch import nn
     from torch.nn.utils.parametrizations import spectral_norm
 
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             spectral_norm(layer)
     return module

@@ -1,4 +1,4 @@
-"""The modules of the network pair resnet: the one file of the catalogue that imports torch, and is imported late."""
+"""The modules of the network pair resnet; it imports torch, and is itself imported late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def generator(latent_dim: int, width: int, channels: int, size: int) -> nn.Modul
     return nn.Sequential(*stages, nn.LeakyReLU(_SLOPE), last, nn.Tanh())
 
 
-def critic(width: int, channels: int, size: int) -> nn.Module:
+def critic(width: int, channels: int, size: int) -> nn.Sequential:
     """Return a critic: images (N, channels, size, size) to logits (N,)."""
     base, widths = _base(size), _widths(width, size)
     first = nn.Conv2d(channels, widths[0], 3, padding=1)

@@ -64,7 +64,8 @@ class Cluster:
         run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
         job = folder.uri.rstrip("/").rpartition("/")[2]
-        export.export(folder / "model", job, spec, self.images.channels, run, best, weights)
+        classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
+        export.export(folder / "model", job, spec, self.images.channels, run, best, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
         by_cpus = self.cpus / (share.cpus * workers)
@@ -80,7 +81,13 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says.
     """
     images = data.load(spec.dataset)
-    _fetch_weights(spec)
+    if spec.network.conditional and not images.classes:
+        raise SpecError(
+            f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
+            f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
+        )
+    # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
+    spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
     total = ray.cluster_resources()
@@ -89,7 +96,8 @@ def connect(spec: JobSpec) -> Cluster:
     _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
-    assets = Assets(ray.put(images.train), evaluation.validator(spec, images.val, worker))
+    validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
+    assets = Assets(ray.put(images.train), validator, labels)
     return Cluster(images, assets, worker, trial, cpus, gpus)
 
 
@@ -107,22 +115,3 @@ def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, fiel
             f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
             f"lower {field} or resources, or add a node"
         )
-
-
-def _fetch_weights(spec: JobSpec) -> None:
-    """Download the extractor's weights where that is possible, so that a job doesn't find out at its end."""
-    extractor = spec.evaluation.extractor
-    problem, url = extractor.missing(), extractor.entry.url
-    if problem is None:
-        return
-    if url is None or extractor.weights:
-        raise SpecError(problem)
-    from torch.hub import download_url_to_file
-
-    path = extractor.weights_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        digits = path.stem.rpartition("-")[2]
-        download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ClusterError(f"{problem} (the download failed: {error})") from None

@@ -9,9 +9,10 @@ from typing import Any
 
 import ray
 import torch
+from torch import nn
 
 from gansvc.cluster.training import Share
-from gansvc.gan import audit, evaluate
+from gansvc.gan import audit, evaluate, usefulness
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import CHUNK, Features, Validator, joined
 from gansvc.gan.export import best_generator
@@ -23,8 +24,8 @@ from gansvc.store import Folder, run_name
 GRID = 64
 REAL = "real"
 """Label of the noise floor's score."""
-AUDIT = ".audit.json"
-"""What follows a run's name in the name of its audit."""
+AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
+"""What follows a run's name in the name of its audit, and of the usefulness of its images."""
 
 Prepared = tuple[Features, audit.Reals | None]
 """Features of the reference split, and what the audits share, where there are any."""
@@ -70,7 +71,8 @@ def score_all(
     todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
-    actors = (asks.remote(spec, data, train, target, share) for _ in range(min(at_once, len(todo))))
+    useful = usefulness.chosen(spec, runs)
+    actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
     yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
 
 
@@ -110,16 +112,28 @@ def _shared_out(todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
 class Evaluator:
     """Loads the extractor once and does one task after the other: extracts a part of a run's samples, or scores it."""
 
-    def __init__(self, spec: JobSpec, images: Images, train: Folder, target: Folder, share: Share) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        images: Images,
+        train: Folder,
+        target: Folder,
+        share: Share,
+        useful: frozenset[str] = frozenset(),
+    ) -> None:
         torch.set_num_threads(max(1, int(share.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
         self.device = _device(share)
+        # Names of the runs whose usefulness is measured.
+        self.useful = useful
 
     def prepare(self) -> Prepared:
         """Return the features of the reference split, and what the audits share."""
         evaluation = self.spec.evaluation
         reference = self.images.split(evaluation.reference)
         features = evaluate.reference_features(reference, evaluation.extractor, self.device)
+        if self.useful:
+            usefulness.prepare(self.images, self.device)
         return features, audit.reals(self.images, features, evaluation, self.device) if evaluation.audit else None
 
     def extract(self, run: RunRecord | None, part: int = 0, parts: int = 1) -> Extracted:
@@ -148,6 +162,9 @@ class Evaluator:
         found = evaluate.score(label, seed, step, features, images, reference, evaluation)
         if real is not None:
             self._audit(run, found, features, real)
+        if run is not None and _name(run) in self.useful:
+            learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
+            self.target.write_record(f"{_name(run)}{USEFULNESS}", learned)
         self.target.write(f"{_name(run)}.png", png(self._shown(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
@@ -166,10 +183,14 @@ class Evaluator:
             self.target.write(f"{_name(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
         self.target.write_record(f"{_name(run)}{AUDIT}", record)
 
-    def _samples(self, run: RunRecord, count: int, part: int = 0, parts: int = 1) -> Iterable[torch.Tensor]:
+    def _generator(self, run: RunRecord) -> nn.Module:
         weights = self.train / run_name(run.label, run.seed) / "checkpoints"
-        network = best_generator(self.spec, self.images.channels, weights).to(self.device)
-        return evaluate.generate(network, self.spec.network.latent_dim, self.spec.evaluation.seed, count, part, parts)
+        return best_generator(self.spec, self.images.channels, weights).to(self.device)
+
+    def _samples(self, run: RunRecord, count: int, part: int = 0, parts: int = 1) -> Iterable[torch.Tensor]:
+        return evaluate.generate(
+            self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count, part, parts
+        )
 
     def _real(self) -> torch.Tensor:
         """Take as many real images as are generated, or all there are, from the train split.
@@ -207,6 +228,7 @@ def _name(run: RunRecord | None) -> str:
 
 def scores(folder: Folder) -> list[Score]:
     """Return all scores of an evaluation folder, the noise floor left out."""
-    names = [n for n in folder.names() if n.endswith(".json") and not n.endswith(AUDIT) and n != f"{REAL}.json"]
+    others = (AUDIT, USEFULNESS, f"{REAL}.json")
+    names = [name for name in folder.names() if name.endswith(".json") and not name.endswith(others)]
     found = (folder.read_record(name, Score) for name in names)
     return [score for score in found if score is not None]

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import ray
@@ -16,14 +15,12 @@ import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
+from gansvc.cluster.earlier import told
 from gansvc.errors import RunError
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
 from gansvc.store import Folder
-
-WORST = 1e9
-"""What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
 
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
@@ -49,6 +46,8 @@ class Assets:
     """The train split, uint8 (N, C, H, W)."""
     validator: ray.ObjectRef
     """A gan.evaluate.Validator."""
+    labels: ray.ObjectRef
+    """The train split's classes, int64 (N,), or None where the data set has none."""
 
 
 def run_here(
@@ -58,7 +57,8 @@ def run_here(
     torch.set_num_threads(max(1, int(share.cpus)))
     device = torch.device("cuda" if share.gpus and torch.cuda.is_available() else "cpu")
     platform = Platform(0, 1, device, lambda module: module, report, lambda: False)
-    return train(plan, ray.get(assets.images), ray.get(assets.validator), folder, platform)
+    images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
+    return train(plan, images, validator, folder, platform, labels)
 
 
 def run_distributed(
@@ -67,7 +67,9 @@ def run_distributed(
     """Train one run after the other with one group of workers under Ray Train: gloo on CPUs, NCCL on GPUs.
 
     One group serves all of them, because a group takes some twenty seconds to start. A lost worker restarts the group;
-    it passes over the runs that are done and goes on with the broken one from its last checkpoint.
+    it passes over the runs that are done and goes on with the broken one from its last checkpoint. Where a lost node
+    leaves no room for all workers, the group goes on with fewer, and grows again when there is room; the global batch
+    stays the same.
 
     Raises:
         RunError: the workers kept failing; some of the runs have no record.
@@ -77,7 +79,9 @@ def run_distributed(
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=share.gpus > 0, resources_per_worker=share.bundle()),
+        scaling_config=ScalingConfig(
+            num_workers=(1, workers), use_gpu=share.gpus > 0, resources_per_worker=share.bundle()
+        ),
         run_config=RunConfig(
             name=scratch,
             storage_path=storage.uri,
@@ -128,17 +132,8 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
 
 
 def so_far(todo: list[Task]) -> dict[str, float]:
-    """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
-
-    For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
-    """
-    begun = [scored for _, folder in todo if (scored := folder.read_lines("evaluations.jsonl", Evaluated))]
-    if not begun:
-        return {"objective": WORST, "critic_images": 0}
-    return {
-        "objective": fmean(min(line.objective for line in scored) for scored in begun),
-        "critic_images": sum(scored[-1].critic_images for scored in begun),
-    }
+    """Return what several runs together tell Tune; see ``earlier.told``."""
+    return told([folder.read_lines("evaluations.jsonl", Evaluated) for _, folder in todo])
 
 
 def _ended(task: Task) -> RunRecord | None:
@@ -168,14 +163,14 @@ def _worker(config: dict[str, Any]) -> None:
 
     assets: Assets = config["assets"]
     platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report, lambda: False)
-    images, validator = ray.get(assets.images), ray.get(assets.validator)
+    images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     for plan, folder in config["todo"]:
         ended = [_ended((plan, folder)) is not None]
         if platform.world_size > 1:
             # All workers go by what the first one saw: it may have written the record while another one looked.
             dist.broadcast_object_list(ended, src=0)
         if not ended[0]:
-            train(plan, images, validator, folder, platform)
+            train(plan, images, validator, folder, platform, labels)
 
 
 def _reason(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import dataclass
 from itertools import pairwise
 
 import safetensors.torch
@@ -23,9 +24,34 @@ from gansvc.store import write_file
 
 BUDGET = 20_000
 """Images that the training sees, or each training image once where there are more."""
-_RECIPE = "1"
+BATCH = 64
+RECIPE = "2"
 """Part of the cache's key: change it with the network or the training."""
-_BATCH, _WIDTH, _CHECKS, _SEED = 64, 16, 10, 0
+_WIDTH, _CHECKS, _SEED = 16, 10, 0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images and their classes."""
+
+    images: torch.Tensor
+    """uint8 (N, C, H, W)."""
+    labels: torch.Tensor
+    """int64 (N,), numbered from 0."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: torch.Tensor) -> Labelled:
+        return Labelled(self.images[index], self.labels[index])
+
+    def to(self, device: str) -> Labelled:
+        """Return the same on a device."""
+        return Labelled(self.images.to(device), self.labels.to(device))
+
+    def hashes(self) -> tuple[str, str]:
+        """Return the hashes of the images' and of the labels' content."""
+        return content_hash(self.images), hashlib.sha256(self.labels.cpu().numpy().tobytes()).hexdigest()
 
 
 class Classifier(nn.Module):
@@ -49,48 +75,66 @@ class Classifier(nn.Module):
 
 
 def trained(images: Images, device: str = "cpu") -> Classifier:
-    """Return the classifier of a data set with labels, on the CPU; trained, if this machine's cache doesn't have it.
-
-    Plain cross-entropy by AdamW from a fixed seed, without augmentation; of ten moments of the training, the one with
-    the lowest loss on the validation split is kept.
-    """
-    network = _untrained(images)
-    parts = [_RECIPE, str(images.classes)]
-    for name in ("train", "val"):
-        labels = hashlib.sha256(images.labels[name].numpy().tobytes()).hexdigest()
-        parts += [content_hash(images.split(name)), labels]
-    path = cache_path("classifiers", *parts)
+    """Return the classifier of a data set with labels, on the CPU; trained, if this machine's cache doesn't have it."""
+    train, val = labelled(images, "train"), labelled(images, "val")
+    path = cache_path("classifiers", RECIPE, str(images.classes), *train.hashes(), *val.hashes())
     if path.is_file():
+        network = Classifier(images.channels, images.classes)
         network.load_state_dict(safetensors.torch.load(path.read_bytes()))
         return network.eval()
-    network = _train(network.to(device), images, device).cpu().eval()
+    network = fitted(train, val, images.classes, steps(len(train)), _SEED, device).cpu()
     write_file(path, safetensors.torch.save(network.state_dict()))
     return network
 
 
-def _untrained(images: Images) -> Classifier:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        return Classifier(images.channels, images.classes)
+def labelled(images: Images, split: str) -> Labelled:
+    """Return a split of a data set with labels."""
+    return Labelled(images.split(split), images.labels[split])
 
 
-def _train(network: Classifier, images: Images, device: str) -> Classifier:
-    pixels, labels = images.train.to(device), images.labels["train"].to(device)
-    order = Order(_SEED, len(pixels), _BATCH)
-    steps = max(_CHECKS, max(BUDGET, len(pixels)) // _BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+def steps(count: int) -> int:
+    """Return the optimiser steps of a training on so many images."""
+    return max(_CHECKS, max(BUDGET, count) // BATCH)
+
+
+def fitted(
+    train: Labelled, val: Labelled, classes: int, steps: int, seed: int = _SEED, device: str = "cpu"
+) -> Classifier:
+    """Return a classifier that is trained on some images, in evaluation mode on the device.
+
+    Plain cross-entropy by AdamW from a seed, without augmentation; of ten moments of the training, the one with the
+    lowest loss on the validation images is kept.
+
+    Args:
+        train: what it learns from.
+        val: what chooses the moment.
+        classes: how many classes there are.
+        steps: optimiser steps, at least 10, on batches of 64.
+        seed: seed of its first weights and of the order of the images.
+        device: where to train.
+    """
+    # Channels last is the layout that convolutions are fastest in: a third less time on a CPU.
+    network = _untrained(train.images.shape[1], classes, seed).to(device).to(memory_format=torch.channels_last)
+    data, order = train.to(device), Order(seed, len(train), BATCH)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2, fused=True)
     best, least = network, torch.inf
     for step in range(1, steps + 1):
-        index = order.batch(step - 1).to(device)
+        batch = data[order.batch(step - 1).to(device)]
         network.train()
         optimizer.zero_grad()
-        functional.cross_entropy(network(pixels[index])[1], labels[index]).backward()
+        functional.cross_entropy(network(batch.images)[1], batch.labels).backward()
         optimizer.step()
         if step * _CHECKS // steps > (step - 1) * _CHECKS // steps:
-            loss = functional.cross_entropy(outputs(network, images.val).logits, images.labels["val"]).item()
+            loss = functional.cross_entropy(outputs(network, val.images).logits, val.labels).item()
             if loss < least:
                 best, least = copy.deepcopy(network), loss
-    return best
+    return best.to(memory_format=torch.contiguous_format).eval()
+
+
+def _untrained(channels: int, classes: int, seed: int) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(channels, classes)
 
 
 @torch.no_grad()

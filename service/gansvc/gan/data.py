@@ -27,6 +27,8 @@ class Images:
     test: torch.Tensor
     labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Each split's labels, int64 (N,), numbered from 0; empty where the data set has no classes."""
+    numbers: tuple[int, ...] = ()
+    """The whole number that the file has for each class."""
 
     @property
     def classes(self) -> int:
@@ -53,7 +55,9 @@ def load(dataset: Dataset) -> Images:
     arrays = dataset.entry.read(dataset)
     planes = {name: resized(_planes(torch.from_numpy(a)), dataset.size) for name, a in arrays.images.items()}
     splits = {name: with_channels(images, dataset.channels) for name, images in planes.items()}
-    return Images(splits["train"], splits["val"], splits["test"], classes(arrays))
+    labels = classes(arrays)
+    numbers = arrays.labels["train"].reshape(-1).tolist() if labels else []
+    return Images(splits["train"], splits["val"], splits["test"], labels, tuple(sorted(set(numbers))))
 
 
 def classes(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -73,6 +77,20 @@ def classes(arrays: Arrays) -> dict[str, torch.Tensor]:
     if not known or not 2 <= len(names) <= MOST_CLASSES:
         return {}
     return {name: torch.searchsorted(names, labels) for name, labels in flat.items()}
+
+
+def class_names(dataset: Dataset, images: Images) -> tuple[str, ...]:
+    """Return what a data set's classes are called: MedMNIST's own names, or else the file's numbers."""
+    if not dataset.entry.md5:
+        return tuple(str(number) for number in images.numbers)
+    from medmnist import INFO
+
+    return tuple(str(INFO[dataset.name]["label"][str(number)]) for number in images.numbers)
+
+
+def shares(labels: torch.Tensor) -> torch.Tensor:
+    """Return each class's share of labels (N,), float32 (K,), K being one more than the largest."""
+    return torch.bincount(labels).float() / len(labels)
 
 
 def resized(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ from gansvc.catalog.metrics import METRICS
 from gansvc.errors import RunError
 from gansvc.gan import fid
 from gansvc.gan.data import content_hash, to_uint8, with_channels
-from gansvc.gan.streams import Stream, generator, sample_latents
+from gansvc.gan.streams import Stream, generator, sample_labels, sample_latents
 from gansvc.records import Contract, Score
 from gansvc.spec import Evaluation
 from gansvc.store import write_file
@@ -83,12 +83,17 @@ def chunks(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def generate(
     network: nn.Module, latent_dim: int, seed: int, count: int, rank: int = 0, world_size: int = 1
 ) -> Iterable[torch.Tensor]:
-    """Yield this worker's chunks of the generated samples 0..count-1, uint8 (n, C, H, W) on the CPU."""
+    """Yield this worker's chunks of the generated samples 0..count-1, uint8 (n, C, H, W) on the CPU.
+
+    A conditional generator is asked for classes as often as they occur in its train split.
+    """
     network.eval()
-    device = next(network.parameters()).device
+    device, shares = next(network.parameters()).device, getattr(network, "shares", None)
     for first in range(rank * CHUNK, count, world_size * CHUNK):
-        z = sample_latents(seed, first, min(first + CHUNK, count), latent_dim)
-        yield to_uint8(network(z.to(device))).cpu()
+        stop = min(first + CHUNK, count)
+        inputs = [sample_latents(seed, first, stop, latent_dim)]
+        inputs += [] if shares is None else [sample_labels(seed, first, stop, shares)]
+        yield to_uint8(network(*(part.to(device) for part in inputs))).cpu()
 
 
 def joined(parts: Sequence[Features]) -> Features:
@@ -123,7 +128,7 @@ def cache_path(kind: str, *parts: str) -> Path:
 @cache
 def weights_hash(extractor: Extractor) -> str:
     """Return the SHA-256 of the extractor's weights file, as 64 hex digits."""
-    return hashlib.sha256(extractor.weights_file().read_bytes()).hexdigest()
+    return hashlib.sha256(extractor.at_hand().read_bytes()).hexdigest()
 
 
 def subset(count: int, size: int, seed: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, portable
 from gansvc.gan.card import LIMITS, readme
+from gansvc.gan.conditional import class_number, generate_of
 from gansvc.gan.evaluate import generate
 from gansvc.gan.images import png
 from gansvc.records import RunRecord, Score
@@ -52,12 +53,23 @@ class ModelCard(BaseModel):
     torch: str = ""
     created: datetime | None = None
     """UTC."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that it can be asked for, by their numbers; empty where the generator isn't conditional."""
+    shares: tuple[float, ...] = ()
+    """Each class's share of the training images."""
     limits: tuple[str, ...] = LIMITS
     use: str = "Research on generative models. Not for diagnosis or any other clinical use."
 
 
 def export(
-    target: Folder, job: str, spec: JobSpec, channels: int, run: RunRecord, score: Score, weights: Folder
+    target: Folder,
+    job: str,
+    spec: JobSpec,
+    channels: int,
+    run: RunRecord,
+    score: Score,
+    weights: Folder,
+    classes: tuple[str, ...] = (),
 ) -> None:
     """Write the model folder of one run's best checkpoint.
 
@@ -69,6 +81,7 @@ def export(
         run: how the run ended.
         score: its final score.
         weights: the run's checkpoints folder.
+        classes: names of the data set's classes; a conditional generator needs them.
     """
     state = checkpoint.load_best(weights)
     weights_file = safetensors.torch.save(state)
@@ -89,12 +102,15 @@ def export(
         gansvc=version("gansvc"),
         torch=torch.__version__,
         created=datetime.now(UTC),
+        classes=classes if spec.network.conditional else (),
+        shares=tuple(state["shares"].tolist()) if spec.network.conditional else (),
     )
     network = _network(card, state)
     target.write("generator.safetensors", weights_file)
     target.write_record("model.json", card)
     target.write("samples.png", png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
     inputs = {"z": torch.zeros(2, spec.network.latent_dim)}
+    inputs |= {"labels": torch.zeros(2, dtype=torch.int64)} if card.classes else {}
     target.write("generator.torchscript.pt", portable.torchscript(network, inputs))
     graph = portable.onnx(network, inputs)
     if graph is not None:
@@ -102,16 +118,29 @@ def export(
     target.write("README.md", readme(card, with_onnx=graph is not None))
 
 
-def sample(model: Path, count: int, out: Path, seed: int) -> Path:
+def sample(model: Path, count: int, out: Path, seed: int, of: str | None = None) -> Path:
     """Draw a grid of images from a model folder alone and return the path of the PNG.
 
+    Args:
+        model: the model folder.
+        count: images in the grid.
+        out: the PNG.
+        seed: seed of the latents and, where no class is asked for, of a conditional model's classes.
+        of: name or number of the one class to draw.
+
     Raises:
-        SpecError: the folder holds no such model, or count is out of range.
+        SpecError: the folder holds no such model, count is out of range, or there is no such class.
     """
     if not 1 <= count <= 10_000:
         raise SpecError(f"-n: {count} images don't fit a grid; give 1 to 10000")
     card, network = opened(model)
-    images = torch.cat(list(generate(network, card.network.latent_dim, seed, count)))
+    if of is None:
+        images = torch.cat(list(generate(network, card.network.latent_dim, seed, count)))
+    elif card.classes:
+        labels = torch.full((count,), class_number(of, card.classes))
+        images = generate_of(network, card.network.latent_dim, seed, labels)
+    else:
+        raise SpecError(f"--class: {model} draws no classes; leave it out, or train with network.conditional: true")
     Folder(out.parent).write(out.name, png(images))
     return out
 
@@ -140,16 +169,18 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
         ClusterError: there is no such checkpoint, or it is damaged.
     """
     state = checkpoint.load_best(weights)
-    network = spec.network.generator(channels, spec.dataset.size)
+    network = spec.network.generator(channels, spec.dataset.size, state.get("shares"))
     network.load_state_dict(state)
     return network.eval()
 
 
 def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
-    network = card.network.generator(card.channels, card.size)
     try:
+        network = card.network.generator(card.channels, card.size, state.get("shares"))
         network.load_state_dict(state)
-    except RuntimeError as error:
+        if len(getattr(network, "shares", ())) != len(card.classes):
+            raise ValueError(f"model.json names {len(card.classes)} classes")
+    except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SpecError(f"generator.safetensors doesn't fit model.json ({reason}); pull the model again") from None
     return network.eval()

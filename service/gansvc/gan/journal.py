@@ -17,6 +17,8 @@ from gansvc.store import Folder
 
 COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
+COLUMNS = 8
+"""Images in a row of a sample grid."""
 _PROGRESS_SECONDS = 2.0
 
 
@@ -96,7 +98,7 @@ class Journal:
 
     def samples(self, images: torch.Tensor, step: int) -> None:
         """Write a grid of uint8 images (N, C, H, W)."""
-        self.folder.write(f"samples/step-{step:08d}.png", png(images))
+        self.folder.write(f"samples/step-{step:08d}.png", png(images, columns=COLUMNS))
 
     def close(self, state: str, reason: str, seconds: float) -> RunRecord:
         """Write everything out and end the run with run.json."""
@@ -116,12 +118,29 @@ class Journal:
             seconds=seconds,
             world_size=self.starts[-1].world_size,
             starts=len(self.starts),
-            warnings=(*(warning for start in self.starts for warning in start.warnings), *self._collapse()),
+            warnings=(
+                *(warning for start in self.starts for warning in start.warnings),
+                *self._resized(),
+                *self._collapse(),
+            ),
         )
         self.folder.write_record("run.json", record)
         if self._events:
             self._events.close()
         return record
+
+    def _resized(self) -> list[str]:
+        """Return a warning for every start that had another number of workers than the one before, or than asked."""
+        before = self.starts[0].world_size if self.plan.is_trial else self.plan.spec.training.workers
+        found = []
+        for start in self.starts:
+            if start.world_size != before:
+                found.append(
+                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as the cluster "
+                    f"had room for no more or grew again; the global batch stayed {self.plan.spec.training.batch_size}"
+                )
+            before = start.world_size
+        return found
 
     def _collapse(self) -> list[str]:
         """Return a warning if the run ended with samples that are nearly all alike; many a run begins like that."""

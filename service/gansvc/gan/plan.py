@@ -48,10 +48,12 @@ class RunPlan:
     def identity(self) -> dict[str, object]:
         """Return what a checkpoint must agree with to be resumed: all that decides the parameters."""
         training = self.spec.training.model_dump(mode="json", exclude={"workers", "seeds", "max_restarts", "patience"})
+        # Left out where it is off: checkpoints from before the field was there lack it.
+        off = set() if self.spec.network.conditional else {"conditional"}
         budget = {"epochs": self.epochs, "images": self.images, "evaluations": self.evaluations}
         return {
             "dataset": self.spec.dataset.model_dump(mode="json", exclude={"root", "path"}),
-            "network": self.spec.network.model_dump(mode="json"),
+            "network": self.spec.network.model_dump(mode="json", exclude=off),
             "loss": self.loss.model_dump(mode="json"),
             "training": training | budget,
             "seed": self.seed,

@@ -32,6 +32,13 @@ class Batch:
     """Draws (N, 3, D) from [0, 1) for the augmentation of real, generated and, for the generator, generated images."""
     weight: float
     """N times the world size over the global batch, so that the workers' mean is the batch's mean."""
+    labels: torch.Tensor | None = None
+    """Classes (N,) of the real images, and those that are asked of the generator: so both have the same shares of each
+    class, and what is paired or mixed is of one class. None for unconditional players."""
+
+    def given(self, times: int = 1) -> tuple[torch.Tensor, ...]:
+        """Return what players are given beside ``times`` batches of latents or images: their labels, or nothing."""
+        return () if self.labels is None else (self.labels.repeat(times),)
 
 
 class Players:
@@ -42,18 +49,25 @@ class Players:
         channels: channels of the images, 1 or 3.
         device: where the modules live.
         wrap: makes a module's gradients the mean over all workers.
+        shares: each class's share of the training images, (K,), for conditional players.
     """
 
     def __init__(
-        self, plan: RunPlan, channels: int, device: torch.device, wrap: Callable[[nn.Module], nn.Module]
+        self,
+        plan: RunPlan,
+        channels: int,
+        device: torch.device,
+        wrap: Callable[[nn.Module], nn.Module],
+        shares: torch.Tensor | None = None,
     ) -> None:
         self.loss, self.training = plan.loss, plan.spec.training
         network, size = plan.spec.network, plan.spec.dataset.size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(plan.seed, Stream.WEIGHTS).initial_seed())
             # Channels last: the layout that convolutions are fastest in, on CPUs and on tensor cores.
-            self.generator = network.generator(channels, size).to(device).to(memory_format=torch.channels_last)
-            self.critic = network.critic(channels, size).to(device).to(memory_format=torch.channels_last)
+            made = network.generator(channels, size, shares)
+            judge = network.critic(channels, size, 0 if shares is None else len(shares))
+            self.generator, self.critic = (m.to(device).to(memory_format=torch.channels_last) for m in (made, judge))
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.generator_optimizer = _optimizer(self.loss, self.generator, self.loss.generator_lr)
         self.critic_optimizer = _optimizer(self.loss, self.critic, self.loss.critic_lr)
@@ -71,18 +85,24 @@ class Players:
             last: whether a generator step follows, which then goes on with the same images.
         """
         with torch.set_grad_enabled(last), self._autocast():
-            made = (self._wrapped_generator if last else self.generator)(batch.latents).float()
+            made = (self._wrapped_generator if last else self.generator)(batch.latents, *batch.given())
+            made = made.float()
         real, fake = self._augmented(batch.real, batch, 0), self._augmented(made.detach(), batch, 1)
         self._made, self._real = (made, real) if last else (None, None)
         self.critic_optimizer.zero_grad(set_to_none=True)
         # The critic keeps no batch statistics, so one forward of both halves equals two; DDP wants just one.
         with self._autocast():
-            logits = self._wrapped_critic(torch.cat([real, fake])).float()
+            logits = self._wrapped_critic(torch.cat([real, fake]), *batch.given(2)).float()
         real_logits, fake_logits = logits[: len(real)], logits[len(real) :]
         total = self.loss.critic_loss(real_logits, fake_logits)
         penalty = torch.zeros_like(total)
         every = self.loss.penalty_interval()
-        if number % every == 0 and (due := self.loss.penalty(self.critic, real, fake, batch.mix)) is not None:
+
+        def judge(images: torch.Tensor) -> torch.Tensor:
+            judged: torch.Tensor = self.critic(images, *batch.given(len(images) // len(real)))
+            return judged
+
+        if number % every == 0 and (due := self.loss.penalty(judge, real, fake, batch.mix)) is not None:
             penalty = every * due
             total = total + penalty
         (total * batch.weight).backward()
@@ -102,9 +122,9 @@ class Players:
         # Frozen, and not through its wrapper: the critic's own gradients are neither needed nor to be averaged here.
         self.critic.requires_grad_(False)
         with self._autocast():
-            fake_logits = self.critic(self._augmented(made, batch, 2)).float()
+            fake_logits = self.critic(self._augmented(made, batch, 2), *batch.given()).float()
             with torch.no_grad():
-                real_logits = self.critic(real).float() if self.loss.pairs_real else None
+                real_logits = self.critic(real, *batch.given()).float() if self.loss.pairs_real else None
         loss = self.loss.generator_loss(fake_logits, real_logits)
         (loss * batch.weight).backward()
         self.critic.requires_grad_(True)
@@ -146,8 +166,9 @@ class Players:
         """Make the generator's and its average's batch statistics the mean over all workers."""
         if not (dist.is_available() and dist.is_initialized()):
             return
-        for buffer in (*self.generator.buffers(), *self.average.buffers()):
-            if buffer.is_floating_point():
+        for name, buffer in (*self.generator.named_buffers(), *self.average.named_buffers()):
+            # The classes' shares are the same everywhere, and a mean would round them.
+            if buffer.is_floating_point() and name != "shares":
                 dist.all_reduce(buffer)
                 buffer /= dist.get_world_size()
 

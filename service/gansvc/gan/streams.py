@@ -24,6 +24,7 @@ class Stream(IntEnum):
     SCORED = 6
     SUBSET = 7
     BOOTSTRAP = 8
+    LABELS = 9
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> torch.Generator:
@@ -40,6 +41,16 @@ def latents(seed: int, stream: Stream, counter: int, count: int, dim: int) -> to
 def sample_latents(seed: int, first: int, stop: int, dim: int) -> torch.Tensor:
     """Return latents (stop - first, dim) of the scored samples first..stop-1; each depends on (seed, index) alone."""
     return torch.cat([latents(seed, Stream.SCORED, index, 1, dim) for index in range(first, stop)])
+
+
+def sample_labels(seed: int, first: int, stop: int, shares: torch.Tensor) -> torch.Tensor:
+    """Return classes (stop - first,), int64, of the scored samples, drawn by the classes' shares (K,).
+
+    Each depends on (seed, index) alone: it is where the cumulated shares pass a uniform draw.
+    """
+    cumulated = shares.double().cpu().cumsum(0)
+    draws = torch.cat([uniforms(seed, Stream.LABELS, index, 1) for index in range(first, stop)])
+    return torch.searchsorted(cumulated, draws * cumulated[-1], right=True).clamp(max=len(shares) - 1)
 
 
 def uniforms(seed: int, stream: Stream, counter: int, *shape: int) -> torch.Tensor:

@@ -10,10 +10,11 @@ import torch
 import torch.distributed as dist
 
 from gansvc.catalog.augments import draws_of
-from gansvc.gan import checkpoint
+from gansvc.errors import SpecError
+from gansvc.gan import checkpoint, data
 from gansvc.gan.data import to_float, to_uint8
 from gansvc.gan.evaluate import Validator
-from gansvc.gan.journal import Journal, finite
+from gansvc.gan.journal import COLUMNS, Journal, finite
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.streams import Order, Stream, latents, share, uniforms
@@ -22,11 +23,16 @@ from gansvc.store import Folder
 
 LINES = 400
 """Lines of history that a run has at most."""
-GRID = 64
-"""Images of a sample grid."""
 
 
-def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Folder, platform: Platform) -> RunRecord:
+def train(
+    plan: RunPlan,
+    images: torch.Tensor,
+    validate: Validator,
+    folder: Folder,
+    platform: Platform,
+    labels: torch.Tensor | None = None,
+) -> RunRecord:
     """Train to the end of the plan's budget, saving and scoring on the way, and return how it ended.
 
     Called by every worker with the same arguments but for the platform. Data order, latents and interpolations are
@@ -38,21 +44,24 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
         validate: scores a generator on the validation split.
         folder: the run's folder: history.jsonl, evaluations.jsonl, checkpoints/, samples/, run.json.
         platform: rank, world size, device and the platform's three functions.
+        labels: the images' classes, int64 (N,) from 0, for conditional networks; others leave them alone.
 
     Raises:
+        SpecError: the networks are conditional, and there are no labels.
         RunError: the folder holds checkpoints of another run.
     """
     # Prepare: the images on the device, both players, and what an earlier start left.
     started = time.monotonic()
     batch, loss, dim = plan.spec.training.batch_size, plan.loss, plan.spec.network.latent_dim
-    images = images.to(platform.device)
-    players = Players(plan, images.shape[1], platform.device, platform.wrap)
+    labels = _labels(plan, labels)
+    images, shares = images.to(platform.device), None if labels is None else data.shares(labels)
+    players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
     steps, order = plan.steps(len(images)), Order(plan.seed, len(images), batch)
     score_at, log_every = set(plan.evaluation_steps(steps)), max(1, steps // LINES)
     found = checkpoint.newest(folder / "checkpoints", plan.identity())
     first, seconds_before, objectives, warnings = _restored(players, found)
     journal = Journal(folder, plan, steps, first, platform.world_size, warnings) if platform.rank == 0 else None
-    grid = latents(plan.seed, Stream.SAMPLE_GRID, 0, GRID, dim).to(platform.device)
+    grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
     mine = share(batch, platform.rank, platform.world_size)
     weight = (mine.stop - mine.start) * platform.world_size / batch
 
@@ -67,7 +76,9 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
                 uniforms(plan.seed, Stream.AUGMENT, number, batch, 3, turns),
             )
         )
-        return Batch(to_float(images[order.batch(number)[mine].to(platform.device)]), z, mix, turn, weight)
+        index = order.batch(number)[mine]
+        of = None if labels is None else labels[index].to(platform.device)
+        return Batch(to_float(images[index.to(platform.device)]), z, mix, turn, weight, of)
 
     def elapsed() -> float:
         return seconds_before + time.monotonic() - started
@@ -126,6 +137,28 @@ def train(plan: RunPlan, images: torch.Tensor, validate: Validator, folder: Fold
     return _end(journal, plan, platform, "finished", "", elapsed())
 
 
+def _labels(plan: RunPlan, labels: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the labels, or None where the networks don't ask for them."""
+    if not plan.spec.network.conditional:
+        return None
+    if labels is None:
+        raise SpecError("network.conditional: true needs classes, and the data set has none; set it to false")
+    return labels
+
+
+def _grid(plan: RunPlan, shares: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """Return what the sample grid is made from: latents and, for conditional networks, labels.
+
+    Then whole rows are of one class, in the order of the classes, and each class is shown for the same latents.
+    """
+    dim = plan.spec.network.latent_dim
+    if shares is None:
+        return (latents(plan.seed, Stream.SAMPLE_GRID, 0, COLUMNS**2, dim),)
+    each = COLUMNS * max(1, COLUMNS // len(shares))
+    z = latents(plan.seed, Stream.SAMPLE_GRID, 0, each, dim)
+    return z.repeat(len(shares), 1), torch.arange(len(shares)).repeat_interleave(each)
+
+
 def _restored(
     players: Players, found: tuple[int, dict[str, Any], list[str]] | None
 ) -> tuple[int, float, list[float], list[str]]:
@@ -137,7 +170,12 @@ def _restored(
 
 
 def _save(
-    journal: Journal, players: Players, grid: torch.Tensor, scored: Evaluated, plan: RunPlan, objectives: list[float]
+    journal: Journal,
+    players: Players,
+    grid: tuple[torch.Tensor, ...],
+    scored: Evaluated,
+    plan: RunPlan,
+    objectives: list[float],
 ) -> None:
     """Write the score, then the best generator, then the checkpoint that says all of it is there."""
     checkpoints, best = journal.folder / "checkpoints", journal.best()
@@ -146,7 +184,7 @@ def _save(
         checkpoint.save_best(checkpoints, players.average.state_dict(), scored.step, scored.objective)
     if not plan.is_trial:
         with torch.no_grad():
-            journal.samples(to_uint8(players.average(grid)).cpu(), scored.step)
+            journal.samples(to_uint8(players.average(*grid)).cpu(), scored.step)
     journal.flush()
     state = {"players": players.state(), "seconds": scored.seconds, "objectives": objectives}
     checkpoint.save(checkpoints, scored.step, state, plan.identity())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +10,24 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 
 from gansvc.audits import Audit
 from gansvc.errors import ClusterError, SpecError
-from gansvc.records import History, RunRecord, Score, TrialRecord
-from gansvc.report import audit, drawing, figures, findings, html, markdown, numbers, ranking, spending, versions
+from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
+from gansvc.report import (
+    audit,
+    drawing,
+    figures,
+    findings,
+    html,
+    markdown,
+    numbers,
+    ranking,
+    spending,
+    usefulness,
+    versions,
+)
 from gansvc.report.model import (
     REPORT_HTML,
     REPORT_JSON,
     REPORT_MARKDOWN,
-    Budget,
     Curve,
     CurvePoint,
     DatasetFacts,
@@ -47,8 +58,9 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     validation_metric = spec.search.objective if spec.search else "kid"
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by)
-    audits = audit.gather(folder, spec)
+    audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
     copies = audit.warnings(audit.winners(audits, rows, by))
+    useful = usefulness.gather(folder, spec)
     floor_value = floor.metrics.get(by.key) if floor else None
     return Report(
         job=folder.uri.rstrip("/").rpartition("/")[2],
@@ -70,9 +82,16 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         curves=tuple(_curve(folder, run) for run in runs),
         validation_metric=validation_metric,
         trials=trials,
-        budgets=_budgets(spec, runs, trials),
+        budgets=spending.budgets(spec, runs, trials),
         audits=audits,
-        warnings=(*copies, *findings.warnings(spec, runs, scores, trials, floor)),
+        usefulness=useful,
+        starts=tuple(starts),
+        warnings=(
+            *copies,
+            *findings.of_starts(starts),
+            *usefulness.warnings(useful),
+            *findings.warnings(spec, runs, scores, trials, floor),
+        ),
         spec=spec.model_dump(mode="json", exclude_none=True),
     )
 
@@ -168,28 +187,6 @@ def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
     return tuple(found)
 
 
-def _budgets(
-    spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]
-) -> tuple[Budget, ...]:
-    workers = spec.search.workers if spec.search else 1
-    found = []
-    for loss in spec.losses:
-        searched = trials.get(loss.label, ())
-        trained = [run for run in runs if run.label == loss.label]
-        found.append(
-            Budget(
-                label=loss.label,
-                trials=len(searched),
-                search_critic_images=sum(trial.critic_images for trial in searched),
-                search_process_seconds=workers * sum(trial.seconds for trial in searched),
-                runs=len(trained),
-                training_critic_images=sum(run.critic_images for run in trained),
-                training_process_seconds=sum(run.seconds * run.world_size for run in trained),
-            )
-        )
-    return tuple(found)
-
-
 def _figures(folder: Folder, report: Report) -> dict[str, bytes | None]:
     labels = [loss["label"] for loss in report.spec["losses"]]
     histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
@@ -203,6 +200,7 @@ def _figures(folder: Folder, report: Report) -> dict[str, bytes | None]:
         "best-by-images.png": spending.draw(report, palette, "images"),
         "best-by-seconds.png": spending.draw(report, palette, "seconds"),
         "pairs.png": figures.pairs(_pairs(folder, report)),
+        "usefulness.png": figures.usefulness(report, palette),
     }
 
 

@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from gansvc.audits import Audit
 from gansvc.records import History, TrialRecord
 from gansvc.report import numbers
+from gansvc.report import usefulness as learned
 from gansvc.report.drawing import GREY, cut_outliers, floats, images_axis, log_axis, noise_floor, panels
 from gansvc.report.model import Curve, Report
 
@@ -139,6 +140,36 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
         axes.set_xlabel("distance to that training image, and below it to that held-out image")
 
     return panels(len(audits), draw, size=(6.4, 3.3), across=1) if audits else None
+
+
+def usefulness(report: Report, colours: Mapping[str, str]) -> bytes | None:
+    """Return each classifier's accuracy as a dot, a place per mixture of images; what the loss gave, in its colour."""
+    found = learned.of_report(report)
+    if not found or found[0].exam is None:
+        return None
+    majority = found[0].exam.majority
+    places = list(dict.fromkeys((one.what, one.share) for one in sorted(found[0].rows, key=lambda row: row.share)))
+
+    def draw(axes: Axes, index: int) -> None:
+        for turn, measured in enumerate(found):
+            shift = 0.6 * ((turn + 0.5) / len(found) - 0.5)
+            for one in measured.rows:
+                if one.what == "real" and turn > 0:
+                    continue
+                colour, shift_here = (GREY, 0.0) if one.what == "real" else (colours[measured.label], shift)
+                x = places.index((one.what, one.share)) + shift_here
+                ys = [100 * value for value in one.accuracies.values()]
+                axes.plot([x] * len(ys), ys, "o", color=colour, markersize=4.5, alpha=0.8)
+                axes.plot([x - 0.08, x + 0.08], [100 * one.accuracy] * 2, color=colour, linewidth=1.6)
+            axes.plot([], [], "o", color=colours[measured.label], label=f"{measured.label}, seed {measured.seed}")
+        axes.plot([], [], "o", color=GREY, label="real images only")
+        axes.axhline(100 * majority, color=GREY, linestyle="--", linewidth=1.2, label="always the largest class")
+        names = [what if what == "generated" else f"{what}\n{numbers.percent(share)}" for what, share in places]
+        axes.set_xticks(range(len(places)), names)
+        axes.set_xlim(-0.5, len(places) - 0.5)
+        axes.set_ylabel("accuracy on real test images, %")
+
+    return panels(1, draw, size=(5.4, 3.6), legend="dots: seeds of the classifier; bars: their means")
 
 
 def _curves(

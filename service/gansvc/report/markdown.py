@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from gansvc import specfile
-from gansvc.report import audit, classes, numbers
+from gansvc.report import audit, classes, numbers, usefulness
 from gansvc.report.model import Column, Report, Row
 from gansvc.report.resampling import ENOUGH
 
@@ -53,6 +53,11 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         class_sentences=[escape(sentence) for sentence in classes.sentences(report)],
         class_scores=_escaped(*classes.scores_table(report)),
         class_histogram=_escaped(*classes.histogram_table(report)),
+        learned=_escaped(*usefulness.table(report), left=2),
+        learned_sentences=[escape(sentence) for sentence in usefulness.sentences(report)],
+        exam=usefulness.exam(report),
+        sampling_error=usefulness.sampling_error(report),
+        learned_seeds=usefulness.seeds(report),
         audited=next((found.memorisation for found in audit.of_report(report)), None),
         warnings=[escape(warning) for warning in report.warnings],
         spec_yaml=spec_yaml,

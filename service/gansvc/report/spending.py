@@ -1,4 +1,4 @@
-"""The best validation score so far against what it cost, search included: critic images, and process-seconds."""
+"""What each loss was given, and the best validation score so far against it: critic images, and process-seconds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,38 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from gansvc.records import RunRecord, TrialRecord
 from gansvc.report.drawing import floats, images_axis, log_axis, noise_floor, panels
-from gansvc.report.model import CurvePoint, Report
+from gansvc.report.model import Budget, CurvePoint, Report
+from gansvc.spec import JobSpec
 
 Cost = Literal["images", "seconds"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Steps = tuple[Array, Array]
 """Costs, rising, and the best score from each of them on, until the next."""
+
+
+def budgets(
+    spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]
+) -> tuple[Budget, ...]:
+    """Return what each loss was given, in its search and in all its runs together."""
+    workers = spec.search.workers if spec.search else 1
+    found = []
+    for loss in spec.losses:
+        searched = trials.get(loss.label, ())
+        trained = [run for run in runs if run.label == loss.label]
+        found.append(
+            Budget(
+                label=loss.label,
+                trials=len(searched),
+                search_critic_images=sum(trial.critic_images for trial in searched),
+                search_process_seconds=workers * sum(trial.seconds for trial in searched),
+                runs=len(trained),
+                training_critic_images=sum(run.critic_images for run in trained),
+                training_process_seconds=sum(run.seconds * run.world_size for run in trained),
+            )
+        )
+    return tuple(found)
 
 
 def best_so_far(report: Report, label: str, cost: Cost) -> list[Steps]:

@@ -1,0 +1,161 @@
+"""Usefulness in a report: what classifiers learn from each loss's images, as a table and in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from gansvc.audits import Exam, Learned, Usefulness
+from gansvc.report import classes, numbers
+from gansvc.report.model import Report
+from gansvc.spec import JobSpec
+from gansvc.store import Folder, run_name
+
+
+def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:
+    """Return what was measured in a job folder; nothing in unconditional jobs and those of earlier versions.
+
+    Raises:
+        ClusterError: a file isn't such a record.
+    """
+    names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+    found = (folder.read_record(f"evaluation/{name}.usefulness.json", Usefulness) for name in names)
+    return tuple(one for one in found if one is not None)
+
+
+def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
+    """Return one warning for each run whose measure failed."""
+    return tuple(
+        f"{run_name(one.label, one.seed)} was scored, but the usefulness of its images wasn't measured: {one.failed}"
+        for one in found
+        if one.failed
+    )
+
+
+def of_report(report: Report) -> tuple[Usefulness, ...]:
+    """Return what was measured, losses in the order of the leaderboard."""
+    order = {row.label: place for place, row in enumerate(report.leaderboard)}
+    whole = [one for one in report.usefulness if one.exam is not None and one.rows]
+    return tuple(sorted(whole, key=lambda one: (order.get(one.label, len(order)), one.seed)))
+
+
+def exam(report: Report) -> Exam | None:
+    """Return what all classifiers have in common; None where none was trained."""
+    return next((one.exam for one in of_report(report)), None)
+
+
+def row(found: Usefulness, what: str, share: float | None = None) -> Learned | None:
+    """Return one row of a measure; the first of its kind without a share."""
+    return next((one for one in found.rows if one.what == what and share in (None, one.share)), None)
+
+
+def sentences(report: Report) -> list[str]:
+    """Return what the measure comes to, one sentence a loss, without full stops.
+
+    Where nothing was measured and the set has classes, that is one sentence: how to get it.
+    """
+    found = of_report(report)
+    if found:
+        return [_sentence(one) for one in found]
+    if report.spec.get("network", {}).get("conditional") or not classes.of_report(report):
+        return []
+    return [
+        "Not measured: what a classifier learns from generated images needs a generator that can be asked for a class; "
+        "set network: {conditional: true}"
+    ]
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table: guessing, real images alone, then each loss; nothing without a measure."""
+    found = of_report(report)
+    if not found or found[0].exam is None:
+        return [], []
+    about = found[0].exam
+    guess = ["-", "nothing: always the largest class", "", "", _percent(about.majority)]
+    rows = [[*guess, _percent(1 / about.classes), ""]]
+    rows += [_row("-", one, None) for one in found[0].rows if one.what == "real"]
+    for measured in found:
+        name = f"{measured.label}, seed {measured.seed}"
+        rows += [_row(name, one, row(measured, "real", one.share)) for one in measured.rows if one.what != "real"]
+    head = ["loss", "trained on", "real images", "generated images", "accuracy", "balanced accuracy"]
+    return [*head, "accuracy, with minus without generated"], rows
+
+
+def sampling_error(report: Report) -> float:
+    """Return the standard error, in points, of real images' accuracy by the number of test images; 0 without a measure.
+
+    The binomial one: sqrt(p (1 - p) / n).
+    """
+    found = of_report(report)
+    real = row(found[0], "real", 1.0) if found else None
+    if real is None or found[0].exam is None:
+        return 0.0
+    return 100 * math.sqrt(real.accuracy * (1 - real.accuracy) / found[0].exam.test_images)
+
+
+def seeds(report: Report) -> int:
+    """Return over how many seeds of the classifier the means are; 0 without a measure."""
+    return next((len(one.rows[0].accuracies) for one in of_report(report)), 0)
+
+
+def _sentence(found: Usefulness) -> str:
+    """Return the answer in words: each number with its seeds' range, each difference with all of its seeds."""
+    alone, real = row(found, "generated"), row(found, "real", 1.0)
+    if alone is None or real is None or found.exam is None:
+        return f"{found.label}, seed {found.seed}: the record holds no such rows"
+    above = sum(value > found.exam.majority for value in alone.accuracies.values())
+    said = (
+        f"Classifiers trained on the images of {found.label}, seed {found.seed}, alone get {_spread(alone.accuracies)} "
+        f"of the real test images right, on the real ones {_spread(real.accuracies)}; always guessing the largest "
+        f"class gets {_percent(found.exam.majority)}, surpassed in {above} of "
+        f"{numbers.times(len(alone.accuracies), 'seed')}"
+    )
+    for share in sorted({one.share for one in found.rows if one.what == "both"}):
+        both, without = row(found, "both", share), row(found, "real", share)
+        if both is None or without is None:
+            continue
+        gains = _gains(both.accuracies, without.accuracies)
+        mean = both.accuracy - without.accuracy
+        alike = len({value > 0 for value in gains.values()}) == 1 and 0 not in gains.values()
+        verdict = "" if alike else ": the seeds don't agree on a direction"
+        listed = ", ".join(_points(value) for value in gains.values())
+        said += f"; added to {numbers.percent(share)} of the real ones they change accuracy by {_points(mean)} points"
+        said += f" (seeds: {listed}){verdict}"
+    return said
+
+
+def _row(name: str, one: Learned, without: Learned | None) -> list[str]:
+    gains = _gains(one.accuracies, without.accuracies) if without else {}
+    change = f"{_points(sum(gains.values()) / len(gains))} ({_range(gains, _points)})" if gains else ""
+    share = f" ({numbers.percent(one.share)})" if one.real_images else ""
+    return [
+        name,
+        one.what,
+        f"{numbers.count(one.real_images)}{share}",
+        numbers.count(one.generated_images),
+        _spread(one.accuracies),
+        _spread(one.balanced_accuracies),
+        change,
+    ]
+
+
+def _gains(both: Mapping[int, float], without: Mapping[int, float]) -> dict[int, float]:
+    """Return, for each seed that both have, the one's value minus the other's."""
+    return {seed: value - without[seed] for seed, value in both.items() if seed in without}
+
+
+def _spread(values: Mapping[int, float]) -> str:
+    return f"{_percent(sum(values.values()) / len(values))} ({_range(values, lambda value: f'{100 * value:.1f}')})"
+
+
+def _range(values: Mapping[int, float], written: Callable[[float], str]) -> str:
+    return f"{written(min(values.values()))} to {written(max(values.values()))}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(difference: float) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}"
