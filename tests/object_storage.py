@@ -90,7 +90,7 @@ class Gate:
         self.seen: list[str] = []
         """Every request: its method and path."""
         self._answers: list[tuple[re.Pattern[str], Answer]] = []
-        self._before: tuple[re.Pattern[str], Callable[[], None]] | None = None
+        self._before: tuple[re.Pattern[str], Callable[[], object]] | None = None
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -107,13 +107,13 @@ class Gate:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def answer(self, answer: Answer, times: int = 1, to: str = "") -> None:
         """Give that answer to the next so many requests that a pattern fits: ``METHOD /path?query``."""
         self._answers += [(re.compile(to), answer)] * times
 
-    def before(self, to: str, do: Callable[[], None]) -> None:
+    def before(self, to: str, do: Callable[[], object]) -> None:
         """Do something once, before the next fitting request is passed on."""
         self._before = (re.compile(to), do)
 

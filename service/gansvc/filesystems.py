@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 PATIENCE = 120.0
 """Seconds for which an object storage that falters is asked again."""
+_FIRST_PAUSE = 0.5
 _SLOWEST = 15.0
 """Seconds without a byte after which a request to S3 counts as lost."""
 
@@ -49,6 +50,7 @@ _FIXES: tuple[tuple[str, str], ...] = (
         r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|Token",
         "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what that key may do in the bucket",
     ),
+    (r"HTTP status 507", "the storage is full: free space on it"),
     (r"AWS Error", "check AWS_ENDPOINT_URL, and that the storage is up"),
 )
 _LOCAL_FIXES = {
@@ -100,7 +102,7 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
         FileNotFoundError: what was asked for isn't there.
         ClusterError: the storage refuses, or falters for too long.
     """
-    began, pause = time.monotonic(), 0.5
+    began, pause, told = time.monotonic(), _FIRST_PAUSE, False
     while True:
         try:
             return ask()
@@ -110,12 +112,13 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
             waited, reason = time.monotonic() - began, _reason(error)
             if not _PASSING.search(str(error)):
                 raise ClusterError(f"{trouble} ({reason}); {_fix(error)}") from error
-            if waited + pause > PATIENCE:
+            if waited >= PATIENCE:
                 raise ClusterError(f"{trouble}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
-            if waited < pause:
+            if not told:
                 logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", trouble, reason, PATIENCE)
+                told = True
         # Unlike pauses, or all workers would come back at the same moment.
-        time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
+        time.sleep(min(pause * random.uniform(0.5, 1), PATIENCE - waited))  # noqa: S311
         pause = min(2 * pause, _SLOWEST)
 
 

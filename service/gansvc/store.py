@@ -145,18 +145,24 @@ class Folder:
             filesystems.patiently(f"storage: {self.path(name)} can't be deleted", lambda: delete(target))
 
     def copy_to(self, target: Path, skip: tuple[str, ...] = ()) -> None:
-        """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files."""
+        """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files.
+
+        Raises:
+            ClusterError: the storage fails, or the local folder doesn't take them.
+        """
         from pyarrow.fs import FileType
 
         target.mkdir(parents=True, exist_ok=True)
         for info in self._listed(recursive=True):
             # An object's name may hold anything, "../.." too: what begins with a dot stays where it is.
             parts = info.path.removeprefix(f"{self._root}/").split("/")
-            if info.type != FileType.File or any(part in ("", *skip) or part.startswith(".") for part in parts):
+            if info.type != FileType.File or any(
+                part in ("", *skip) or part[0] == "." or "\0" in part for part in parts
+            ):
                 continue
             data = self.read("/".join(parts))
             if data is not None:
-                write_file(target.joinpath(*parts), data)
+                _copy(target.joinpath(*parts), data)
 
     def _put(self, name: str, data: bytes) -> None:
         if self.local:
@@ -202,6 +208,10 @@ class Folder:
         trouble = f"storage: {self.uri} can't be listed"
         if filesystems.patiently(trouble, lambda: self._fs.get_file_info(bucket)).type == FileType.NotFound:
             raise ClusterError(f"{trouble}: there is no bucket {bucket!r}; make it, or correct --storage")
+
+
+def _copy(path: Path, data: bytes) -> None:
+    filesystems.patiently(f"{path} can't be written", lambda: write_file(path, data))
 
 
 def run_name(label: str, seed: int) -> str:
