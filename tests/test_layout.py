@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
     "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
     "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
-    "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "submission": {"errors", "filesystems", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
         *("lifecycle", "submission", "rescoring"),

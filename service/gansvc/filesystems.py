@@ -67,6 +67,11 @@ def is_object_storage(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
+def variables(uri: str) -> tuple[str, ...]:
+    """Return the names of the variables that say who asks a storage and where; none for a folder."""
+    return ENVIRONMENT.get(_scheme(uri), ())
+
+
 def opened(uri: str) -> tuple[FileSystem, str]:
     """Return a URI's file system and the folder's path in it.
 
@@ -129,7 +134,7 @@ def _refuse(uri: str) -> None:
         user, password, host = parts.username, parts.password, parts.hostname
     except ValueError:
         raise SpecError(f"storage: that is no address; {_KNOWN}") from None
-    scheme = {"gcs": "gs", "abfss": "abfs"}.get(parts.scheme, parts.scheme)
+    scheme = _scheme(uri)
     shown = f"{parts.scheme}://{host or ''}{parts.path}"
     # Azure's addresses are container@account, and gs://anonymous@bucket says that no one asks.
     secret = password is not None or (user is not None and scheme != "abfs" and user != "anonymous")
@@ -141,6 +146,11 @@ def _refuse(uri: str) -> None:
         raise SpecError(f"storage {uri!r}: {parts.scheme}:// is no storage that gansvc knows; {_KNOWN}")
     if scheme == "s3" and not host:
         raise SpecError(f"storage {uri!r} names no bucket; give s3://BUCKET/FOLDER")
+
+
+def _scheme(uri: str) -> str:
+    scheme = uri.partition("://")[0].lower() if "://" in uri else ""
+    return {"gcs": "gs", "abfss": "abfs"}.get(scheme, scheme)
 
 
 def _s3(region: str) -> FileSystem:

@@ -35,12 +35,25 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Folder(given.storage) / given.job
     spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
     signal.signal(signal.SIGTERM, _stopped)
-    with Monitor(folder, given.job, spec) as monitor:
+    try:
+        return _watched(folder, given.job, spec)
+    except GansvcError as error:  # the storage's, so that no status can be written
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _watched(folder: Folder, job: str, spec: JobSpec) -> int:
+    """Run one job, keep its status, and return the exit code.
+
+    Raises:
+        ClusterError: the storage doesn't take the status.
+    """
+    with Monitor(folder, job, spec) as monitor:
         try:
             run(folder, spec, monitor)
         except GansvcError as error:
-            monitor.end("FAILED", str(error))
             print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+            monitor.end("FAILED", str(error))
             return error.exit_code
         except (SystemExit, KeyboardInterrupt):
             monitor.end("STOPPED")

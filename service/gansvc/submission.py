@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import jobfolder, lifecycle, plan, specfile
+from gansvc import filesystems, jobfolder, lifecycle, plan, specfile
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster import local
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -44,7 +44,7 @@ def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str]
     job = jobfolder.new(spec.name, storage)
     python = "python" if target else shlex.quote(sys.executable)
     command = _entrypoint(python, job, spec)
-    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else _local(say)
+    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else _local(say, _parent(job))
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
     lifecycle.sent(job, where)
@@ -68,8 +68,15 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def _local(say: Callable[[str], None]) -> lifecycle.Submission:
+def _local(say: Callable[[str], None], storage: str) -> lifecycle.Submission:
     head = local.start(say)
+    there = head.environment()
+    # Drivers and workers have the environment that the cluster was started in, and no secret is sent after them.
+    if other := [name for name in filesystems.variables(storage) if there.get(name) != os.environ.get(name)]:
+        raise ClusterError(
+            f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
+            "end it with `gansvc down` and submit again"
+        )
     return lifecycle.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )

@@ -17,7 +17,7 @@ from gansvc.store import Folder
 
 COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
-_PROGRESS_SECONDS = 2.0
+_PROGRESS_SECONDS, _OBJECT_STORAGE_SECONDS = 2.0, 10.0
 
 
 class Journal:
@@ -54,7 +54,7 @@ class Journal:
         self.history.append(line)
         if self._events:
             self._events.add(line)
-        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+        if time.monotonic() - self._told >= (_PROGRESS_SECONDS if self.folder.local else _OBJECT_STORAGE_SECONDS):
             self.tell()
 
     def score(self, scored: Evaluated) -> None:
