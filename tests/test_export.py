@@ -18,6 +18,7 @@ from torch import nn
 
 from gansvc import specfile
 from gansvc.catalog.networks import NETWORKS
+from gansvc.errors import SpecError
 from gansvc.gan import export, portable
 from gansvc.gan.checkpoint import save_best
 from gansvc.records import Contract, RunRecord, Score
@@ -102,6 +103,18 @@ def test_a_generator_in_training_mode_is_exported_in_evaluation_mode() -> None:
     with torch.no_grad():
         alone, together = scripted(latents[:1]), scripted(latents)
     torch.testing.assert_close(alone, together[:1]), "batch statistics would mix the images"
+
+
+def test_a_model_whose_weights_were_changed_is_refused(written: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+    export.sample(written[0], 4, tmp_path / "grid.png", 0)
+    (tmp_path / "grid.png").unlink()
+    weights = written[0] / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(SpecError, match=r"is not the file that model\.json tells of; pull it again"):
+        export.sample(written[0], 4, tmp_path / "grid.png", 0)
+    assert not (tmp_path / "grid.png").exists()
 
 
 def test_the_folder_holds_one_generator_in_three_forms(written: tuple[Path, torch.nn.Module]) -> None:

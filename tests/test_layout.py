@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
-    "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
+    "cluster": {"errors", "filesystems", "records", "catalog", "store", "spec", "gan"},
     "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
     "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
     "submission": {"errors", "filesystems", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},

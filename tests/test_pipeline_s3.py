@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +63,7 @@ def test_a_job_in_an_object_storage(
     assert (pulled / "train" / "lsgan-seed0" / "run.json").is_file()
 
     # The secret: not in the folder, not in the driver's log, not in Ray's logs and list of jobs.
-    _, jobs = drivers._client(drivers.Target(cluster.dashboard, local.token())), ""
-    for details in drivers._client(drivers.Target(cluster.dashboard, local.token())).list_jobs():
-        jobs += repr(details)
+    jobs = repr(drivers._client(drivers.Target(cluster.dashboard, local.token())).list_jobs())
     assert job.id in jobs and storage in jobs and SECRET not in jobs and SECRET not in log
     files = [path for root in (pulled, Path(cluster.temp)) for path in root.rglob("*") if path.is_file()]
     assert [str(path) for path in files if SECRET.encode() in path.read_bytes()] == []
@@ -76,12 +73,12 @@ def test_a_job_in_an_object_storage(
 def test_a_cluster_of_other_credentials_is_not_used(
     tiny: Callable[..., JobSpec], cluster: local.Cluster, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of another user")
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(ClusterError) as caught:
         api.submit(tiny(), storage=f"s3://{bucket}/jobs")
     assert "started with another AWS_SECRET_ACCESS_KEY, AWS_REGION than is set here" in str(caught.value)
-    assert "another\"" not in str(caught.value) and os.environ["AWS_SECRET_ACCESS_KEY"] == "another"
+    assert 'another"' not in str(caught.value) and os.environ["AWS_SECRET_ACCESS_KEY"] == "another"
     assert api.jobs(f"s3://{bucket}/jobs") == []
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 from gansvc import specfile
 from gansvc.cluster import driver
 from gansvc.errors import GansvcError, RunError
+from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor
 from gansvc.records import RunRecord, Score, TrialRecord
@@ -107,8 +108,11 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
             here = folder / "train" / run_name(loss.label, seed)
             record = here.read_record("run.json", RunRecord)
             if record is not None and record.state in ENDED:
-                ended.append(record)
-                continue
+                if record.best_step is None or checkpoint.has_best(here / "checkpoints"):
+                    ended.append(record)
+                    continue
+                # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
+                here.delete("checkpoints")
             here.delete("run.json")
             todo.append((RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images), here))
     return [*ended, *cluster.train(spec, todo)]
