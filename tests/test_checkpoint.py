@@ -119,7 +119,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_differences(folder: Fol
     with pytest.raises(RunError) as caught:
         checkpoint.newest(folder, other)
     told = str(caught.value)
-    assert str(files(folder)[-1]) in told and "'critic_lr': 5e-05, " in told and "'critic_lr': 0.001, " in told
+    assert str(files(folder)[-1]) in told and "5e-05" in told and "'critic_lr': 0.001} here" in told
     assert "new: None there, 1 here" in told and "seed" not in told
 
 
@@ -281,7 +281,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_whole_checkpoints(tmp_path: Path
         (value,) = set(checkpoint.load_best(Folder(tmp_path))["weight"].tolist())
         assert value in (told, told + 1)
         last = found[0]
-    assert last > 3
+    assert last >= 3
 
 
 def test_an_interrupted_upload_leaves_the_checkpoint_before_it(gate: Gate, bucket: str) -> None:
