@@ -15,6 +15,8 @@ from gansvc.store import Folder, run_name
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
+_OBJECT_STORAGE_PERIOD = 10.0
+"""The same, where each look is dozens of requests that take their time and are charged for."""
 _STALE = 30.0
 
 
@@ -69,7 +71,7 @@ class Monitor:
             self._write(final=True)
 
     def _watch(self) -> None:
-        while not self._over.wait(PERIOD):
+        while not self._over.wait(PERIOD if self.folder.local else _OBJECT_STORAGE_PERIOD):
             with self._lock:
                 if self._over.is_set():
                     return

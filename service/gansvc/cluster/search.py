@@ -9,9 +9,11 @@ from statistics import fmean
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import ConcurrencyLimiter
 
+from gansvc import filesystems
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
@@ -55,6 +57,8 @@ def search(
     begun = earlier.trials(spec, labels, folder)
     proposals = Proposals(spec, labels, begun)
     folder.delete(EXPERIMENT)
+    # Tune would send S3's keys to its workers in their runtime environment, which Ray logs; a node's own serve them.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
     tuner = tune.Tuner(
         tune.with_resources(
             partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
