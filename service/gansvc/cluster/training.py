@@ -113,18 +113,18 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
 def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> list[RunRecord]:
     """Train runs one after the other; one that can't be finished is recorded as failed and left behind."""
     while left := [task for task in todo if _ended(task) is None]:
-        plan, folder = left[0]
+        # A group of workers takes all that is left in turn; a single worker takes the first alone.
+        taken = left if workers > 1 else left[:1]
         try:
             if workers > 1:
-                run_distributed(left, assets, share, workers)
+                run_distributed(taken, assets, share, workers)
             else:
-                asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": plan.spec.training.max_restarts}
-                ray.get(_run_task.options(**asks).remote(plan, assets, folder, share))
+                _run_in_a_task(taken[0], assets, share)
             reason = "the workers ended without a record; see the job's log"
         except (RunError, ray.exceptions.RayError) as error:
             reason = _reason(error)
-        plan, folder = next((task for task in left if _ended(task) is None), (plan, folder))
-        if _ended((plan, folder)) is None:
+        if broken := next((task for task in taken if _ended(task) is None), None):
+            plan, folder = broken
             values = plan.loss.model_dump(mode="json")
             failed = RunRecord(label=plan.label, seed=plan.seed, values=values, state="failed", reason=reason)
             folder.write_record("run.json", failed)
@@ -138,6 +138,12 @@ def so_far(todo: list[Task]) -> dict[str, float]:
 
 def _ended(task: Task) -> RunRecord | None:
     return task[1].read_record("run.json", RunRecord)
+
+
+def _run_in_a_task(task: Task, assets: Assets, share: Share) -> None:
+    plan, folder = task
+    asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": plan.spec.training.max_restarts}
+    ray.get(_run_task.options(**asks).remote(plan, assets, folder, share))
 
 
 def _run_quietly(plan: RunPlan, assets: Assets, folder: Folder, share: Share) -> RunRecord:
