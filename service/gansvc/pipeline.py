@@ -77,6 +77,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     signal.signal(signal.SIGTERM, _stopped)
+    cluster.check(folder)
     if spec.search:
         monitor.enter("SEARCHING")
         spec = search(folder, spec, cluster)
