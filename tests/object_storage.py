@@ -113,6 +113,10 @@ class Gate:
         """Give that answer to the next so many requests that a pattern fits: ``METHOD /path?query``."""
         self._answers += [(re.compile(to), answer)] * times
 
+    def planned(self) -> int:
+        """Return how many answers are still to be given."""
+        return len(self._answers)
+
     def before(self, to: str, do: Callable[[], object]) -> None:
         """Do something once, before the next fitting request is passed on."""
         self._before = (re.compile(to), do)

@@ -230,8 +230,8 @@ def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> 
         data = bytearray(whole)
         data[position] ^= 1 << draw.randrange(8)
         flipped.append((position, bytes(data)))
-    for position, data in [*flipped, (0, b""), (0, whole[:7]), (0, whole[:payload]), (0, whole[:-1])]:
-        path.write_bytes(data)
+    for position, content in [*flipped, (0, b""), (0, whole[:7]), (0, whole[:payload]), (0, whole[:-1])]:
+        path.write_bytes(content)
         if position and position < payload and checkpoint.has_best(best):
             # A bit of the header that tells nothing of the weights, as of the score.
             assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in checkpoint.load_best(best).items())

@@ -33,7 +33,9 @@ def test_a_job_in_an_object_storage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     storage = f"s3://{bucket}/jobs"
-    spec = tiny(losses=["lsgan"], evaluation__audit=False, search={"trials": 2, "epochs": 1, "evaluations": 2})
+    # Both of Ray's own writers are at work: Tune in the search, Train in the run of two workers.
+    search = {"trials": 2, "epochs": 1, "evaluations": 2}
+    spec = tiny(losses=["lsgan"], training__workers=2, evaluation__audit=False, search=search)
     job = api.submit(spec, storage=storage)
     assert job.folder == f"{storage}/{job.id}"
     assert [status.job for status in api.jobs(storage)] == [job.id]
@@ -45,10 +47,10 @@ def test_a_job_in_an_object_storage(
     log = "".join(api.logs(job))
     assert status.phase == "SUCCEEDED", (status.error, log[-3000:])
 
-    # The folder is whole: what a run leaves, and what the search does; Ray's own files are beside it, not on a node.
+    # The folder is whole: what a run leaves, and what the search does.
     folder = Folder(job.folder)
     run = folder.read_record("train/lsgan-seed0/run.json", RunRecord)
-    assert run is not None and run.state == "finished"
+    assert run is not None and run.state == "finished" and run.world_size == 2
     assert folder.read_lines("train/lsgan-seed0/history.jsonl", History)[-1].step == run.step
     assert (folder / "train" / "lsgan-seed0" / "tensorboard").names()
     assert len(json.loads(folder.read("search/lsgan/trials.json") or b"")) == 2

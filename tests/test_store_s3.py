@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gansvc import jobfolder, lifecycle
-from gansvc.errors import ClusterError
+from gansvc.errors import ClusterError, SpecError
 from gansvc.gan.journal import Journal
 from gansvc.gan.plan import RunPlan
 from gansvc.records import History, Start
@@ -152,6 +152,15 @@ def test_jobs_are_listed_and_found(bucket: str) -> None:
     assert jobfolder.every(storage) == [job]
     assert jobfolder.find(job.id[:20], storage) == jobfolder.find(job.folder) == job
     assert lifecycle.read(job).phase == "PENDING"
+
+
+def test_a_jobs_address_is_told_why_it_cannot_be_read(gate: Gate, bucket: str, tmp_path: Path) -> None:
+    gate.answer((403, "AccessDenied"), times=9)
+    with pytest.raises(ClusterError, match="check AWS_ACCESS_KEY_ID"):
+        jobfolder.find(f"s3://{bucket}/jobs/small-1", str(tmp_path))
+    with pytest.raises(SpecError) as caught:
+        jobfolder.find(f"s3://AKIA:hush@{bucket}/jobs/small-1", str(tmp_path))
+    assert "hush" not in str(caught.value) and "AKIA" not in str(caught.value)
 
 
 def test_a_run_leaves_its_journal_and_its_events(folder: Folder, tiny: object) -> None:

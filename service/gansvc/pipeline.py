@@ -88,6 +88,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     _end_when_told(monitor)
+    cluster.check(folder)
     if spec.search:
         monitor.enter("SEARCHING")
         spec = search(folder, spec, cluster)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ray
 
 from gansvc.catalog.metrics import METRICS
-from gansvc.cluster import evaluation, search, training
+from gansvc.cluster import evaluation, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import data, export
@@ -35,6 +35,14 @@ class Cluster:
     cpus: float
     gpus: float
 
+    def check(self, folder: Folder) -> None:
+        """Make sure that all nodes share a job's folder.
+
+        Raises:
+            ClusterError: they don't.
+        """
+        sharing.check(folder)
+
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
         workers = spec.search.workers if spec.search else 1
@@ -47,11 +55,18 @@ class Cluster:
         return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
     def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
-        """Score runs' best checkpoints and the noise floor."""
+        """Score runs' best checkpoints and the noise floor.
+
+        Raises:
+            ClusterError: the storage fails, or a checkpoint is damaged.
+        """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
         done = evaluation.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once)
-        for name in done:
-            print(f"scored {name}", flush=True)  # noqa: T201
+        try:
+            for name in done:
+                print(f"scored {name}", flush=True)  # noqa: T201
+        except ray.exceptions.RayTaskError as error:
+            raise training.operators_fault(error) or error from None
         return evaluation.scores(target)
 
     def export_best(

@@ -16,7 +16,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from gansvc.cluster.earlier import told
-from gansvc.errors import RunError
+from gansvc.errors import ClusterError, RunError
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
@@ -73,6 +73,7 @@ def run_distributed(
 
     Raises:
         RunError: the workers kept failing; some of the runs have no record.
+        ClusterError: the storage failed under them.
     """
     scratch = f".ray-{uuid.uuid4().hex[:8]}"
     storage = todo[0][1]
@@ -92,7 +93,7 @@ def run_distributed(
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise RunError(_reason(error)) from error
+        raise operators_fault(error) or RunError(_reason(error)) from error
     finally:
         storage.delete(scratch)
 
@@ -101,6 +102,9 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
     """Train several runs, as many at once as fit, and return how each ended.
 
     A run that fails is recorded as failed with its reason; the others go on.
+
+    Raises:
+        ClusterError: the storage failed under a run; none can go on.
     """
     if not todo:
         return []
@@ -122,6 +126,8 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
                 _run_in_a_task(taken[0], assets, share)
             reason = "the workers ended without a record; see the job's log"
         except (RunError, ray.exceptions.RayError) as error:
+            if fault := operators_fault(error):
+                raise fault from None
             reason = _reason(error)
         if broken := next((task for task in taken if _ended(task) is None), None):
             plan, folder = broken
@@ -177,6 +183,19 @@ def _worker(config: dict[str, Any]) -> None:
             dist.broadcast_object_list(ended, src=0)
         if not ended[0]:
             train(plan, images, validator, folder, platform, labels)
+
+
+def operators_fault(error: BaseException) -> ClusterError | None:
+    """Return what no other try can mend, as a full disk, from the error of a task or of a group of workers."""
+    # Ray wraps what a task raised, Ray Train what its workers did.
+    causes = [error, *(getattr(failure, "_base_exc", failure) for failure in _workers_failures(error))]
+    while nested := [cause.cause for cause in causes if isinstance(cause, ray.exceptions.RayTaskError)]:
+        causes = [cause for cause in causes if not isinstance(cause, ray.exceptions.RayTaskError)] + nested
+    return next((cause for cause in causes if isinstance(cause, ClusterError)), None)
+
+
+def _workers_failures(error: BaseException) -> list[BaseException]:
+    return list(getattr(error, "worker_failures", {}).values())
 
 
 def _reason(error: BaseException) -> str:
