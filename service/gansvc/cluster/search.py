@@ -19,7 +19,7 @@ from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import Assets, Share, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
@@ -106,7 +106,8 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
     trial = folder / label / name
-    trial.delete(TRIAL_ENDED)
+    for stale in (TRIAL_ENDED, SCRATCH):
+        trial.delete(stale)
     trial.write("values.json", json.dumps(values))
     todo = _tasks(spec, label, values, trial)
     before = so_far(todo)
@@ -116,6 +117,7 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
 
     if settings.workers > 1:
         run_distributed(todo, assets, share, settings.workers, (TuneReportCallback(),))
+        trial.delete(SCRATCH)
     else:
         for plan, here in todo:
             record = here.read_record("run.json", RunRecord) or run_here(plan, assets, here, share, report)

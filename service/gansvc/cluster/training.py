@@ -22,6 +22,8 @@ from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
 from gansvc.store import Folder
 
+SCRATCH = ".ray"
+"""Folder of Ray Train's own files, beside the runs' folders."""
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
 
@@ -75,8 +77,8 @@ def run_distributed(
         RunError: the workers kept failing; some of the runs have no record.
         ClusterError: the storage failed under them.
     """
-    scratch = f".ray-{uuid.uuid4().hex[:8]}"
-    storage = todo[0][1]
+    # Under a name that was never used: under a known one Ray would go on with what it finds.
+    scratch, storage = uuid.uuid4().hex[:8], _around(todo) / SCRATCH
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
@@ -108,10 +110,17 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
     """
     if not todo:
         return []
+    _around(todo).delete(SCRATCH)  # a driver that was killed may have left it
     lanes = [todo[lane::at_once] for lane in range(min(at_once, len(todo)))]
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
-        done = pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)
-        return [record for lane in done for record in lane]
+        done = [*pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)]
+    _around(todo).delete(SCRATCH)
+    return [record for lane in done for record in lane]
+
+
+def _around(todo: list[Task]) -> Folder:
+    """Return the folder that the runs' folders are in."""
+    return Folder(todo[0][1].uri.rpartition("/")[0])
 
 
 def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> list[RunRecord]:
