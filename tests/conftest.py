@@ -7,6 +7,7 @@ import os
 # Before numpy is loaded: on a busy machine two threads take several times as long as one for FID's eigenvalues.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Cluster]
     home = str(tmp_path_factory.mktemp("home") / "state")
     patch.setenv("GANSVC_HOME", home)
     patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # A job that comes by the cluster's address runs the `python` that is found there.
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     # What a user's shell may hold must not lead astray.
     patch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
     patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster import driver, proposals, schedule, search
+from gansvc.cluster import driver, proposals, schedule, search, training
 from gansvc.cluster.proposals import Proposals
 from gansvc.cluster.training import WORST, Share, so_far
 from gansvc.errors import ClusterError
@@ -178,3 +178,14 @@ def test_missing_inception_weights_with_no_internet_are_said_before_training(
     spec = tiny(evaluation__extractor="inception-v3")
     with pytest.raises(ClusterError, match=r"inception-v3 are not at .*weights: PATH.*download failed"):
         spec.evaluation.extractor.at_hand()
+
+
+def test_workers_fit_on_whole_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert [training.room(Share(cpus, 0)) for cpus in (1, 2, 0.1, 8)] == [4, 1, 40, 1]
+    assert [training.room(Share(1, gpus)) for gpus in (1, 0.25)] == [1, 3]
