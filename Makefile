@@ -20,11 +20,11 @@ demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end t
 test: lint types  ## Run linter, type checker and all tests
 	$(BIN)/python -m pytest
 
+test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hour
+	$(BIN)/python -m pytest -m faults
+
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
-
-test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
-	$(BIN)/python -m pytest -m faults
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests
