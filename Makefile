@@ -26,9 +26,6 @@ test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hou
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
 
-test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
-	$(BIN)/python -m pytest -m faults
-
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests
 	$(BIN)/ruff format --check service tests

@@ -8,6 +8,7 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterato
     home = str(tmp_path_factory.mktemp("home") / "state")
     patch.setenv("GANSVC_HOME", home)
     patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # A job that comes by the cluster's address runs the `python` that is found there.
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     # What a user's shell may hold must not lead astray.
     patch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
     patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
@@ -113,7 +115,16 @@ def connect(spec: JobSpec) -> Cluster:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     assets = Assets(ray.put(images.train), validator, labels)
+    threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
+
+
+def _hold(made: ray.ObjectRef) -> None:
+    """Hold a copy on this node: were its maker's lost, none could be made again while runs have all CPUs."""
+    with suppress(ray.exceptions.RayError):  # whoever needs it gets the error
+        held = ray.get(made)
+        threading.Event().wait()
+        del held
 
 
 def _shares(spec: JobSpec, gpus: float) -> tuple[Share, Share]:

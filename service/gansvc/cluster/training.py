@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from gansvc.store import Folder
 
 SCRATCH = ".ray"
 """Folder of Ray Train's own files, beside the runs' folders."""
+_PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""Ray's variable of how long a group waits for its places before it is asked again whether there are so many."""
+
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
 
@@ -70,32 +74,52 @@ def run_distributed(
 
     One group serves all of them, because a group takes some twenty seconds to start. A lost worker restarts the group;
     it passes over the runs that are done and goes on with the broken one from its last checkpoint. Where a lost node
-    leaves no room for all workers, the group goes on with fewer, and grows again when there is room; the global batch
-    stays the same.
+    leaves room for fewer workers in the cluster, those go on; the global batch stays the same. A cluster that has the
+    room but is busy is waited for.
 
     Raises:
         RunError: the workers kept failing; some of the runs have no record.
         ClusterError: the storage failed under them.
     """
+    os.environ.setdefault(_PATIENCE, "20")
+    left = todo[0][0].spec.training.max_restarts
+    while True:
+        try:
+            _run_group(todo, assets, share, min(workers, room(share)), callbacks)
+            return
+        except ray.train.TrainingFailedError as error:
+            # Ray Train's own elastic group would go by reservations that outlive a stopped job by three minutes.
+            failure = type(getattr(error, "controller_failure", None)).__name__
+            left -= failure == "WorkerGroupStartupFailedError"
+            if left < 0 or failure not in ("WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"):
+                raise operators_fault(error) or RunError(_reason(error)) from error
+
+
+def room(share: Share) -> int:
+    """Return how many workers fit on the nodes that are alive, whoever uses them now; at least 1."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = [min(int(node.get(name, 0) / asked + 1e-9) for name, asked in share.bundle().items()) for node in nodes]
+    return max(1, sum(fits))
+
+
+def _run_group(todo: list[Task], assets: Assets, share: Share, workers: int, callbacks: tuple[Any, ...]) -> None:
     # Under a name that was never used: under a known one Ray would go on with what it finds.
     scratch, storage = uuid.uuid4().hex[:8], _around(todo) / SCRATCH
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
-        scaling_config=ScalingConfig(
-            num_workers=(1, workers), use_gpu=share.gpus > 0, resources_per_worker=share.bundle()
-        ),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=share.gpus > 0, resources_per_worker=share.bundle()),
         run_config=RunConfig(
             name=scratch,
             storage_path=storage.uri,
-            failure_config=FailureConfig(max_failures=todo[0][0].spec.training.max_restarts),
+            failure_config=FailureConfig(
+                max_failures=todo[0][0].spec.training.max_restarts, controller_failure_limit=0
+            ),
             callbacks=list(callbacks),
         ),
     )
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise operators_fault(error) or RunError(_reason(error)) from error
     finally:
         storage.delete(scratch)
 

@@ -136,8 +136,8 @@ class Journal:
         for start in self.starts:
             if start.world_size != before:
                 found.append(
-                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as the cluster "
-                    f"had room for no more or grew again; the global batch stayed {self.plan.spec.training.batch_size}"
+                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as many as the "
+                    f"cluster had room for; the global batch stayed {self.plan.spec.training.batch_size}"
                 )
             before = start.world_size
         return found
