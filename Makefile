@@ -27,9 +27,6 @@ test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hou
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
 
-test-faults: $(INSTALLED)  ## Kill workers, drivers and nodes of real jobs, for many minutes
-	$(BIN)/python -m pytest -m faults
-
 test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
 	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
 

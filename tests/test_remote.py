@@ -167,6 +167,8 @@ def test_the_doctor_looks_at_the_nodes(
     assert checks["storage"]["state"] == checks["token"]["state"] == checks["weights"]["state"] == "ok"
     assert checks["data set"]["state"] == "note" and str(tmp_path / "mnist") in checks["data set"]["mend"]
     assert list((tmp_path / "jobs").iterdir()) == [] and (local.token() or "?") not in out + err
+    listed = jobs._client(access.remote(proxy.url)).list_jobs()
+    assert not [job for job in listed if (job.submission_id or "").startswith("gansvc-visit")]
     code, out, _ = command(capsys, "doctor", "--cluster", lab, "--storage", str(tmp_path / "token"), "--json")
     faults = [check["name"] for check in json.loads(out) if check["state"] == "fault"]
     assert code == 3 and faults == ["storage"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster import driver, earlier, proposals, schedule, search
+from gansvc.cluster import driver, earlier, proposals, schedule, search, training
 from gansvc.cluster.earlier import WORST, Earlier
 from gansvc.cluster.proposals import Proposals
 from gansvc.cluster.training import Share, so_far
@@ -313,3 +313,14 @@ def test_asha_keeps_its_rungs(tiny: Make) -> None:
     for made, decision in ((resumed, "STOP"), (empty, "CONTINUE")):
         made.on_trial_add(None, bad)
         assert made.on_trial_result(None, bad, {"critic_images": 50, "objective": 0.8}) == decision
+
+
+def test_workers_fit_on_whole_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert [training.room(Share(cpus, 0)) for cpus in (1, 2, 0.1, 8)] == [4, 1, 40, 1]
+    assert [training.room(Share(1, gpus)) for gpus in (1, 0.25)] == [1, 3]

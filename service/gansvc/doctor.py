@@ -155,6 +155,7 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
             raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
         time.sleep(0.5)
     log = "".join(drivers.logs(target, name))
+    drivers.forget(target, name)
     for line in log.splitlines():
         if line.startswith(visit.ANSWER):
             answer: dict[str, Any] = json.loads(line.removeprefix(visit.ANSWER))

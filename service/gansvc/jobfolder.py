@@ -65,6 +65,7 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
 
     Raises:
         SpecError: there is no such job, or several.
+        ClusterError: the storage can't be asked.
     """
     jobs = every(storage)
     where = Folder(storage_uri(storage)).uri
@@ -94,6 +95,9 @@ def _at(path: str) -> Job | None:
         # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
         status = folder.read_record(STATUS, Status)
     except (SpecError, ClusterError):
+        # An address can be nothing but a job's: what is wrong with it, or with its storage, is worth telling.
+        if "://" in path:
+            raise
         return None
     return Job(id=status.job, folder=folder.uri) if status else None
 

@@ -12,7 +12,7 @@ from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster.kuberay import namespace
 from gansvc.cluster.kuberay.namespace import Namespace
-from gansvc.errors import ClusterError, RunError, SpecError
+from gansvc.errors import ClusterError, GansvcError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
 from gansvc.records import FINAL_PHASES, Phase, Record, Status
 from gansvc.store import Folder
@@ -230,7 +230,7 @@ def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str]
         return "FAILED", f"the local cluster that ran it has ended; {_hint(job)}"
     try:
         driver = drivers.look(where.target(), where.driver(job))
-    except ClusterError as error:
+    except GansvcError as error:  # a profile's token file may be gone, too
         return ("FAILED", f"no sign of life for {silence:.0f} s, and {error}") if silence > SILENCE else None
     if driver is None and time.time() - where.submitted < SILENCE:
         return None  # on its way to the cluster

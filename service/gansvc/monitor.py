@@ -16,6 +16,8 @@ from gansvc.store import Folder, run_name
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
+_OBJECT_STORAGE_PERIOD = 10.0
+"""The same, where each look is dozens of requests that take their time and are charged for."""
 _STALE = 30.0
 _TELLING = 20.0
 """Seconds between two statuses in the log."""
@@ -74,7 +76,7 @@ class Monitor:
             self._write(final=True)
 
     def _watch(self) -> None:
-        while not self._over.wait(PERIOD):
+        while not self._over.wait(PERIOD if self.folder.local else _OBJECT_STORAGE_PERIOD):
             with self._lock:
                 if self._over.is_set():
                     return

@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
 from gansvc import specfile, versions
 from gansvc.cluster import driver
 from gansvc.errors import GansvcError, RunError
+from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor, refuse
 from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
@@ -42,14 +44,27 @@ def main(arguments: list[str] | None = None) -> int:
         refuse(folder, str(error))
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
-    with Monitor(folder, given.job, spec) as monitor:
+    try:
+        return _watched(folder, given.job, spec, warnings)
+    except GansvcError as error:  # the storage's, so that no status can be written
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
+    """Run one job, keep its status, and return the exit code.
+
+    Raises:
+        ClusterError: the storage doesn't take the status.
+    """
+    with Monitor(folder, job, spec) as monitor:
         _end_when_told(monitor)
         monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
         except GansvcError as error:
-            monitor.end("FAILED", str(error))
             print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+            monitor.end("FAILED", str(error))
             return error.exit_code
         except (SystemExit, KeyboardInterrupt):
             monitor.end("STOPPED")
@@ -73,6 +88,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     _end_when_told(monitor)
+    cluster.check(folder)
     if spec.search:
         monitor.enter("SEARCHING")
         spec = search(folder, spec, cluster)
@@ -104,8 +120,11 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
             here = folder / "train" / run_name(loss.label, seed)
             record = here.read_record("run.json", RunRecord)
             if record is not None and record.state in ENDED:
-                ended.append(record)
-                continue
+                if record.best_step is None or checkpoint.has_best(here / "checkpoints"):
+                    ended.append(record)
+                    continue
+                # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
+                here.delete("checkpoints")
             here.delete("run.json")
             todo.append((RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images), here))
     return [*ended, *cluster.train(spec, todo)]

@@ -37,15 +37,15 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
     spec = specfile.parse(kept.decode())
     lifecycle.await_end(job, last)
-    _send(job, spec, _next(last, say))
+    _send(job, spec, _next(job, last, say))
     return True
 
 
-def _next(last: lifecycle.Submission, say: Callable[[str], None]) -> lifecycle.Submission:
+def _next(job: Job, last: lifecycle.Submission, say: Callable[[str], None]) -> lifecycle.Submission:
     """Return the submission that follows another one, to a cluster that answers."""
     if last.is_local():
         submission.require(submission.TRAINING, "a job on this machine")
-        where = submission.start_here(say)
+        where = submission.start_here(say, submission.parent(job))
     else:
         drivers.check(last.target())
         where = last.model_copy(update={"submitted": time.time()})

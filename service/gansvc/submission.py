@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -11,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import config, jobfolder, lifecycle, plan, specfile, versions
+from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, versions
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -41,7 +42,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
     job = jobfolder.new(spec.name, kept.value)
     command = entrypoint(job, spec, is_local=target is None)
-    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say)
+    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(job))
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
     lifecycle.sent(job, where)
@@ -64,13 +65,20 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def start_here(say: Callable[[str], None]) -> lifecycle.Submission:
+def start_here(say: Callable[[str], None], storage: str) -> lifecycle.Submission:
     """Return a submission to this machine's cluster, started first where none runs.
 
     Raises:
-        ClusterError: it doesn't start.
+        ClusterError: it doesn't start, or has other credentials for the storage than are set here.
     """
     head = local.start(say)
+    there = head.environment()
+    # Drivers and workers have the environment that the cluster was started in, and no secret is sent after them.
+    if other := [name for name in filesystems.variables(storage) if there.get(name) != os.environ.get(name)]:
+        raise ClusterError(
+            f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
+            "end it with `gansvc down` and submit again"
+        )
     return lifecycle.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )
@@ -78,7 +86,7 @@ def start_here(say: Callable[[str], None]) -> lifecycle.Submission:
 
 def metadata(job: Job, spec: JobSpec) -> dict[str, str]:
     """Return what the Jobs API keeps with a job."""
-    return {"gansvc": version("gansvc"), "storage": _parent(job), "name": spec.name}
+    return {"gansvc": version("gansvc"), "storage": parent(job), "name": spec.name}
 
 
 def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
@@ -90,7 +98,7 @@ def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
     python = shlex.quote(sys.executable) if is_local else "python"
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
-        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", specfile.packed(spec)),
+        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
         *("--client", versions.here()),
     ]
     command = f"exec {python} {shlex.join(words)}"
@@ -116,7 +124,8 @@ def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str]
     return target
 
 
-def _parent(job: Job) -> str:
+def parent(job: Job) -> str:
+    """Return the folder or URI that holds the job's folder."""
     return job.folder.removesuffix(f"/{job.id}")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
 from gansvc.catalog.metrics import METRICS
-from gansvc.cluster import evaluation, search, training
+from gansvc.cluster import evaluation, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import data, export
@@ -35,6 +37,14 @@ class Cluster:
     cpus: float
     gpus: float
 
+    def check(self, folder: Folder) -> None:
+        """Make sure that all nodes share a job's folder.
+
+        Raises:
+            ClusterError: they don't.
+        """
+        sharing.check(folder)
+
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
         workers = spec.search.workers if spec.search else 1
@@ -47,11 +57,18 @@ class Cluster:
         return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
     def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
-        """Score runs' best checkpoints and the noise floor."""
+        """Score runs' best checkpoints and the noise floor.
+
+        Raises:
+            ClusterError: the storage fails, or a checkpoint is damaged.
+        """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
         done = evaluation.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once)
-        for name in done:
-            print(f"scored {name}", flush=True)  # noqa: T201
+        try:
+            for name in done:
+                print(f"scored {name}", flush=True)  # noqa: T201
+        except ray.exceptions.RayTaskError as error:
+            raise training.operators_fault(error) or error from None
         return evaluation.scores(target)
 
     def export_best(
@@ -98,7 +115,16 @@ def connect(spec: JobSpec) -> Cluster:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     assets = Assets(ray.put(images.train), validator, labels)
+    threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
+
+
+def _hold(made: ray.ObjectRef) -> None:
+    """Hold a copy on this node: were its maker's lost, none could be made again while runs have all CPUs."""
+    with suppress(ray.exceptions.RayError):  # whoever needs it gets the error
+        held = ray.get(made)
+        threading.Event().wait()
+        del held
 
 
 def _shares(spec: JobSpec, gpus: float) -> tuple[Share, Share]:

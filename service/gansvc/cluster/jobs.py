@@ -131,6 +131,16 @@ def stop(target: Target, job: str, patience: float = 60) -> Driver | None:
         return driver
 
 
+def forget(target: Target, job: str) -> None:
+    """Take a driver that has ended off the cluster's list.
+
+    Raises:
+        ClusterError: the cluster can't be reached or refuses.
+    """
+    with _asking(target):
+        _client(target).delete_job(job)
+
+
 def _read(target: Target, job: str) -> tuple[bool, str]:
     """Return whether the driver has ended, asked before its log is read so that nothing is missed, and the log."""
     with _asking(target):

@@ -50,6 +50,13 @@ class Cluster(BaseModel):
         """Return whether the head's process runs."""
         return processes.alive(self.pid, self.created)
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment that the cluster's processes were started with; empty if it can't be read."""
+        try:
+            return psutil.Process(self.pid).environ()
+        except psutil.Error:
+            return {}
+
 
 def home() -> Path:
     """Return the folder of the local cluster's state: GANSVC_HOME, or ``~/.gansvc``."""

@@ -138,12 +138,10 @@ def _every_node(question: Callable[..., Any], *arguments: object) -> list[tuple[
     _connect()
     here = ray.get_runtime_context().get_node_id()
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
     # No CPU is asked for: a busy cluster answers too.
-    asks = ray.remote(question).options(num_cpus=0, max_retries=0)
-    tasks = [
-        asks.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(*arguments)
-        for node in alive
-    ]
+    asks = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": place} for place in places]
+    tasks = [ray.remote(question).options(**asked).remote(*arguments) for asked in asks]
     ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE)
     answers: list[Any] = []
     for task in tasks:

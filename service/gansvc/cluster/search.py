@@ -9,15 +9,17 @@ from statistics import fmean
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import ConcurrencyLimiter
 
+from gansvc import filesystems
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import Assets, Share, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
@@ -55,6 +57,8 @@ def search(
     begun = earlier.trials(spec, labels, folder)
     proposals = Proposals(spec, labels, begun)
     folder.delete(EXPERIMENT)
+    # Tune would send S3's keys to its workers in their runtime environment, which Ray logs; a node's own serve them.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
     tuner = tune.Tuner(
         tune.with_resources(
             partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
@@ -102,7 +106,8 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
     trial = folder / label / name
-    trial.delete(TRIAL_ENDED)
+    for stale in (TRIAL_ENDED, SCRATCH):
+        trial.delete(stale)
     trial.write("values.json", json.dumps(values))
     todo = _tasks(spec, label, values, trial)
     before = so_far(todo)
@@ -112,6 +117,7 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
 
     if settings.workers > 1:
         run_distributed(todo, assets, share, settings.workers, (TuneReportCallback(),))
+        trial.delete(SCRATCH)
     else:
         for plan, here in todo:
             record = here.read_record("run.json", RunRecord) or run_here(plan, assets, here, share, report)

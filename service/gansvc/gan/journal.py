@@ -19,7 +19,7 @@ COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
 COLUMNS = 8
 """Images in a row of a sample grid."""
-_PROGRESS_SECONDS = 2.0
+_PROGRESS_SECONDS, _OBJECT_STORAGE_SECONDS = 2.0, 10.0
 
 
 class Journal:
@@ -56,7 +56,7 @@ class Journal:
         self.history.append(line)
         if self._events:
             self._events.add(line)
-        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+        if time.monotonic() - self._told >= (_PROGRESS_SECONDS if self.folder.local else _OBJECT_STORAGE_SECONDS):
             self.tell()
 
     def score(self, scored: Evaluated) -> None:
@@ -136,8 +136,8 @@ class Journal:
         for start in self.starts:
             if start.world_size != before:
                 found.append(
-                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as the cluster "
-                    f"had room for no more or grew again; the global batch stayed {self.plan.spec.training.batch_size}"
+                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as many as the "
+                    f"cluster had room for; the global batch stayed {self.plan.spec.training.batch_size}"
                 )
             before = start.world_size
         return found
