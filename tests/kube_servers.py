@@ -79,9 +79,9 @@ class Cluster:
         (self.folder / "apiserver.pid").write_text(str(process.pid))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Start the real API server once, and end it."""
+    """Start the real API server once a module, and end it."""
     folder = tmp_path_factory.mktemp("kube")
     try:
         subprocess.run([PROGRAM, "start", str(folder)], check=True, timeout=300, stdout=subprocess.DEVNULL)
