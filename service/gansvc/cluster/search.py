@@ -50,8 +50,7 @@ def search(
     settings = spec.search
     if settings is None:
         raise RunError("the spec has no search section")
-    # Tune would send S3's keys to its workers in their runtime environment, which Ray logs; a node's own serve them.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
+    keep_keys_at_home()
     tuner = tune.Tuner(
         tune.with_resources(
             partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
@@ -74,6 +73,14 @@ def search(
     )
     tuner.fit()
     return {label: _concluded(spec, label, folder / label) for label in labels}
+
+
+def keep_keys_at_home() -> None:
+    """Keep Tune from sending S3's keys to its workers in their runtime environment, which Ray logs.
+
+    The workers have them from their node's own environment.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
 
 
 class _Ends(tune.Callback):  # type: ignore[misc]
