@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,38 +249,14 @@ def test_the_best_generator_of_another_network_is_told(best: Folder, tiny: Calla
         export.best_generator(tiny(), 3, best)
 
 
-# --- kills in the middle of a write ---------------------------------------------------------------------------------
+# --- a kill in the middle of an upload ------------------------------------------------------------------------------
 
 WRITER = """
 import sys, torch
 from gansvc.gan import checkpoint
 from gansvc.store import Folder
-folder, step = Folder(sys.argv[1]), int(sys.argv[2])
-while True:
-    step += 1
-    checkpoint.save(folder, step, {"weight": torch.full((int(sys.argv[3]),), float(step))}, {"seed": 0})
-    checkpoint.save_best(folder, {"weight": torch.full((int(sys.argv[3]),), float(step))}, step, 0.5)
-    print(step, flush=True)
+checkpoint.save(Folder(sys.argv[1]), 4, {"weight": torch.zeros(4000000)}, {"seed": 0})
 """
-
-
-def test_a_kill_in_the_middle_of_a_write_leaves_whole_checkpoints(tmp_path: Path) -> None:
-    draw, last = random.Random(0), 0
-    for _ in range(3):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), str(last), "500000"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            told = int(writer.stdout.readline())
-            time.sleep(draw.uniform(0, 0.05))
-            writer.send_signal(signal.SIGKILL)
-            told = max([told, *map(int, writer.stdout.read().split())])
-        found = checkpoint.newest(Folder(tmp_path), {"seed": 0})
-        assert found is not None and found[0] in (told, told + 1) and found[2] == [], "what is there is whole"
-        assert set(found[1]["weight"].tolist()) == {float(found[0])}
-        (value,) = set(checkpoint.load_best(Folder(tmp_path))["weight"].tolist())
-        assert value in (told, told + 1)
-        last = found[0]
-    assert last >= 3
 
 
 def test_an_interrupted_upload_leaves_the_checkpoint_before_it(gate: Gate, bucket: str) -> None:
@@ -292,12 +267,12 @@ def test_an_interrupted_upload_leaves_the_checkpoint_before_it(gate: Gate, bucke
 
     def hold() -> None:
         sent.set()
-        killed.wait(60)
+        killed.wait(300)
 
     gate.before(r"^PUT .*/step-00000004\..*partNumber=2", hold)
-    command = [sys.executable, "-c", WRITER, folder.uri, "3", "4000000"]
+    command = [sys.executable, "-c", WRITER, folder.uri]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as writer:
-        assert sent.wait(60), gate.seen
+        assert sent.wait(300), gate.seen
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     killed.set()

@@ -19,12 +19,29 @@ from gansvc.store import Folder
 
 from .object_storage import SECRET
 
-pytestmark = pytest.mark.ray
-
 LIMIT = 240.0
 """Seconds after which a job counts as hung."""
 
 
+def test_tune_sends_its_workers_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    from gansvc.cluster import search
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "77")
+
+    class Trainable:
+        pass
+
+    def sent() -> str:
+        return repr(_ActorClassCache().get(Trainable)._default_options["runtime_env"])
+
+    search.keep_keys_at_home()
+    assert SECRET not in sent() and "77" in sent(), "what else Ray sends is sent"
+
+
+@pytest.mark.ray
 def test_a_job_in_an_object_storage(
     tiny: Callable[..., JobSpec],
     cluster: local.Cluster,
@@ -72,6 +89,7 @@ def test_a_job_in_an_object_storage(
     assert any(path.name == f"job-driver-{job.id}.log" for path in files)
 
 
+@pytest.mark.ray
 def test_a_cluster_of_other_credentials_is_not_used(
     tiny: Callable[..., JobSpec], cluster: local.Cluster, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

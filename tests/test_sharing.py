@@ -15,9 +15,19 @@ import pytest
 from gansvc.cluster import jobs, local
 from gansvc.store import Folder
 
-pytestmark = pytest.mark.ray
+
+def test_what_a_node_says(tmp_path: Path) -> None:
+    from gansvc.cluster import sharing
+
+    folder = Folder(tmp_path / "jobs")
+    assert sharing._look(folder, "mark", "answer") == "doesn't see what is written by the driver"
+    folder.write("mark", "")
+    assert sharing._look(folder, "mark", "answer") == "" and folder.read("answer") == b""
+    (tmp_path / "file").write_text("")
+    assert "(ENOTDIR: Not a directory)" in sharing._look(Folder(tmp_path / "file"), "mark", "answer")
 
 
+@pytest.mark.ray
 def test_a_folder_that_a_node_does_not_share_is_told(cluster: local.Cluster, tmp_path: Path) -> None:
     hidden, shared = tmp_path / "hidden", tmp_path / "shared"
     hidden.mkdir()

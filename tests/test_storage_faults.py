@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import signal
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -78,7 +79,11 @@ def test_a_driver_that_cannot_write_says_so_and_ends(
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     packed = base64.b64encode(zlib.compress(specfile.dump(tiny()).encode())).decode()
-    assert pipeline.main(["--job", "tiny-1", "--storage", str(small_disk), "--spec", packed]) == 3
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert pipeline.main(["--job", "tiny-1", "--storage", str(small_disk), "--spec", packed]) == 3
+    finally:
+        signal.signal(signal.SIGTERM, handler)
     lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert len(lines) == 2 and all(line.startswith(f"Error: storage: {small_disk}/tiny-1/") for line in lines)
     assert "EROFS" in lines[0] and "give a --storage that can be written" in lines[0]

@@ -57,8 +57,7 @@ def search(
     begun = earlier.trials(spec, labels, folder)
     proposals = Proposals(spec, labels, begun)
     folder.delete(EXPERIMENT)
-    # Tune would send S3's keys to its workers in their runtime environment, which Ray logs; a node's own serve them.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
+    keep_keys_at_home()
     tuner = tune.Tuner(
         tune.with_resources(
             partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
@@ -82,6 +81,14 @@ def search(
     if proposals.left():
         tuner.fit()
     return {label: _concluded(spec, label, folder / label) for label in labels}
+
+
+def keep_keys_at_home() -> None:
+    """Keep Tune from sending S3's keys to its workers in their runtime environment, which Ray logs.
+
+    The workers have them from their node's own environment.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
 
 
 class _Ends(tune.Callback):  # type: ignore[misc]
