@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+from unittest import mock
 
 import hypothesis.configuration
 import pytest
@@ -26,6 +27,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from gansvc import cli
+from gansvc.catalog import downloads
+from gansvc.cluster import local
+from gansvc.errors import ClusterError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +43,7 @@ LONGEST, MOST = 1500, 25
 """Characters of a line on stderr, and lines."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+_HERE = (None, "127.0.0.1", "::1", "localhost", b"127.0.0.1", b"localhost")
 _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"}
 # What moves a terminal's cursor, recolours it, turns its text around, or can't be written as UTF-8.
 DRIVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -71,10 +76,15 @@ class Ended:
 
 @dataclass
 class Yard:
-    """A folder with a home, a storage and a working folder; a command may write nowhere else, and start nothing."""
+    """A folder with a home, a storage and a working folder; a command may write nowhere else, and start nothing.
+
+    No machine answers in it, this one included, and other machines may be asked only where a case allows it.
+    """
 
     root: Path
     misdeeds: list[str] = field(default_factory=list)
+    asks: bool = False
+    """Whether other machines may be asked just now."""
 
     @property
     def work(self) -> Path:
@@ -91,15 +101,22 @@ class Yard:
         paths = sorted(self.root.rglob("*"))
         return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
 
-    def clear(self) -> None:
-        """Empty the working folder; it stays itself, since it is the process's own."""
-        for path in self.work.iterdir():
+    def clear(self, folder: Path | None = None) -> None:
+        """Empty a folder, the working folder if none is named; it stays itself, since it is the process's own."""
+        for path in (folder or self.work).iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
-    def run(self, *args: str) -> Ended:
+    def variables(self) -> dict[str, str]:
+        """Return the environment that keeps commands in here."""
+        names = {"HOME": "home", "GANSVC_STORAGE": "jobs", "GANSVC_HOME": "state", "GANSVC_CACHE": "cache"}
+        names |= {"GANSVC_CONFIG": "home/config.yaml", "KUBECONFIG": "home/kubeconfig"}
+        return {variable: str(self.root / name) for variable, name in names.items()}
+
+    def run(self, *args: str, stdin: bytes = b"", asks: bool = False) -> Ended:
         """Run a command line in this process, and make sure of all that holds of every one."""
         out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
-        with self.watched(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        given = mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with self.watched(asks), given, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 cli.main(args)
             except SystemExit as exit_:
@@ -108,20 +125,22 @@ class Yard:
                 raise AssertionError("the command did not exit")
             out.flush()
             err.flush()
-        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         ended = Ended(args, code, *texts)
         _sound(ended)
         return ended
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, asks: bool = False) -> Iterator[None]:
         """Watch what is done meanwhile, and how long it takes."""
         self.misdeeds.clear()
+        assert sys.__stderr__ is not None
         faulthandler.dump_traceback_later(HANGS, exit=True, file=sys.__stderr__)
-        began = time.process_time()
+        began, self.asks = time.process_time(), asks
         _watch[0] = self
         try:
-            yield
+            with mock.patch.dict(os.environ, self.variables()):
+                yield
         finally:
             _watch[0] = None
             faulthandler.cancel_dump_traceback_later()
@@ -137,8 +156,18 @@ class Yard:
                 self._wrote(event, path)
         elif event in _STARTS or event == "pickle.find_class":
             self.misdeeds.append(f"{event} {args!r:.200}")
-        elif event == "socket.connect" and isinstance(args[1], tuple) and args[1][0] not in ("127.0.0.1", "::1"):
-            self.misdeeds.append(f"{event} {args[1]!r:.200}")
+            raise PermissionError(f"{event} in a property-based test")
+        elif event == "socket.getaddrinfo" and args[0] not in _HERE:
+            self._asked(event, args[0])
+            raise socket.gaierror(socket.EAI_NONAME, "no names in a property-based test")
+        elif event == "socket.connect" and isinstance(args[1], tuple):
+            if args[1][0] not in _HERE:
+                self._asked(event, args[1])
+            raise ConnectionRefusedError("nobody listens in a property-based test")
+
+    def _asked(self, event: str, whom: Any) -> None:
+        if not self.asks:
+            self.misdeeds.append(f"{event} {whom!r:.200}")
 
     def _wrote(self, event: str, path: Any) -> None:
         if isinstance(path, int):
@@ -168,28 +197,37 @@ def opened(root: Path) -> Iterator[Yard]:
     yard = Yard(root)
     for name in ("home", "jobs", "work", "tmp", "state", "cache"):
         (root / name).mkdir()
+    import kubernetes  # noqa: F401 - early, because no case is to pay for it
+    from ray import job_submission  # noqa: F401
+
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("RAY_", "GANSVC_")) or "proxy" in name.lower()]:
+        others = ("RAY_", "GANSVC_", "AWS_", "KUBERNETES_", "REQUESTS_", "XDG_")
+        for name in [name for name in os.environ if name.startswith(others) or "proxy" in name.lower()]:
             patch.delenv(name)
-        folders = {"HOME": "home", "GANSVC_STORAGE": "jobs", "GANSVC_HOME": "state", "GANSVC_CACHE": "cache"}
-        for variable, name in folders.items():
-            patch.setenv(variable, str(root / name))
+        patch.setattr(local, "start", _refuse_to_start)
+        patch.setattr(downloads, "PAUSES", ())
         patch.setattr(tempfile, "tempdir", str(root / "tmp"))
         patch.setattr(sys, "dont_write_bytecode", True)
         patch.chdir(yard.work)
         yield yard
 
 
+def _refuse_to_start(say: Callable[[str], None]) -> NoReturn:
+    raise ClusterError("no Ray is started in a property-based test")
+
+
 def _sound(ended: Ended) -> None:
-    assert ended.code in (0, 1, 2, 3), ended
+    assert ended.code in (0, 1, 2, 3, 4), ended
     if ended.err.startswith("Usage: "):  # the parser's own words on the user's own command line
         assert ended.code == 2
         return
     lines = ended.err.splitlines()
     assert len(lines) <= MOST and all(len(line) <= LONGEST for line in lines), ended.err[:5000]
     assert "Traceback" not in ended.err
-    if ended.code:
-        assert lines and all(line.startswith("Error: ") for line in lines), ended
+    if ended.code and ended.args[0] != "doctor":  # whose table says what is wrong
+        said = [line for line in lines if line.startswith("Error: ")]
+        # What is about to be sent, and what is about to be done, is told before.
+        assert said and (said == lines or ended.args[0] in ("submit", "resume", "prefetch")), ended
     found = DRIVES.search(ended.out + ended.err)
     assert not found, f"{found[0]!r} reaches the terminal: {ended}"
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from gansvc import specfile
 from gansvc.cluster import local
-from gansvc.report import build, markdown
+from gansvc.report import build, markdown, versions
 from gansvc.report.compare import Comparison, merge
 from gansvc.report.model import Report, Versions
 from gansvc.store import Folder
@@ -23,6 +24,7 @@ from .test_report import make_job, make_spec
 
 ID = "small-20260101-000000-aaaa"
 JSON = ("status.json", "submission.json", "report/report.json")
+KUBE = {"address": "k8s://lab/gansvc", "submitted": 1.0, "mirrored": True}
 RECORDS = ("evaluation/lsgan-seed0.json", "evaluation/real.json", "train/lsgan-seed0/run.json")
 LINES = ("search/lsgan/trials.json", "train/lsgan-seed0/history.jsonl", "train/lsgan-seed0/evaluations.jsonl")
 
@@ -44,7 +46,9 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
         status |= {"trials": [4, 4], "current": [PROGRESS], "warnings": ["one"], "best_objective": 0.1}
         folder.write("status.json", json.dumps(status))
         sent = {"address": f"http://127.0.0.1:{closed_port()}", "submitted": 1.0, "host": "elsewhere", "home": "h"}
-        folder.write("submission.json", json.dumps(sent | {"mark": "m"}))
+        sent |= {"mark": "m", "attempt": 2, "mirrored": False, "earlier": [{**sent, "mark": "l", "attempt": 1}]}
+        folder.write("submission.json", json.dumps(sent))
+        folder.write("job.yaml", specfile.dump(make_spec()))
         shutil.copytree(yard.jobs, yard.root / "kept")
         yield yard
 
@@ -195,32 +199,46 @@ def looked_at(yard: Yard) -> None:
     """Run every command that reads a job; each ends well or in a sentence, and writes to the job's folder alone."""
     before = {path: data for path, data in yard.files().items() if f"/{ID}" not in path}
     for args in (("list",), ("status",), ("status", "--json"), ("logs",), ("report",), ("report", "--format=json")):
-        yard.run(*args)
+        yard.run(*args, asks=True)  # those whom a record names
+    yard.run("logs", "--attempt=1", asks=True)
+    yard.run("resume", "--detach", asks=True)
     yard.run("compare", ID, str(yard.jobs / ID))
     assert {path: data for path, data in yard.files().items() if f"/{ID}" not in path} == before
+
+
+def at_work(yard: Yard) -> None:
+    """Turn the job into one that isn't over, so that its driver is asked for."""
+    path = yard.jobs / ID / "status.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"phase": "TRAINING", "finished": None}))
 
 
 @cases(20)
 @given(st.sampled_from(JSON), st.data())
 def test_a_changed_record_is_shown_or_refused(yard: Yard, name: str, data: st.DataObject) -> None:
     record = json.loads((yard.root / "kept" / ID / name).read_text())
-    text = json.dumps(data.draw(changed(record)))
-    assume(name != "submission.json" or '"address": "http://127.' in text)  # no word to other machines
-    (yard.jobs / ID / name).write_text(text)
+    if name == "submission.json" and data.draw(st.booleans()):
+        record = data.draw(st.sampled_from((KUBE, {"address": "http://ray.example:8265", "submitted": 1.0})))
+    (yard.jobs / ID / name).write_text(json.dumps(data.draw(changed(record))))
+    if data.draw(st.booleans()) and name == "submission.json":
+        at_work(yard)
     looked_at(yard)
     restore(yard)
 
 
 @cases(10)
-@given(st.sampled_from((*JSON, "report/report.md")), st.data())
+@given(st.sampled_from((*JSON, "report/report.md", "job.yaml")), st.data())
 @example("status.json", b'{"job": "x", "name": "", "phase": "FAILED", "started": 1e999, "updated": NaN}')
 @example("status.json", b'{"job": "\\u001b[2J", "name": "", "phase": "FAILED", "started": 1, "updated": 1}')
 @example("report/report.md", b"\x1b]0;title\x07 \xff")
 @example("submission.json", b'{"address": "", "submitted": 1, "home": "\\u0000", "mark": "m"}')
+@example("job.yaml", b"name: \xff")
+@example("submission.json", b'{"address": "", "submitted": 1, "earlier": [{"address": "k8s:", "submitted": 1}]}')
+@example("submission.json", b'{"address": "http://x", "submitted": 1, "attempt": 99999999999999999999}')
 def test_a_damaged_record_is_shown_or_refused(yard: Yard, name: str, data: st.DataObject | bytes) -> None:
     content = data if isinstance(data, bytes) else data.draw(damaged((yard.root / "kept" / ID / name).read_bytes()))
-    assume(name != "submission.json" or b'"address": "http://127.' in content or isinstance(data, bytes))
     (yard.jobs / ID / name).write_bytes(content)
+    if name in ("job.yaml", "submission.json"):
+        at_work(yard)
     looked_at(yard)
     restore(yard)
 
@@ -281,7 +299,7 @@ def test_a_report_is_built_of_any_records_or_refused(yard: Yard, name: str, data
         record = "".join(json.dumps(line) + "\n" for line in data.draw(st.lists(changed(first), max_size=3)))
     path.write_text(record)
     with pytest.MonkeyPatch.context() as patch, yard.watched():
-        patch.setattr(build.versions, "current", lambda: Versions(python="3"))  # asks git
+        patch.setattr(versions, "current", lambda: Versions(python="3"))  # asks git
         try:
             build.build(Folder(yard.jobs / ID), make_spec())
         except GansvcError as error:

@@ -9,7 +9,7 @@ from platform import node
 
 import pytest
 
-from gansvc import api, cli, jobfolder, lifecycle
+from gansvc import api, cli, config, jobfolder, lifecycle
 from gansvc.errors import SpecError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
@@ -81,7 +81,8 @@ def test_a_name_that_is_no_job_exits_2(run: Run, tmp_path: Path, name: str) -> N
     for command in ("status", "logs", "stop", "report", "pull"):
         result = run(command, "--", name)
         assert result.code == 2 and result.out == ""
-        assert len(result.err.splitlines()) == 1 and "there is no job" in result.err
+        said = "holds a zero byte" if "\0" in name else "there is no job"
+        assert len(result.err.splitlines()) == 1 and said in result.err
     assert not (tmp_path / "home").exists()
 
 
@@ -131,6 +132,14 @@ def test_a_job_whose_local_cluster_has_ended_is_failed_at_once(run: Run, tmp_pat
 def test_a_local_cluster_of_another_machine_is_judged_by_silence_alone(tmp_path: Path) -> None:
     where = elsewhere(5).model_copy(update={"host": "another", "home": str(tmp_path), "mark": "gone"})
     assert api.status(a_job(tmp_path, "small-20260101-000000-aaaa", where=where)).phase == "TRAINING"
+
+
+def test_a_job_whose_clusters_token_cannot_be_read_is_listed_as_it_stands(tmp_path: Path) -> None:
+    config.change("lab.cluster", "https://127.0.0.1:9")
+    config.change("lab.token_file", str(tmp_path / "none"))
+    where = elsewhere(90).model_copy(update={"address": "https://127.0.0.1:9"})
+    a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
+    assert [status.phase for status in api.jobs(str(tmp_path / "jobs"))] == ["TRAINING"]
 
 
 def test_the_drivers_last_word_wins(tmp_path: Path) -> None:

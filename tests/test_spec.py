@@ -330,8 +330,11 @@ def test_a_new_name_keeps_what_was_set_by_hand() -> None:
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [
     # Unknown fields and names: the nearest one and the list.
-    ({"trainning": {}}, ["unknown field 'trainning'", "did you mean 'training'?", "known: dataset, evaluation"]),
-    ({"zzz": 1}, ["unknown field 'zzz'; known: dataset"]),
+    (
+        {"trainning": {}},
+        ["unknown field 'trainning'", "did you mean 'training'?", "known: cluster, dataset, evaluation"],
+    ),
+    ({"zzz": 1}, ["unknown field 'zzz'; known: cluster, dataset"]),
     ({"training": {"epoch": 1}}, ["training: ", "'epoch'", "did you mean 'epochs'?", "batch_size"]),
     ({"losses": [{"name": "lsgan", "clip": 0.1}]}, ["losses[0]: ", "'clip'", "known: betas, critic_lr"]),
     ({"losses": ["wgan", "wgan-pg"]}, ["losses[1]: ", "'wgan-pg'", "did you mean 'wgan-gp'?", KNOWN_LOSSES]),
@@ -583,7 +586,7 @@ def test_plain_numbers_stay_numbers(text: str, number: float) -> None:
         ("name: !secret job", ["line 1", "not valid YAML"]),
         ("name: !!int x", ["not valid YAML"]),
         (TEXT + "training: {epochs: " + "9" * 5000 + "}", ["not valid YAML"]),
-        ("a:\n" + "".join(" " * i + "a:\n" for i in range(1, 700)), ["nested", "gansvc init"]),
+        ("name:\n  " + "- " * 3000, ["nested", "gansvc init"]),
         ("name: " + "[" * 1000, ["nested", "gansvc init"]),
         ("name: " + "[" * 700 + "]" * 700, ["nested", "gansvc init"]),
     ],
@@ -620,7 +623,7 @@ def test_alias_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
 
 def test_deep_nesting_is_refused_before_the_scanner_crawls(tmp_path: Path) -> None:
     path = tmp_path / "deep.yaml"
-    path.write_text("[" * 100_000)
+    path.write_text("[" * 60_000)
     code = f"from gansvc import specfile; specfile.load({str(path)!r})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "SpecError" in out.stderr

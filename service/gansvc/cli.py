@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
-from gansvc import api, live, specfile
-from gansvc.errors import GansvcError, SpecError, printable
-from gansvc.jobfolder import Job
-from gansvc.options import AsJson, File, JobName, Model, OneClass, Storage, Values, parsed
-from gansvc.terminal import PlainConsole
+from gansvc import api, following, live, preparing, specfile
+from gansvc.errors import GansvcError, SpecError
+from gansvc.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.output import as_json as _json
+from gansvc.output import fail, show, take_any_text
+from gansvc.output import out as _out
+from gansvc.output import say as _say
 
 app = typer.Typer(
     name="gansvc",
@@ -26,35 +26,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage.",
+    epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage, "
+    "4 done in part: the report is there, but a run has no score.",
 )
-
-LONGEST = 1000
-"""Characters of an error that are shown."""
+app.add_typer(following.app)
+app.add_typer(preparing.app)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code; an error is one sentence on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without our signs still shows the rest
+    take_any_text()
     try:
         if any("\0" in word for word in args or ()):
             raise SpecError("an argument holds a zero byte; leave it out")
         app(args, prog_name="gansvc")
     except GansvcError as error:
         for sentence in str(error).split("\n"):
-            _fail(sentence)
+            fail(sentence)
         sys.exit(error.exit_code)
     except OSError as error:
-        _fail(f"{error}; check the path and the machine")
+        fail(f"{error}; check the path and the machine")
         sys.exit(3)
 
 
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        _print(f"gansvc {api.version()}")
+        show(f"gansvc {api.version()}")
         raise typer.Exit
 
 
@@ -62,13 +60,13 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 def validate(file: File, values: Values = None, as_json: AsJson = False) -> None:
     """Check a job file and say what is wrong with it; start nothing."""
     spec = api.validate(file, parsed(values))
-    _print(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
+    show(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
 
 
 @app.command()
 def schema(of_report: Annotated[bool, typer.Option("--report", help="That of report.json.")] = False) -> None:
     """Print the JSON Schema of a job file, for editors, or of report.json."""
-    _print(_json(api.schema("report" if of_report else "job")))
+    show(_json(api.schema("report" if of_report else "job")))
 
 
 @app.command()
@@ -77,43 +75,46 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented job file to begin with."""
-    _print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
+    show(specfile.starter() if file == "-" else specfile.init(Path(file), force), end="" if file == "-" else "\n")
 
 
 @app.command()
 def submit(
     file: File,
-    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
+    cluster: Cluster = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and the plan.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
     values: Values = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job, in place of the file's.")] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
-        data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+        sent = api.manifest(spec, cluster, storage)
+        data = {"manifest": sent} if sent else {"spec": spec.model_dump(mode="json")}
         lines = [f"# {title}: {value}" for title, value in plan.rows()]
-        _print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
+        text = specfile.dump_plain(sent) if sent else specfile.dump(spec)
+        show(_json(data | {"plan": plan.model_dump(mode="json")}) if as_json else "\n".join([text, *lines]))
         return
     for title, value in plan.rows():
         _say(f"{title}: {value}")
     job = api.submit(spec, cluster, storage, _say)
     _say(f"job {job.id}")
     if not detach:
-        _follow(job, as_json)
+        following.follow(job, as_json)
     else:
-        _print(_json(job.model_dump()) if as_json else job.id)
+        show(_json(job.model_dump()) if as_json else job.id)
 
 
 @app.command("list")
-def list_jobs(storage: Storage = None, as_json: AsJson = False) -> None:
+def list_jobs(cluster: Elsewhere = None, storage: Storage = None, as_json: AsJson = False) -> None:
     """List the jobs, newest first."""
-    statuses = api.jobs(storage)
+    statuses = api.jobs(storage, cluster)
     if as_json:
-        _print(_json([json.loads(status.model_dump_json()) for status in statuses]))
+        show(_json([json.loads(status.model_dump_json()) for status in statuses]))
     elif statuses:
         _out().print(live.job_table(statuses))
     else:
@@ -125,30 +126,16 @@ def status(job: JobName = None, storage: Storage = None, as_json: AsJson = False
     """Show where a job stands."""
     now = api.status(job, storage)
     if as_json:
-        _print(now.model_dump_json(indent=2))
+        show(now.model_dump_json(indent=2))
     else:
         _out().print(live.view(now))
-
-
-@app.command()
-def logs(
-    job: JobName = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")] = False,
-    storage: Storage = None,
-) -> None:
-    """Print what a job's driver wrote."""
-    try:
-        for piece in api.logs(job, follow, storage):
-            _print(piece, end="")
-    except KeyboardInterrupt:
-        _say("the job goes on")
 
 
 @app.command()
 def stop(job: JobName = None, storage: Storage = None) -> None:
     """Stop a job and wait until it has ended."""
     ended = api.stop(job, storage)
-    _print(f"{ended.job}: {ended.phase}")
+    show(f"{ended.job}: {ended.phase}")
 
 
 @app.command()
@@ -165,7 +152,7 @@ def report(
             out.write_text(text, encoding="utf-8")
         except OSError as error:
             raise SpecError(f"--out: {out} can't be written ({error.strerror}); give another path") from None
-    _print(out or (api.results(job, storage)["page"] if form == "html" else text))
+    show(out or (api.results(job, storage)["page"] if form == "html" else text))
 
 
 @app.command()
@@ -176,7 +163,7 @@ def pull(
     storage: Storage = None,
 ) -> None:
     """Copy a job's report, model and scores to a local folder."""
-    _print(api.pull(job, to, everything, storage))
+    show(api.pull(job, to, everything, storage))
 
 
 @app.command()
@@ -188,7 +175,7 @@ def sample(
     of: OneClass = None,
 ) -> None:
     """Draw a grid of images from a model folder."""
-    _print(api.sample(folder, count, out, seed, of))
+    show(api.sample(folder, count, out, seed, of))
 
 
 @app.command()
@@ -200,7 +187,7 @@ def compare(
     """Put several jobs' losses on one leaderboard, if their scores compare."""
     merged = api.compare(jobs, storage)
     if as_json:
-        _print(_json(merged.model_dump(mode="json")))
+        show(_json(merged.model_dump(mode="json")))
         return
     _out().print(live.leaderboard(merged.model_dump(mode="json")))
     for difference in merged.differences:
@@ -219,7 +206,7 @@ def evaluate(
     """Score a model folder again, beside the score on its card."""
     found = api.evaluate(folder, None if dataset is None else specfile.parse_value(dataset), parsed(values))
     if as_json:
-        _print(found.model_dump_json(indent=2))
+        show(found.model_dump_json(indent=2))
         return
     _out().print(live.rescored(found.model_dump(mode="json")))
     if found.differences:
@@ -230,51 +217,10 @@ def evaluate(
 def down() -> None:
     """End the Ray that gansvc started on this machine, and nothing else."""
     count = api.down()
-    _print(f"ended the local cluster ({count} processes)" if count else "no local cluster runs")
+    show(f"ended the local cluster ({count} processes)" if count else "no local cluster runs")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    _print(f"gansvc {api.version()}")
-
-
-def _follow(job: Job, as_json: bool) -> None:
-    try:
-        last = live.watch(api.follow(job), PlainConsole(stderr=True))
-    except KeyboardInterrupt:
-        _say(f"the job goes on; come back with `gansvc status {job.id}` or `gansvc logs -f {job.id}`")
-        _say(f"`gansvc stop {job.id}` ends it")
-        return
-    if as_json:
-        _print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
-    elif last.phase == "SUCCEEDED":
-        _out().print(live.leaderboard(api.report(job, "json")))
-        for title, path in api.results(job).items():
-            _print(f"{title}: {path}")
-    if last.phase != "SUCCEEDED":
-        _fail(f"{job.id} {last.phase}: {last.error or 'no reason given'}")
-        _say(f"`gansvc logs {job.id}` has its driver's log")
-        raise typer.Exit(1)
-
-
-def _print(text: object, end: str = "\n") -> None:
-    print(printable(str(text).replace("\r", "\n"), keep="\n\t"), end=end, flush=True)
-
-
-def _fail(sentence: str) -> None:
-    text = printable(sentence, keep="\t")
-    print(f"Error: {text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'}", file=sys.stderr)
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)
-
-
-def _out() -> PlainConsole:
-    # A pipe has no width of its own: wide enough that no table is cut.
-    return PlainConsole(width=None if sys.stdout.isatty() else 200)
-
-
-def _say(text: str) -> None:
-    PlainConsole(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+    show(f"gansvc {api.version()}")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import sys
+import zlib
+from contextlib import nullcontext
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +25,53 @@ _OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
+def starter() -> str:
+    """Return a commented job file to begin with."""
+    return files("gansvc").joinpath("starter.yaml").read_text(encoding="utf-8")
+
+
+def init(path: Path, force: bool = False) -> Path:
+    """Write the starter file.
+
+    Raises:
+        SpecError: the file exists and ``force`` is off, or it can't be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(starter())
+    except FileExistsError:
+        raise SpecError(f"FILE: {path} exists; give another name, or --force to replace it") from None
+    except OSError as error:
+        raise SpecError(f"FILE: {path} can't be written ({error.strerror}); give another path") from None
+    return path
+
+
 def load(path: Path | str) -> JobSpec:
-    """Read and validate a job file.
+    """Read and validate a job file; ``-`` is the standard input.
 
     Raises:
         SpecError: the file is missing, too large, not UTF-8 text, not YAML, or not a valid spec.
     """
+    is_standard_input = str(path) == "-"
+    name = "standard input" if is_standard_input else printable(path)
     if "\0" in str(path):
-        raise SpecError(f"{str(path)!r} holds a zero byte; give the path of a job file")
-    name = printable(path)
+        raise SpecError(f"{name} holds a zero byte; give the path of a job file")
     try:
-        with Path(path).open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if is_standard_input else Path(path).open("rb") as file:
             raw = file.read(LIMIT + 1)
     except IsADirectoryError:
         raise SpecError(f"{name} is a folder; give the path of a job file") from None
     except OSError as error:
         raise SpecError(f"{name} can't be read ({error.strerror}); give the path of a job file") from None
+    return read(raw, name)
+
+
+def read(raw: bytes, name: str) -> JobSpec:
+    """Validate the content of a job file, such as a job's own job.yaml; ``name`` says which in errors.
+
+    Raises:
+        SpecError: it is too large, not UTF-8 text, not YAML, or not a valid spec.
+    """
     if len(raw) > LIMIT:
         raise SpecError(f"{name} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
     try:
@@ -108,7 +144,43 @@ def validated(data: Any) -> JobSpec:
 def dump(spec: JobSpec) -> str:
     """Return the resolved spec as YAML, every default written out."""
     data = spec.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None))
+
+
+def packed(spec: JobSpec) -> str:
+    """Return a spec as one word of a command line: base64 of zlib of YAML."""
+    return base64.b64encode(zlib.compress(dump(spec).encode(), 9)).decode()
+
+
+def unpacked(word: str) -> JobSpec:
+    """Return the spec of such a word.
+
+    Raises:
+        SpecError: it isn't a valid spec.
+    """
+    try:
+        # A word from elsewhere may stand for gigabytes.
+        text = zlib.decompressobj().decompress(base64.b64decode(word), LIMIT + 1).decode()
+    except (ValueError, zlib.error) as error:
+        raise SpecError(f"--spec: that is no packed spec ({error}); submit the job file again") from None
+    return parse(text)
+
+
+def dump_plain(data: Any) -> str:
+    """Return plain data as YAML without anchors: what is there twice is written twice."""
+    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # PyYAML writes U+0085 as a line end, and reads that as a space; between double quotes it escapes it.
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "\x85" in data else None)
+
+
+_Plain.add_representer(str, _Plain.represent_str)
 
 
 class _Loader(yaml.SafeLoader):

@@ -20,6 +20,7 @@ KEEP = 2
 BEST = "best.safetensors"
 NO_WEIGHTS = (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 """What safetensors raises on a file that is none."""
+_AGAIN = "resume the job to train that run again"
 _NAME = re.compile(r"^step-(\d{8})\.([0-9a-f]{16})\.pt$")
 
 
@@ -36,35 +37,44 @@ def save(folder: Folder, step: int, state: dict[str, Any], identity: dict[str, o
     content = {"format": 1, "step": step, "identity": json.dumps(identity, sort_keys=True), "state": state}
     torch.save(content | {"rng": torch.get_rng_state()}, buffer)
     data = buffer.getvalue()
-    folder.write(f"step-{step:08d}.{_digest(data)}.pt", data)
-    for old in _names(folder)[:-KEEP]:
+    written = f"step-{step:08d}.{_digest(data)}.pt"
+    folder.write(written, data)
+    # Those of this step and later ones are what an earlier start left and this one passed over.
+    before = [name for name in _names(folder) if name[:13] < written[:13]]
+    for old in set(_names(folder)) - {written, *before[-(KEEP - 1) :]}:
         folder.delete(old)
 
 
 def newest(folder: Folder, identity: dict[str, object]) -> tuple[int, dict[str, Any], list[str]] | None:
     """Return (step, state, warnings) of the newest whole checkpoint, or None if there is none.
 
-    A damaged checkpoint is passed over for the one before it, with a warning.
+    A damaged checkpoint is passed over for the one before it, with a warning; where all are damaged, step 0 without a
+    state.
 
     Raises:
         RunError: the checkpoint is of another run; the message lists the differences.
     """
-    warnings: list[str] = []
-    for name in reversed(_names(folder)):
+    names = _names(folder)
+    damaged: list[str] = []
+    for name in reversed(names):
         content = _load(folder.read(name) or b"", name)
         if content is None:
-            warnings.append(f"{folder.path(name)} is damaged; went on from the checkpoint before it")
+            damaged.append(folder.path(name))
             continue
         _refuse_another_run(folder.path(name), content["identity"], identity)
         torch.set_rng_state(content["rng"])
+        warnings = [f"{path} is damaged; went on from the checkpoint before it" for path in damaged]
         return content["step"], content["state"], warnings
-    return None
+    if not names:
+        return None
+    return 0, {}, [f"{path} is damaged, and none before it is whole; began anew" for path in damaged]
 
 
 def save_best(folder: Folder, generator: dict[str, torch.Tensor], step: int, objective: float) -> None:
     """Write the averaged generator's weights that scored best so far, with their step and score in the header."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in generator.items()}
-    folder.write(BEST, safetensors.torch.save(weights, {"step": str(step), "objective": repr(objective)}))
+    header = {"step": str(step), "objective": repr(objective), "digest": _weights_digest(weights)}
+    folder.write(BEST, safetensors.torch.save(weights, header))
 
 
 def load_best(folder: Folder) -> dict[str, torch.Tensor]:
@@ -75,13 +85,32 @@ def load_best(folder: Folder) -> dict[str, torch.Tensor]:
     """
     data = folder.read(BEST)
     if data is None:
-        raise ClusterError(f"{folder.path(BEST)} is missing; resume the job to train that run again")
+        raise ClusterError(f"{folder.path(BEST)} is missing; {_AGAIN}")
     try:
-        weights: dict[str, torch.Tensor] = safetensors.torch.load(data)
+        return _weights(data)
     except NO_WEIGHTS as error:
-        raise ClusterError(
-            f"{folder.path(BEST)} is damaged ({error}); resume the job to train that run again"
-        ) from None
+        raise ClusterError(f"{folder.path(BEST)} is damaged ({error}); {_AGAIN}") from None
+
+
+def has_best(folder: Folder) -> bool:
+    """Return whether the best generator's weights are there and whole."""
+    data = folder.read(BEST)
+    try:
+        return data is not None and bool(_weights(data))
+    except NO_WEIGHTS:
+        return False
+
+
+def _weights(data: bytes) -> dict[str, torch.Tensor]:
+    """Return the weights of a safetensors file; one of an earlier version carries no digest of them.
+
+    Raises:
+        NO_WEIGHTS: it isn't one, or its weights are not those that were written.
+    """
+    weights: dict[str, torch.Tensor] = safetensors.torch.load(data)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    if (header.get("__metadata__") or {}).get("digest", digest := _weights_digest(weights)) != digest:
+        raise ValueError("its weights are not those that were written")
     return weights
 
 
@@ -95,16 +124,23 @@ def _load(data: bytes, name: str) -> dict[str, Any] | None:
         return None
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        content |= {"identity": dict(json.loads(content["identity"])), "step": int(content["step"])}
-        whole = content["format"] == 1 and isinstance(content["state"], dict) and _is_rng_state(content["rng"])
-    except Exception:  # a made-up file stumbles anywhere in torch's unpickler, which executes none of it
+        content |= {"identity": json.loads(content["identity"])}
+        whole = (content["format"], content["step"]) == (1, int(match.group(1)))
+        whole = whole and isinstance(content["state"], dict) and isinstance(content["identity"], dict)
+        torch.Generator().set_state(content["rng"])
+    except Exception:
+        # A foreign file under a right name can make torch raise whatever it likes, but run nothing.
         return None
     return content if whole else None
 
 
-def _is_rng_state(state: torch.Tensor) -> bool:
-    torch.Generator().set_state(state)  # raises on any other
-    return True
+def _weights_digest(weights: dict[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of named tensors: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _digest(data: bytes) -> str:
