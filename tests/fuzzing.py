@@ -51,7 +51,7 @@ DRIVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 hypothesis.configuration.set_hypothesis_home_dir(tempfile.gettempdir() + "/gansvc-hypothesis")
 
 
-def cases(short: int, factor: int = 25) -> Callable[[F], F]:
+def cases(short: int, factor: int = 12) -> Callable[[F], F]:
     """Return the settings of a test of so many cases; the long mode has ``factor`` times as many."""
     return settings(
         max_examples=short * factor if LONG else short,

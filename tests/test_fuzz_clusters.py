@@ -57,6 +57,7 @@ def fresh(yard: Yard) -> None:
     yard.clear()
     connection._connect.cache_clear()
     yard.clear(yard.root / "home")
+    yard.clear(yard.jobs)
     (yard.work / "job.yaml").write_text(pyyaml.safe_dump(JOB))
     (yard.work / "kube.yaml").write_text(pyyaml.safe_dump(JOB | {"cluster": CLUSTER}))
 
@@ -87,7 +88,7 @@ sending = st.sampled_from(
 )
 
 
-@cases(80)
+@cases(30)
 @given(sending, addresses, st.booleans())
 @example(("submit", "--detach", "job.yaml"), "\udcff", False)
 @example(("doctor",), "http://\udcff", False)
@@ -102,11 +103,10 @@ def test_any_address_is_asked_or_refused_and_no_job_is_left(
     assert not list(yard.jobs.iterdir()), ended
     if command[0] == "submit" and "--dry-run" not in command:
         assert ended.code in (2, 3), "nobody answers here"
-    if command[0] != "config":  # which shows an address as it stands in the file
-        assert "s3cret" not in ended.err or not by_profile, ended
+    assert "s3cret" not in ended.out + ended.err, ended
 
 
-@cases(20)
+@cases(12)
 @given(texts.filter(lambda text: "\0" not in text and "\ud800" not in text), st.booleans(), sending)
 @example("\n", False, ("doctor",))
 @example("é", True, ("submit", "--detach", "job.yaml"))
@@ -127,7 +127,7 @@ def test_a_token_is_shown_nowhere(yard: Yard, text: str, in_a_file: bool, comman
 # Config files
 
 
-@cases(60)
+@cases(30)
 @given(sending, st.data())
 @example(("config",), b"profiles: {lab: {cluster: \xff}}")
 @example(("config",), b"profiles: []")
@@ -173,7 +173,7 @@ keys = st.one_of(
 ).filter(lambda text: "\0" not in text)
 
 
-@cases(60)
+@cases(20)
 @given(keys, texts.filter(lambda text: "\0" not in text))
 @example("lab.cluster", "\udcff")
 @example("lab.cluster", "\x85")
@@ -201,7 +201,7 @@ KUBECONFIG: dict[str, Any] = {
 }
 
 
-@cases(30)
+@cases(15)
 @given(st.one_of(changed(KUBECONFIG).map(json.dumps), damaged(json.dumps(KUBECONFIG).encode())), st.booleans())
 @example("{}", False)
 @example("- 1", True)
@@ -217,7 +217,7 @@ def test_any_kubeconfig_is_used_or_refused(yard: Yard, content: str | bytes, nam
 # What is sent
 
 
-@cases(60)
+@cases(25)
 @given(texts.filter(lambda text: "\0" not in text), st.sampled_from(("job.yaml", "kube.yaml")))
 @example("a" * 40, "job.yaml")
 @example("a" * 24, "kube.yaml")
@@ -230,7 +230,7 @@ def test_a_name_is_taken_if_it_is_one(yard: Yard, name: str, file: str) -> None:
         assert json.loads(ended.out)["spec"]["name"] == name
 
 
-@cases(40)
+@cases(20)
 @given(st.data())
 def test_standard_input_is_read_as_a_file_is(yard: Yard, data: st.DataObject) -> None:
     whole = data.draw(st.one_of(valid(), st.just(JOB), changed(JOB)))
@@ -243,7 +243,7 @@ def test_standard_input_is_read_as_a_file_is(yard: Yard, data: st.DataObject) ->
     assert yard.run("submit", "-", "--dry-run", stdin=content).code in (from_file.code, 2)
 
 
-@cases(80)
+@cases(30)
 @given(st.data())
 def test_any_cluster_section_makes_a_rayjob_or_is_refused(yard: Yard, data: st.DataObject) -> None:
     section = data.draw(st.one_of(changed(CLUSTER, most=1), changed(CLUSTER), junk))
@@ -267,14 +267,14 @@ def test_the_cluster_section_of_these_tests_is_sound(yard: Yard) -> None:
 # What reaches the cluster
 
 
-def test_a_word_that_stands_for_gigabytes_is_refused_unread(yard: Yard) -> None:
+def test_a_word_that_stands_for_a_thousand_times_as_much_is_refused_unread(yard: Yard) -> None:
     packer = zlib.compressobj(9)
-    bomb = b"".join(packer.compress(b"# " * 2**19) for _ in range(1024)) + packer.flush()
+    bomb = b"".join(packer.compress(b"# " * 2**19) for _ in range(64)) + packer.flush()
     with yard.watched(), pytest.raises(SpecError, match="larger than 64 KiB"):
         specfile.unpacked(base64.b64encode(bomb).decode())
 
 
-@cases(40)
+@cases(20)
 @given(st.one_of(st.text(max_size=60), valid().map(lambda data: specfile.packed(specfile.validated(data)))), st.data())
 @example("é", None)
 def test_any_packed_spec_is_read_or_refused(yard: Yard, word: str, data: st.DataObject | None) -> None:
@@ -287,7 +287,7 @@ def test_any_packed_spec_is_read_or_refused(yard: Yard, word: str, data: st.Data
             assert len(str(error)) < 5000
 
 
-@cases(40)
+@cases(20)
 @given(st.one_of(texts, st.builds("gansvc={},ray={}".format, texts, texts)))
 def test_any_versions_fit_or_are_refused(text: str) -> None:
     for judge in (versions.check_client, versions.check_ray):

@@ -128,6 +128,7 @@ def test_any_name_of_a_job_is_found_or_refused_and_nothing_is_written(
 
 @cases(30)
 @given(st.sampled_from(("list", "status", "report", "logs", "stop")), storages)
+@example("list", "\udcff")
 def test_any_storage_is_listed_or_refused(yard: Yard, command: str, storage: str) -> None:
     before = yard.files()
     yard.run(command, f"--storage={storage}")

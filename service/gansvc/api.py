@@ -192,10 +192,6 @@ def pull(
     if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
     lifecycle.read(found)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"TO: {target} can't be made ({error.strerror}); give another folder") from None
     if not kubejob.fetch(found, target, everything):
         Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
     return target

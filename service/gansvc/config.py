@@ -6,11 +6,12 @@ The config file holds profiles of clusters and never a token, only the path of a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gansvc import explain, specfile
 from gansvc.errors import SpecError, unknown_name
@@ -20,7 +21,16 @@ LOCAL = "local"
 """The cluster that gansvc starts on this machine."""
 STORAGE = "~/gansvc-jobs"
 _LIMIT = 64 * 1024
+_SECRET = re.compile(r"https?://[^/?#]*@", re.IGNORECASE)
+_REFUSED = "a user or a password stands in the address; give a token, by token_file or RAY_AUTH_TOKEN"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+
+
+def _without_secret(address: str) -> str:
+    """Return the address of a cluster; one with a user or a password would end up in job folders and logs."""
+    if _SECRET.match(address):
+        raise explain.refusal(_REFUSED)
+    return address
 
 
 class Profile(BaseModel):
@@ -28,7 +38,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cluster: str = ""
+    cluster: Annotated[str, AfterValidator(_without_secret)] = ""
     """Address of its Jobs API, as https://HOST:8265."""
     storage: str = ""
     """Folder or URI of all jobs."""
@@ -82,8 +92,13 @@ def cluster(flag: str | None = None) -> Setting:
 
     Args:
         flag: what ``--cluster`` said.
+
+    Raises:
+        SpecError: a user or a password stands in the address, or the config file is damaged.
     """
     chosen, source = _first(("--cluster", flag), ("GANSVC_CLUSTER", os.environ.get("GANSVC_CLUSTER")))
+    if _SECRET.match(chosen):
+        raise SpecError(f"{source}: {_REFUSED}")
     known = read()
     if chosen in known.profiles:
         return Setting(known.profiles[chosen].cluster or LOCAL, f"profile {chosen}, by {source}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from contextlib import suppress
 from copy import copy
@@ -30,8 +31,10 @@ class Folder:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        if "\0" in self.uri:
-            raise SpecError(f"storage {self.uri!r} holds a zero byte; give a folder or an s3:// URI")
+        if re.search("[\0\ud800-\udfff]", self.uri):
+            raise SpecError(
+                f"storage {self.uri!r} holds a zero byte or is no UTF-8 text; give a folder or an s3:// URI"
+            )
         self._fs: FileSystem
         if "://" in self.uri:
             self._fs, self._root = filesystems.opened(self.uri)
@@ -148,11 +151,15 @@ class Folder:
         """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files.
 
         Raises:
+            SpecError: the local folder can't be made.
             ClusterError: the storage fails, or the local folder doesn't take them.
         """
         from pyarrow.fs import FileType
 
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecError(f"{target} can't be made ({error.strerror}); give another folder") from None
         for info in self._listed(recursive=True):
             # An object's name may hold anything, "../.." too: what begins with a dot stays where it is.
             parts = info.path.removeprefix(f"{self._root}/").split("/")

@@ -43,6 +43,8 @@ def _connect(space: Namespace, kubeconfig: str) -> Client:
             context = space.context or current["name"]
             config.load_kube_config(kubeconfig, context, settings, persist_config=False)
             space, name = replace(space, context=context), known[context].get("namespace") or "default"
+            if not (isinstance(context, str) and isinstance(name, str)):
+                raise TypeError("a context and its namespace are names")
         return Client(replace(space, name=space.name or name), client.ApiClient(settings))
     except SpecError:
         raise
