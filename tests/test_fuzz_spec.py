@@ -140,7 +140,8 @@ def test_the_table_of_networks_is_the_one_that_is_drawn_from() -> None:
 @given(valid(), st.booleans(), st.data())
 def test_a_valid_spec_reads_back_the_same(data: dict[str, Any], flow: bool, drawn: st.DataObject) -> None:
     spec = specfile.validated(data)
-    assert specfile.parse(yaml.safe_dump(data, default_flow_style=flow, allow_unicode=flow)) == spec
+    is_plain = "\\x85" not in repr(data)  # which PyYAML writes as a line end
+    assert specfile.parse(yaml.safe_dump(data, default_flow_style=flow, allow_unicode=flow and is_plain)) == spec
     again = specfile.unpacked(specfile.packed(spec))
     assert again == spec and again.digest() == spec.digest()
     assert specfile.dump(again) == specfile.dump(spec)

@@ -49,7 +49,8 @@ def _connect(space: Namespace, kubeconfig: str) -> Client:
     except SpecError:
         raise
     except config.ConfigException as error:
-        reason = str(error).splitlines()[0]
+        # A section in the wrong place is repeated there, with the tokens in it.
+        reason = str(error).splitlines()[0].partition("{")[0]
         raise ClusterError(
             f"there are no credentials for a Kubernetes cluster ({reason}); set KUBECONFIG, or run inside a pod"
         ) from None
