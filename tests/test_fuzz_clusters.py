@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import zlib
@@ -14,9 +15,10 @@ import yaml as pyyaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gansvc import specfile, versions
+from gansvc import doctor, specfile, versions, visit
 from gansvc.cluster.kuberay import connection
 from gansvc.errors import ClusterError, SpecError
+from gansvc.records import NodeFiles, NodeState
 
 from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, opened, texts
 from .test_fuzz_spec import TOKENS, valid
@@ -285,6 +287,30 @@ def test_any_packed_spec_is_read_or_refused(yard: Yard, word: str, data: st.Data
             specfile.unpacked(word)
         except SpecError as error:
             assert len(str(error)) < 5000
+
+
+ANSWER = visit.Answer(
+    nodes=(NodeState(node="a (1)", cpus=2, gpus=0, torch="2"),),
+    files=(NodeFiles(node="a (1)", files={"x.npz": "fetched"}),),
+    warnings=("one",),
+)
+
+
+@cases(30)
+@given(st.data())
+def test_any_answer_of_a_cluster_is_read_or_refused(data: st.DataObject) -> None:
+    whole = json.loads(ANSWER.model_dump_json())
+    text = data.draw(
+        st.one_of(
+            changed(whole).map(json.dumps),
+            damaged(json.dumps(whole).encode()).map(lambda raw: raw.decode(errors="replace")),
+            texts,
+        )
+    )
+    with contextlib.suppress(ClusterError, SpecError):
+        found = doctor.answered(f"2026 a line\n{visit.ANSWER}{text}\n")
+        assert all(isinstance(node, NodeState) for node in found.nodes)
+    assert doctor.answered(f"{visit.ANSWER}{ANSWER.model_dump_json()}") == ANSWER
 
 
 @cases(20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shlex
 import stat
@@ -12,7 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from pydantic import ValidationError
 
 from gansvc import config, specfile, submission, versions, visit
 from gansvc.cluster import access, local, nodes
@@ -73,12 +74,11 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
         )
     except GansvcError as error:
         return [*checks, Check("workers", "fault", "no answer", str(error))]
-    states = [NodeState.model_validate(state) for state in answer["nodes"]]
-    checks += [Check("versions", "note", warning) for warning in answer["warnings"]]
-    return [*checks, *_of_nodes(states, spec)]
+    checks += [Check("versions", "note", warning) for warning in answer.warnings]
+    return [*checks, *_of_nodes(answer.nodes, spec)]
 
 
-def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> list[NodeFiles]:
+def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles]:
     """Bring a job's data set and weights to every node of the cluster that jobs go to.
 
     Args:
@@ -100,7 +100,7 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> list[NodeFiles]:
     answer = _visit(
         target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
     )
-    return [NodeFiles.model_validate(node) for node in answer["nodes"]]
+    return answer.files
 
 
 def _installation(trains: bool) -> list[Check]:
@@ -136,7 +136,7 @@ def _token(target: drivers.Target, address: str) -> list[Check]:
     return [Check("token", "ok", f"there ({named.source if named.value else 'environment'}), not shown")]
 
 
-def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: JobSpec | None) -> dict[str, Any]:
+def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: JobSpec | None) -> visit.Answer:
     """Run ``gansvc.visit`` on the cluster and return its answer.
 
     Raises:
@@ -156,14 +156,25 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
         time.sleep(0.5)
     log = "".join(drivers.logs(target, name))
     drivers.forget(target, name)
-    for line in log.splitlines():
-        if line.startswith(visit.ANSWER):
-            answer: dict[str, Any] = json.loads(line.removeprefix(visit.ANSWER))
-            if "error" in answer:
-                raise (SpecError if answer["exit_code"] == SpecError.exit_code else ClusterError)(answer["error"])
-            return answer
-    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
-    raise ClusterError(versions.unfit(log) or f"the check ended early on the cluster ({last[:300]})")
+    return answered(log)
+
+
+def answered(log: str) -> visit.Answer:
+    """Return what ``gansvc.visit`` answers in its log.
+
+    Raises:
+        ClusterError: it holds no whole answer, or a fault of the cluster's.
+        SpecError: it found a fault of the job's.
+    """
+    line = next((line for line in log.splitlines() if line.startswith(visit.ANSWER)), "")
+    try:
+        answer = visit.Answer.model_validate_json(line.removeprefix(visit.ANSWER))
+    except ValidationError:
+        last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
+        raise ClusterError(versions.unfit(log) or f"the check ended early on the cluster ({last[:300]})") from None
+    if answer.error:
+        raise (SpecError if answer.exit_code == SpecError.exit_code else ClusterError)(answer.error)
+    return answer
 
 
 def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
 
 from gansvc import specfile, versions
 from gansvc.cluster import nodes
 from gansvc.errors import GansvcError
-from gansvc.records import Record
+from gansvc.records import NodeFiles, NodeState, Record
 
 ANSWER = "gansvc-visit: "
 """What the line of the answer begins with."""
+
+
+class Answer(Record):
+    """What was found, on every node."""
+
+    nodes: tuple[NodeState, ...] = ()
+    files: tuple[NodeFiles, ...] = ()
+    """What was brought, where that was asked for."""
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    """Why there is nothing else."""
+    exit_code: int = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,19 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bring", action="store_true", help="bring the job's files to every node")
     parser.add_argument("--mirror", default="", help="where they come from, in place of the internet")
     given = parser.parse_args(arguments)
-    answer: dict[str, object]
     try:
-        warnings = versions.check_client(given.client)
+        warnings = tuple(versions.check_client(given.client))
         spec = specfile.unpacked(given.spec) if given.spec else None
-        found: Sequence[Record]
         if given.bring and spec:
-            found = nodes.bring_everywhere(spec, given.mirror)
+            answer = Answer(files=tuple(nodes.bring_everywhere(spec, given.mirror)), warnings=warnings)
         else:
-            found = nodes.look_everywhere(given.storage, spec)
-        answer = {"nodes": [node.model_dump(mode="json") for node in found], "warnings": warnings}
+            answer = Answer(nodes=tuple(nodes.look_everywhere(given.storage, spec)), warnings=warnings)
     except GansvcError as error:
-        answer = {"error": str(error), "exit_code": error.exit_code}
-    print(f"{ANSWER}{json.dumps(answer)}", flush=True)  # noqa: T201
+        answer = Answer(error=str(error), exit_code=error.exit_code)
+    print(f"{ANSWER}{answer.model_dump_json()}", flush=True)  # noqa: T201
     return 0
 
 
