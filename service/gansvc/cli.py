@@ -32,6 +32,9 @@ app = typer.Typer(
 app.add_typer(following.app)
 app.add_typer(preparing.app)
 
+MOST = 10
+"""Differences between jobs that are shown."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code; an error is one sentence on stderr."""
@@ -190,8 +193,10 @@ def compare(
         show(_json(merged.model_dump(mode="json")))
         return
     _out().print(live.leaderboard(merged.model_dump(mode="json")))
-    for difference in merged.differences:
+    for difference in merged.differences[:MOST]:
         _say(f"the jobs were not given the same {difference}")
+    if left := len(merged.differences[MOST:]):
+        _say(f"and {left} more; --json has them all")
 
 
 @app.command()
