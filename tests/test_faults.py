@@ -282,6 +282,10 @@ def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
     assert {trial["state"] for trial in trials} == {"diverged"} and "trial-00000 of lsgan diverged" in warnings
     assert gansvc("logs", "-f", job.id, storage=tmp_path).wait(LIMIT) == 4
     note("5", "one loss diverges, one's worker twice", "exit code 4; the third has its score", 0)
+    assert gansvc("resume", job.id, storage=tmp_path).wait(LIMIT) == 4
+    ended = {name: str(read_run(folder, name).state) for name in ("wgan", "lsgan", "ns")}
+    assert ended == {"wgan": "finished", "lsgan": "diverged", "ns": "finished"}, "what failed is tried again"
+    assert api.status(job).scores == (2, 3)
 
 
 # --- several commands -------------------------------------------------------------------------------------------------

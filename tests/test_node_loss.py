@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,8 @@ from gansvc.records import FINAL_PHASES, RunRecord, Start
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
+from . import second_node
+
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 LIMIT = 600.0
 """Seconds after which a job counts as hung."""
@@ -27,12 +28,9 @@ LIMIT = 600.0
 @pytest.fixture
 def two_nodes(cluster: local.Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Add a second node of one CPU to the local cluster and return its process; ``down`` ends it by its mark."""
-    ray = Path(sys.executable).with_name("ray")
-    command = [str(ray), "start", "--block", f"--address={cluster.gcs}", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
-    command += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0", "--log-color=false"]
     with (tmp_path / "node.log").open("wb") as log:
         node = subprocess.Popen(
-            command,
+            second_node.command(cluster.gcs, cpus=1),
             env=local._environment(cluster.mark),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -64,7 +64,7 @@ def plan(case: str) -> RunPlan:
     # The generator's rate is high enough for every saved grid of samples to differ in its eight bits.
     values = {"name": label, "n_critic": N_CRITIC, "generator_lr": 5e-3, "critic_lr": 1e-3}
     values |= {"penalty_every": 3} if label == "rpgan" else {}
-    return RunPlan(specfile.parse(SPEC).with_values({"losses": [values], **CASES[case]}), label, 0, 4, 3)
+    return RunPlan(specfile.parse(SPEC).with_values({"losses": [values], **CASES.get(case, {})}), label, 0, 4, 3)
 
 
 def run(folder: Path, case: str, last: int | None = None, rank: int = 0, world_size: int = 1) -> RunRecord:

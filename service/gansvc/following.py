@@ -80,6 +80,7 @@ def follow(job: Job, as_json: bool) -> None:
         say(f"`gansvc logs {job.id}` has its driver's log; `gansvc resume {job.id}` goes on with it")
     elif last.partial:
         say(f"done in part: {last.scores[0]} of {last.scores[1]} runs have a score")
+        say(f"the report says why; `gansvc resume {job.id}` tries again what failed, not what diverged")
     if _exit_code(last):
         raise typer.Exit(_exit_code(last))
 

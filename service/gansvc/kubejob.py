@@ -73,7 +73,7 @@ def resume(job: Job) -> bool:
     """Send a new RayJob for a job that failed or was stopped: it goes on from what its folder holds.
 
     Returns:
-        Whether it was sent: one that has succeeded isn't.
+        Whether it was sent: one whose runs all have a score isn't.
 
     Raises:
         SpecError: the job is at work.
@@ -81,7 +81,7 @@ def resume(job: Job) -> bool:
         ClusterError: the API server can't be reached or refuses.
     """
     known = lifecycle.status(job)
-    if known.phase == "SUCCEEDED":
+    if known.phase == "SUCCEEDED" and not known.partial:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")

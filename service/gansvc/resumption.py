@@ -17,10 +17,12 @@ from gansvc.store import Folder
 def resume(job: Job, say: Callable[[str], None]) -> bool:
     """Send a job that failed, was stopped or lost its driver once more: it goes on from what its folder holds.
 
+    One that is done in part is sent, too: its failed runs are tried again, those that diverged aren't.
+
     Where it ran on a local cluster, one is started if none runs; where it ran elsewhere, it is sent there again.
 
     Returns:
-        Whether it was sent: one that has succeeded isn't.
+        Whether it was sent: one whose runs all have a score isn't.
 
     Raises:
         SpecError: the job is at work.
@@ -28,7 +30,7 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
     known = lifecycle.status(job)
-    if known.phase == "SUCCEEDED":
+    if known.phase == "SUCCEEDED" and not known.partial:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
