@@ -39,6 +39,7 @@ checks='
   grep -q "^CapBnd:[[:space:]]*0*$" /proc/1/status || refuse "it has capabilities"
   grep -q "^NoNewPrivs:[[:space:]]*1$" /proc/1/status || refuse "it may gain privileges"
   grep -q "^[^ ]* / [^ ]* ro[, ]" /proc/mounts || refuse "its root can be written to"
+  touch /tmp/.here "$HOME/.here" || refuse "it has no folder to write to"
   for tool in gcc cc make /opt/gansvc/bin/pip; do
     if command -v "$tool"; then refuse "it has build tools"; fi
   done

@@ -57,6 +57,7 @@ def test_image_is_not_root_and_starts_from_the_named_base() -> None:
     assert install.startswith("--mount=type=bind,from=tools,source=/build,target=/build ")
     assert "PIP_NO_CACHE_DIR=1" in install and "--without-pip" in install
     assert not any("apt" in rest for word, rest in last if word == "RUN")
+    assert any("chmod 1777 /home/gansvc" in rest for _, rest in last), "podman gives a tmpfs the mode of what it hides"
 
 
 def test_everything_installed_is_pinned() -> None:
