@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+KUBE_APISERVER ?= ../shared/tools/kube-apiserver
 # The container image; IMAGE_BUILD_ARGS goes to the build, as --build-arg TORCH_INDEX=... for one without CUDA.
 IMAGE ?= localhost/gansvc:latest
 PYTHON_IMAGE ?= docker.io/library/python:3.12-slim-bookworm
@@ -12,10 +13,10 @@ IMAGE_BUILD_ARGS ?=
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lint types fast bench image image-test down clean
+.PHONY: help demo install test test-faults test-kubernetes manifests lint types fast bench image image-test down clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 
@@ -25,8 +26,17 @@ demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end t
 test: lint types  ## Run linter, type checker and all tests
 	$(BIN)/python -m pytest
 
+test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hour
+	$(BIN)/python -m pytest -m faults
+
 fast: $(INSTALLED)  ## Run the tests that start no Ray
 	$(BIN)/python -m pytest -m "not ray"
+
+test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
+	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
+
+manifests: $(INSTALLED)  ## Write the manifests under k8s/ that the code makes
+	$(BIN)/python tests/kube_examples.py
 
 lint: $(INSTALLED)  ## Run the linter
 	$(BIN)/ruff check service tests docker
@@ -58,5 +68,5 @@ $(INSTALLED): pyproject.toml docker/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "gansvc needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint docker/constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --constraint docker/constraints.txt --editable '.[train,k8s,dev]'
 	@touch $@

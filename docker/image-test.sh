@@ -46,7 +46,18 @@ checks='
   python /opt/gansvc/health.py || refuse "it is unhealthy"'
 
 echo "== a container of its own has no rights"
-"${client[@]}" "$GANSVC_IMAGE" sh -c "$checks; gansvc --version"
+"${client[@]}" "$GANSVC_IMAGE" sh -c "$checks; gansvc version; gansvc --help >/dev/null"
+
+echo "== what it holds is pinned, and is what KubeRay and its reader pods start"
+"${client[@]}" "$GANSVC_IMAGE" python -c '
+import re, sys
+from importlib.metadata import distributions
+import kubernetes, torch
+def line(name, version): return re.sub("[-_.]+", "-", name).lower() + "==" + version
+pins = {line(*text.strip().split("==")) for text in open("/opt/gansvc/constraints.txt") if "==" in text}
+loose = {line(item.name, item.version) for item in distributions() if item.name != "gansvc"} - pins
+sys.exit(", ".join(loose) and "not pinned: " + ", ".join(loose))'
+"${client[@]}" "$GANSVC_IMAGE" bash -lc 'command -v ray gansvc python tar cat sleep'
 
 echo "== the cluster starts, and its nodes have no rights"
 "${compose[@]}" up --detach

@@ -7,6 +7,8 @@ import os
 # Before numpy is loaded: on a busy machine two threads take several times as long as one for FID's eigenvalues.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from gansvc.cluster import local
 from gansvc.gan import data
 from gansvc.gan.evaluate import Validator, chunks, extract
 from gansvc.spec import JobSpec
+
+from . import object_storage
 
 TINY = """
 name: tiny
@@ -37,8 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test's caches out of the user's home, and torch on one thread."""
+    """Keep a test's caches out of the user's home, the user's settings out of a test, and torch on one thread."""
     monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GANSVC_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.delenv("GANSVC_CLUSTER", raising=False)
     torch.set_num_threads(1)
 
 
@@ -68,16 +74,46 @@ def validator(histology: data.Images) -> Validator:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Cluster]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run an S3 server on the loopback interface and give its URL."""
+    with object_storage.served(tmp_path_factory.mktemp("s3") / "server.log") as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a new bucket; the environment leads to its server."""
+    for name, value in object_storage.environment(s3_server).items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{secrets.token_hex(4)}"
+    object_storage.request(s3_server, "PUT", f"/{name}")
+    return name
+
+
+@pytest.fixture
+def gate(bucket: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[object_storage.Gate]:
+    """Put a gate before the bucket's server; the environment leads to it."""
+    gate = object_storage.Gate(s3_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[local.Cluster]:
     """Start the one Ray cluster that all tests share; two starts at once must give the same one."""
     patch = pytest.MonkeyPatch()
     home = str(tmp_path_factory.mktemp("home") / "state")
     patch.setenv("GANSVC_HOME", home)
     patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # A job that comes by the cluster's address runs the `python` that is found there.
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     # What a user's shell may hold must not lead astray.
     patch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
     patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     patch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    for name, value in object_storage.environment(s3_server).items():
+        patch.setenv(name, value)
     started: list[local.Cluster] = []
     said: list[str] = []
     starts = [threading.Thread(target=lambda: started.append(local.start(said.append))) for _ in range(2)]

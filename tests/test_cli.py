@@ -39,6 +39,9 @@ COMMANDS = (
     "sample",
     "compare",
     "evaluate",
+    "config",
+    "doctor",
+    "prefetch",
     "down",
 )
 TRAINING_MODULES = (
@@ -109,9 +112,19 @@ def test_help_imports_neither_torch_nor_ray_nor_pyarrow() -> None:
 
 
 def test_validate_and_dry_run_work_without_the_train_extra(tmp_path: Path, spec_file: str) -> None:
-    for args in (["validate", spec_file], ["submit", spec_file, "--dry-run"], ["schema"], ["init", "-"], ["list"]):
+    works = (
+        ["validate", spec_file],
+        ["submit", spec_file, "--dry-run"],
+        ["schema"],
+        ["init", "-"],
+        ["list"],
+        ["config"],
+    )
+    for args in works:
         ended = without_training(tmp_path, args)
         assert ended.returncode == 0, ended.stderr
+    ended = without_training(tmp_path, ["doctor", spec_file])
+    assert ended.returncode == 3 and "pip install 'gansvc[train]'" in ended.stdout and "Traceback" not in ended.stderr
     assert "# trials: 8" in without_training(tmp_path, ["submit", spec_file, "--dry-run"]).stdout
 
 
@@ -228,8 +241,13 @@ def test_a_missing_file_and_a_folder_get_one_sentence(run: Run, tmp_path: Path) 
         (["--set", "=3"], "PATH=VALUE"),
         (["--set", "losses=[lsgan"], "--set losses"),
         (["--set", "losses.wgan-gp.clip=1"], "wgan-gp"),
-        (["--cluster", "k8s"], "http://HOST:8265"),
-        (["--cluster", "http://"], "http://HOST:8265"),
+        (["--cluster", "k9s"], "http://HOST:8265"),
+        (["--cluster", "k8s"], "cluster is missing"),
+        (["--cluster", "k8s:/lab"], "k8s://CONTEXT/NAMESPACE"),
+        (["--cluster", "http://"], "--cluster: 'http://' is not a cluster"),
+        (["--name", "Not A Name"], "name: 'Not A Name'"),
+        (["--name", ""], "name: ''"),
+        (["--name", "../x"], "name: '../x'"),
         (["--cluster", "http://host:99999999"], "http://HOST:8265"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -279,6 +297,25 @@ def test_validate_sets_values_and_prints_json(run: Run, spec_file: str) -> None:
     assert result.code == 0 and spec["training"]["epochs"] == 7 and spec["losses"][1]["clip"] == 0.01
 
 
+def test_a_name_takes_the_place_of_the_files(run: Run, spec_file: str) -> None:
+    data = json.loads(run("submit", spec_file, "--dry-run", "--json", "--name", "another", "--set", "name=third").out)
+    assert data["spec"]["name"] == data["plan"]["name"] == "another"
+
+
+@pytest.mark.parametrize("command", [["validate", "-", "--json"], ["submit", "-", "--dry-run", "--json"]])
+def test_a_job_file_is_read_from_standard_input(tmp_path: Path, command: list[str]) -> None:
+    code = "import sys\nfrom gansvc import cli\ncli.main(sys.argv[1:])"
+    for text, expected in ((SPEC, 0), ("name: [", 2), ("", 2)):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *command], input=text, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert ended.returncode == expected
+        if expected:
+            assert ended.stderr.startswith("Error: standard input: ") and len(ended.stderr.splitlines()) == 1
+        else:
+            assert specfile.validated(json.loads(ended.stdout)["spec"]) == specfile.parse(SPEC)
+
+
 def test_schema_is_json_and_names_the_fields(run: Run) -> None:
     assert {"losses", "training", "search"} <= set(json.loads(run("schema").out)["properties"])
     assert {"headline", "leaderboard", "spec"} <= set(json.loads(run("schema", "--report").out)["properties"])
@@ -291,7 +328,7 @@ def test_init_writes_a_valid_file_once(run: Run, tmp_path: Path) -> None:
     refused = run("init")
     assert refused.code == 2 and "--force" in refused.err and (tmp_path / "job.yaml").read_text() == "mine"
     assert run("init", "--force").code == 0
-    assert run("init", "-").out == (tmp_path / "job.yaml").read_text() == api.starter()
+    assert run("init", "-").out == (tmp_path / "job.yaml").read_text() == specfile.starter()
     assert run("init", "no/such/folder.yaml").code == 2
 
 
@@ -362,12 +399,16 @@ def test_ctrl_c_detaches_and_a_failed_job_exits_1(
     for words in (f"gansvc status {job.id}", f"gansvc logs -f {job.id}", f"gansvc stop {job.id}"):
         assert words in detached.err
     assert run("submit", spec_file, "--detach").out == f"{job.id}\n"
+    detached = run("submit", spec_file, "--detach", "--json")
+    assert json.loads(detached.out) == {"id": job.id, "folder": job.folder}
 
     monkeypatch.setattr(api, "follow", lifecycle.follow)
     lifecycle.finish(job, "FAILED", "the critic diverged")
     failed = run("submit", spec_file, "--json")
     assert failed.code == 1 and json.loads(failed.out)["error"] == "the critic diverged"
+    assert json.loads(failed.out)["id"] == job.id and json.loads(failed.out)["folder"] == job.folder
     assert f"Error: {job.id} FAILED: the critic diverged" in failed.err and f"gansvc logs {job.id}" in failed.err
+    assert f"gansvc resume {job.id}" in failed.err and json.loads(failed.out)["partial"] is False
 
 
 def test_errors_of_the_cluster_exit_3(run: Run, spec_file: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,8 +50,9 @@ def report(job: str, kid: dict[str, dict[int, float]], values: dict[str, Any] | 
         for seed in found
     ]
     seeds = sorted({seed for found in kid.values() for seed in found}) or [0]
-    given = {"name": job, "dataset": "histology", "losses": list(kid) or ["wgan"]}
-    spec = specfile.validated(given | {"training": {"seeds": seeds} | changes.pop("training", {})})
+    given: dict[str, Any] = {"name": job, "dataset": "histology", "losses": list(kid) or ["wgan"]}
+    given |= {"training": {"seeds": seeds} | changes.pop("training", {}), "cluster": changes.pop("cluster", None)}
+    spec = specfile.validated(given)
     facts: dict[str, Any] = {"job": job, "name": "n", "created": datetime.now(UTC), "versions": Versions(python="3")}
     facts |= {"headline": "h", "objective": columns[0].key, "columns": columns, "leaderboard": rows}
     facts |= {"noise_floor": {"kid": 0.01, "fid": 2.0}, "noise_floor_images": 9, "contract": contract if kid else None}
@@ -96,6 +97,12 @@ def test_a_loss_that_was_trained_otherwise_or_again_keeps_a_row_of_its_own(other
 def test_what_the_jobs_were_not_given_alike_is_named() -> None:
     merged = merge([report("one", {"wgan": {0: 0.04}}), report("two", {"lsgan": {5: 0.03}}, training={"epochs": 7})])
     assert merged.differences == ("training.epochs: 50, 7",), "seeds, names and losses differ by intent"
+
+
+def test_where_a_job_ran_makes_no_difference() -> None:
+    there = report("two", {"wgan": {1: 0.03}}, cluster={"image": "gansvc:0.1.0", "volume": "jobs"})
+    merged = merge([report("one", {"wgan": {0: 0.04}}), there])
+    assert merged.differences == () and [row.seeds for row in merged.leaderboard] == [(0, 1)]
 
 
 def test_columns_that_a_job_lacks_are_left_out() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,10 +19,14 @@ import yaml
 
 from gansvc.cluster import local
 
+from .kube_examples import K8S
+from .kube_profiles import pods_of
+
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = (DOCKER / "compose.yaml").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
@@ -30,6 +35,11 @@ def instructions() -> list[tuple[str, str]]:
     lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n", " ", "\n".join(lines))
     return [(line.split()[0], line.split(None, 1)[1]) for line in joined.splitlines() if line[:1].isupper()]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment that the image sets."""
+    return dict(re.findall(r"^(?:ENV| ) +([A-Z0-9_]+)=(\S+)(?: \\)?$", DOCKERFILE, re.MULTILINE))
 
 
 def test_dockerfile_passes_hadolint() -> None:
@@ -66,10 +76,8 @@ def test_everything_installed_is_pinned() -> None:
     assert len(installs) == 4
     assert all("--constraint constraints.txt" in part or "--no-deps --no-index" in part for part in installs)
     pinned = {_canonical(line.split("==")[0]) for line in (DOCKER / "constraints.txt").read_text().splitlines()}
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["train"], "hatchling"]
+    extras = PROJECT["optional-dependencies"]
+    needed = [*PROJECT["dependencies"], *extras["train"], *extras["k8s"], "hatchling"]
     assert {_canonical(re.split(r"[\[<>=~! ]", name)[0]) for name in needed} <= pinned
 
 
@@ -81,8 +89,44 @@ def test_image_has_the_habits_of_the_local_cluster(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("os.environ", {"GANSVC_HOME": str(tmp_path)})
     ours = ("GANSVC_", "RAY_AUTH_", "GLOO_", "NCCL_", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
     habits = {name: value for name, value in local._environment("m").items() if not name.startswith(ours)}
-    image = dict(re.findall(r"^(?:ENV| ) +([A-Z0-9_]+)=(\S+)(?: \\)?$", DOCKERFILE, re.MULTILINE))
-    assert habits and habits.items() <= image.items()
+    assert habits and habits.items() <= environment().items()
+
+
+def test_image_has_every_extra_that_it_is_used_with() -> None:
+    (listed,) = (
+        rest for word, rest in instructions() if word == "RUN" and "requirements.txt" in rest and "tools" not in rest
+    )
+    program = re.search(r"python3 -c '(.*)' > requirements.txt", listed)
+    assert program
+    done = subprocess.run([sys.executable, "-c", program[1]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    extras = PROJECT["optional-dependencies"]
+    assert done.stdout.split("\n")[:-1] == PROJECT["dependencies"] + extras["train"] + extras["k8s"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        pytest.param(pod["spec"], id=f"{name}-{role}")
+        for name in ("examples/rayjob", "standing/cpu", "standing/gpu")
+        for role, pod in pods_of(yaml.safe_load((K8S / f"{name}.yaml").read_text())).items()
+    ],
+)
+def test_image_fits_the_pods_of_kubernetes(pod: dict[str, Any]) -> None:
+    (user,) = (rest for word, rest in instructions() if word == "USER")
+    (container,) = pod["containers"]
+    context = pod["securityContext"]
+    assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+    # What is written to: the same folders as under compose, and the volume, which holds the cache too.
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    writable = {entry.split(":")[0] for entry in composed()["services"]["head"]["tmpfs"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] and set(mounts) - {"/storage"} == writable
+    # The operator sets the command, which bash runs; the image's own entry point, if it had one, would be replaced.
+    assert not {"command", "args"} & set(container)
+    assert not any(word == "ENTRYPOINT" for word, _ in instructions())
+    given = {entry["name"]: entry["value"] for entry in container["env"]}
+    cache, ours = given.pop("GANSVC_CACHE"), {name for name in given if name in environment()}
+    assert cache.startswith("/storage/") and "HOME" in ours
+    assert {name: given[name] for name in ours} == {name: environment()[name] for name in ours}
 
 
 def test_context_is_small_and_whole() -> None:

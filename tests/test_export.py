@@ -145,6 +145,18 @@ def test_a_generator_in_training_mode_is_exported_in_evaluation_mode() -> None:
     torch.testing.assert_close(alone, together[:1]), "batch statistics would mix the images"
 
 
+def test_a_model_whose_weights_were_changed_is_refused(written: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+    export.sample(written[0], 4, tmp_path / "grid.png", 0)
+    (tmp_path / "grid.png").unlink()
+    weights = written[0] / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(SpecError, match=r"is not the file that model\.json tells of; pull it again"):
+        export.sample(written[0], 4, tmp_path / "grid.png", 0)
+    assert not (tmp_path / "grid.png").exists()
+
+
 def test_the_folder_holds_one_generator_in_three_forms(written: tuple[Path, torch.nn.Module]) -> None:
     folder, network = written
     names = {path.name for path in folder.iterdir()}

@@ -14,7 +14,9 @@ PUBLISHED = {"bloodmnist", "medmnist-gray", "pathmnist", "retinamnist", "mnist-w
 
 
 def test_all_are_there() -> None:
-    assert {path.stem for path in JOBS} == PUBLISHED | {"quickstart", "retinamnist-rpgan"}
+    assert {path.stem for path in JOBS} == PUBLISHED | {
+        *("quickstart", "retinamnist-rpgan", "retinamnist-losses", "breastmnist-losses")
+    }
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

@@ -22,27 +22,47 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audits": {"records"},
     "explain": {"errors"},
     "catalog": {"errors", "explain"},
-    "store": {"errors"},
+    "filesystems": {"errors"},
+    "store": {"errors", "filesystems"},
     "dotted": {"errors", "catalog"},
-    "spec": {"errors", "explain", "catalog", "dotted"},
+    "placement": {"explain", "catalog"},
+    "spec": {"errors", "explain", "catalog", "dotted", "placement"},
     "specfile": {"errors", "explain", "spec"},
     "plan": {"catalog", "records", "spec"},
-    "jobfolder": {"errors", "records", "store"},
+    "config": {"errors", "explain", "store", "specfile"},
+    "versions": {"errors"},
+    "jobfolder": {"errors", "records", "store", "config"},
     "monitor": {"errors", "records", "store", "spec"},
     "live": {"records"},
     "gan": {"errors", "records", "audits", "catalog", "store", "spec"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
-    "cluster": {"errors", "records", "catalog", "store", "spec", "gan"},
-    "pipeline": {"errors", "records", "store", "spec", "specfile", "monitor", "gan", "report", "cluster"},
-    "lifecycle": {"errors", "records", "store", "jobfolder", "cluster"},
-    "submission": {"errors", "store", "spec", "specfile", "plan", "jobfolder", "lifecycle", "cluster"},
+    "cluster": {"errors", "filesystems", "records", "catalog", "store", "placement", "spec", "config", "gan"},
+    "pipeline": {"errors", "records", "store", "spec", "specfile", "versions", "monitor", "gan", "report", "cluster"},
+    "kubestatus": {"errors", "records", "store", "jobfolder", "specfile", "cluster"},
+    "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "kubestatus", "cluster"},
+    "submission": {
+        *("errors", "filesystems", "store", "spec", "specfile", "plan", "config", "versions"),
+        *("jobfolder", "lifecycle", "cluster"),
+    },
+    "resumption": {"errors", "records", "store", "spec", "specfile", "jobfolder", "lifecycle", "submission", "cluster"},
+    "kubejob": {
+        *("errors", "records", "store", "placement", "spec", "specfile", "config", "jobfolder", "lifecycle"),
+        *("submission", "cluster"),
+    },
+    "visit": {"errors", "records", "specfile", "versions", "cluster"},
+    "doctor": {
+        *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "visit", "cluster"),
+    },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
-        *("lifecycle", "submission", "rescoring"),
+        *("lifecycle", "submission", "resumption", "kubejob", "rescoring"),
     },
     "options": {"errors", "specfile"},
-    "cli": {"errors", "specfile", "jobfolder", "live", "options", "api"},
+    "output": set(),
+    "following": {"records", "jobfolder", "live", "options", "output", "api"},
+    "preparing": {"config", "options", "output", "doctor", "jobfolder", "store", "spec", "specfile"},
+    "cli": {"errors", "specfile", "live", "options", "output", "api", "following", "preparing"},
 }
 
 RAY_AT_HOME = "cluster"
@@ -174,9 +194,9 @@ def test_the_table_only_looks_up() -> None:
 def test_the_table_says_what_the_design_says() -> None:
     assert MAY_IMPORT["report"] & {"gan", "cluster"} == set(), "the report reads files; it never trains or connects"
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
-    assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["cli"]
+    assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["following", "cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "lifecycle", "submission", "api"),
+        *("pipeline", "kubestatus", "lifecycle", "submission", "resumption", "kubejob", "visit", "doctor", "api"),
     ]
 
 
@@ -229,13 +249,16 @@ def test_torch_is_loaded_only_where_it_computes(module: str) -> None:
     )
 
 
-@pytest.mark.parametrize("start", ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py"])
+@pytest.mark.parametrize(
+    "start",
+    ["cli.py", "api.py", "submission.py", "lifecycle.py", "specfile.py", "plan.py", "preparing.py", "doctor.py"],
+)
 def test_the_client_needs_neither_torch_nor_ray(start: str) -> None:
     wrong = [
         f"{module}:{item.line} imports {item.name}"
         for module in sorted(loaded_with(start))
         for item in imports(module)
-        if item.at_load and item.package in TRAIN_ONLY | {"ray"}
+        if item.at_load and item.package in TRAIN_ONLY | {"ray", "kubernetes"}
     ]
     assert wrong == [], f"{start} loads these, and a laptop that only submits lacks them: import them inside functions"
     assert len(loaded_with(start)) > 5

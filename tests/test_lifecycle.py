@@ -9,7 +9,7 @@ from platform import node
 
 import pytest
 
-from gansvc import api, cli, jobfolder, lifecycle
+from gansvc import api, cli, config, jobfolder, lifecycle
 from gansvc.errors import SpecError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
@@ -131,6 +131,14 @@ def test_a_job_whose_local_cluster_has_ended_is_failed_at_once(run: Run, tmp_pat
 def test_a_local_cluster_of_another_machine_is_judged_by_silence_alone(tmp_path: Path) -> None:
     where = elsewhere(5).model_copy(update={"host": "another", "home": str(tmp_path), "mark": "gone"})
     assert api.status(a_job(tmp_path, "small-20260101-000000-aaaa", where=where)).phase == "TRAINING"
+
+
+def test_a_job_whose_clusters_token_cannot_be_read_is_listed_as_it_stands(tmp_path: Path) -> None:
+    config.change("lab.cluster", "https://127.0.0.1:9")
+    config.change("lab.token_file", str(tmp_path / "none"))
+    where = elsewhere(90).model_copy(update={"address": "https://127.0.0.1:9"})
+    a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
+    assert [status.phase for status in api.jobs(str(tmp_path / "jobs"))] == ["TRAINING"]
 
 
 def test_the_drivers_last_word_wins(tmp_path: Path) -> None:

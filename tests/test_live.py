@@ -87,3 +87,22 @@ def test_a_rescored_model_stands_beside_its_card() -> None:
         console.print(live.rescored(found | {"card": card}))
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert any("kid" in text and "0.051235" in text and shown in text for text in lines)
+
+
+def test_the_table_of_jobs_shows_phase_progress_best_score_and_age() -> None:
+    now = time.time()
+    jobs = [
+        Status(
+            job="small-1", name="small", phase="TRAINING", started=now - 90_000, updated=now, trials=(8, 8),
+            runs=(1, 6), scores=(0, 6), best_label="wgan", best_objective=0.1234,
+        ),
+        Status(job="small-2", name="small", phase="FAILED", started=now - 7500, updated=now, finished=now - 7400,
+               error="out of [red]"),
+    ]  # fmt: skip
+    console = Console(file=StringIO(), width=200)
+    console.print(live.job_table(jobs))
+    first, second = console.file.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
+    for words in ("small-1", "TRAINING", "8/8", "1/6", "0/6", "wgan 0.1234", "1 d 01 h"):
+        assert words in first
+    for words in ("small-2", "FAILED", "1 min 40 s", "2 h 05 min", "out of [red]"):
+        assert words in second

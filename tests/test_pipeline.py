@@ -92,7 +92,7 @@ def test_tpe_and_trials_of_two_workers(tiny: Make, cluster: local.Cluster, tmp_p
     seeds = [tmp_path / job.id / "search/wgan" / t["trial"] / f"seed{seed}" for t in trials for seed in (0, 1)]
     runs = [Folder(seed).read_record("run.json", RunRecord) for seed in seeds]
     assert all(run is not None and run.world_size == 2 for run in runs)
-    assert not list((tmp_path / job.id).rglob(".ray-*")), "Ray Train's own folders are cleared away"
+    assert not list((tmp_path / job.id).rglob(".ray*")), "Ray Train's own folders are cleared away"
 
 
 def test_a_stopped_job_is_stopped_and_a_failing_one_says_why(

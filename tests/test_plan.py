@@ -95,11 +95,11 @@ def test_the_plan_without_a_search() -> None:
 def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = specfile.parse(SPEC).with_values({"dataset.root": "data", "evaluation.extractor.weights": "w.pth"})
-    spec = submission._absolute(spec)
+    spec = submission.absolute(spec)
     assert spec.dataset.root == str(tmp_path / "data")
     assert spec.evaluation.extractor.weights == str(tmp_path / "w.pth")
     job = jobfolder.new(spec.name, str(tmp_path / "my jobs"))
-    words = shlex.split(submission._entrypoint("python", job, spec))
+    words = shlex.split(submission.entrypoint(job, spec, is_local=False))
     assert words[:4] == ["exec", "python", "-m", "gansvc.pipeline"]
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options["--job"] == job.id and options["--storage"] == str(tmp_path / "my jobs")

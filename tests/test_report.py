@@ -19,7 +19,7 @@ from skimage.color import rgb2lab
 
 from gansvc import specfile
 from gansvc.errors import ClusterError, RunError
-from gansvc.records import Contract, Evaluated, History, RunRecord, Score, TrialRecord
+from gansvc.records import Contract, Evaluated, History, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import drawing, figures, model
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
@@ -301,6 +301,18 @@ def test_restarts_divergence_and_missing_seeds_are_warned_of(folder: Folder) -> 
         assert sentence in report.warnings
     assert "wgan has one scored seed, so its place is not supported" in report.headline
     assert report.leaderboard[1].metrics["kid"].std is None
+
+
+def test_a_job_that_was_resumed_says_how_often_and_an_old_one_without_starts_says_nothing(folder: Folder) -> None:
+    assert build(folder, make_spec()).starts == ()
+    starts = [JobStart(time=1.7e9), JobStart(time=1.7e9 + 60), JobStart(time=1.7e9 + 3600)]
+    for count, said in ((1, ()), (2, ("the job was resumed 1 time, at last on 2023-11-14 at 22:14 UTC",))):
+        folder.write_lines("starts.jsonl", starts[:count])
+        made = build(folder, make_spec())
+        assert made.starts == tuple(starts[:count])
+        assert tuple(w for w in made.warnings if "resumed" in w) == said
+    folder.write_lines("starts.jsonl", starts)
+    assert "resumed 2 times, at last on 2023-11-14 at 23:13 UTC" in " ".join(build(folder, make_spec()).warnings)
 
 
 @pytest.mark.parametrize(

@@ -330,8 +330,11 @@ def test_a_new_name_keeps_what_was_set_by_hand() -> None:
 
 BAD: list[tuple[dict[str, Any], list[str]]] = [
     # Unknown fields and names: the nearest one and the list.
-    ({"trainning": {}}, ["unknown field 'trainning'", "did you mean 'training'?", "known: dataset, evaluation"]),
-    ({"zzz": 1}, ["unknown field 'zzz'; known: dataset"]),
+    (
+        {"trainning": {}},
+        ["unknown field 'trainning'", "did you mean 'training'?", "known: cluster, dataset, evaluation"],
+    ),
+    ({"zzz": 1}, ["unknown field 'zzz'; known: cluster, dataset"]),
     ({"training": {"epoch": 1}}, ["training: ", "'epoch'", "did you mean 'epochs'?", "batch_size"]),
     ({"losses": [{"name": "lsgan", "clip": 0.1}]}, ["losses[0]: ", "'clip'", "known: betas, critic_lr"]),
     ({"losses": ["wgan", "wgan-pg"]}, ["losses[1]: ", "'wgan-pg'", "did you mean 'wgan-gp'?", KNOWN_LOSSES]),

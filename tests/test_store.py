@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,38 @@ def test_writers_at_the_same_time_leave_one_whole_file(folder: Folder, tmp_path:
         thread.join(timeout=60)
     assert folder.read("f") in contents
     assert files_in(tmp_path / "job") == ["f"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gansvc.store import write_file
+target, parts = Path(sys.argv[1]), set()
+for _ in range(50):
+    if not (child := os.fork()):
+        for step in range(1, 256):
+            write_file(target, bytes([step]) * 4_000_000)
+        os._exit(0)
+    while set(target.parent.glob(".file.*")) <= parts and not os.waitpid(child, os.WNOHANG)[0]:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    left = set(target.parent.glob(".file.*")) - parts
+    parts |= left
+    print(len(left), len(set(target.read_bytes())) if target.exists() else 0, flush=True)
+    if len(parts) > 2:
+        break
+"""
+
+
+def test_a_kill_in_the_middle_of_a_write_leaves_a_whole_file(folder: Folder, tmp_path: Path) -> None:
+    folder.write("file", b"\xff" * 4_000_000)
+    command = [sys.executable, "-c", KILLED, folder.path("file")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kills = [line.split() for line in done.stdout.splitlines()]
+    assert sum(int(left) for left, _ in kills) > 2, "kills hit the middle of a write"
+    assert {kinds for _, kinds in kills} == {"1"}, "what is there is of one write"
+    assert len(folder.read("file") or b"") == 4_000_000 and folder.names() == ["file"]
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -308,21 +308,28 @@ def test_checkpoint_of_another_run_is_refused_with_the_difference(
         train(other, histology.train, validator, Folder(tmp_path), single_process())
 
 
-def test_malicious_checkpoint_runs_nothing(tmp_path: Path) -> None:
-    import hashlib
-    import pickle
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew_and_says_so(
+    tiny: Make, histology: Images, validator: Validator, tmp_path: Path
+) -> None:
+    plan = _plan(tiny())
+    train(plan, histology.train, validator, Folder(tmp_path), single_process())
+    lines = Folder(tmp_path).read_lines("history.jsonl", History)
+    for path in (tmp_path / "checkpoints").glob("step-*.pt"):
+        path.write_bytes(path.read_bytes()[:100])
+    record = train(plan, histology.train, validator, Folder(tmp_path), single_process())
+    again = Folder(tmp_path).read_lines("history.jsonl", History)
+    assert [line.critic_loss for line in again] == [line.critic_loss for line in lines]
+    assert record.state == "finished" and sum("damaged" in warning for warning in record.warnings) == 2
+    assert "began anew" in record.warnings[0]
 
-    target = tmp_path / "executed"
 
-    class Attack:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (target,))  # type: ignore[return-value]
-
-    data = pickle.dumps(Attack())
-    name = f"step-00000001.{hashlib.sha256(data).hexdigest()[:16]}.pt"
-    Folder(tmp_path / "checkpoints").write(name, data)
-    assert checkpoint.newest(Folder(tmp_path / "checkpoints"), {}) is None
-    assert not target.exists()
+def test_a_forged_checkpoint_of_this_run_is_refused(
+    tiny: Make, histology: Images, validator: Validator, tmp_path: Path
+) -> None:
+    plan = _plan(tiny())
+    checkpoint.save(Folder(tmp_path / "checkpoints"), 4, {"players": {"generator": {}}}, plan.identity())
+    with pytest.raises(RunError, match="the checkpoint of step 4 doesn't fit this run"):
+        train(plan, histology.train, validator, Folder(tmp_path), single_process())
 
 
 def test_run_record_survives_json(tmp_path: Path) -> None:

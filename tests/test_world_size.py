@@ -19,6 +19,7 @@ from gansvc import specfile
 from gansvc.catalog.losses import LOSSES
 from gansvc.gan import checkpoint
 from gansvc.gan.evaluate import Features, Validation, Validator
+from gansvc.gan.journal import Journal
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.players import Players
 from gansvc.gan.train import train
@@ -165,3 +166,25 @@ if __name__ == "__main__":
         rank, folder = int(sys.argv[1]), Path(sys.argv[2]) / precision
         run(*((rank, 2) if rank < 2 else (0, 1)), folder, cases)
         run(rank, 3, folder, cases)
+
+
+def test_a_run_says_when_its_number_of_workers_changed(tmp_path: Path) -> None:
+    spec = specfile.parse(SPEC).with_values({"training.workers": 3})
+    plan, folder = RunPlan(spec, "lsgan", 0, 1, 1), Folder(tmp_path)
+    for step, world_size in ((0, 3), (4, 3), (8, 2), (12, 3)):
+        journal = Journal(folder, plan, 20, step, world_size, [])
+    record = journal.close("finished", "", 1.0)
+    assert record.starts == 4 and record.world_size == 3
+    assert [warning.split(",")[0] for warning in record.warnings] == [
+        "from step 8 on it had 2 workers instead of 3",
+        "from step 12 on it had 3 workers instead of 2",
+    ]
+    assert all("the global batch stayed 16" in warning for warning in record.warnings)
+    assert (
+        Journal(Folder(tmp_path / "few"), plan, 20, 0, 2, [])
+        .close("finished", "", 1.0)
+        .warnings[0]
+        .startswith("from step 0 on it had 2 workers instead of 3")
+    )
+    trial = RunPlan(spec, "lsgan", 0, 1, 1, is_trial=True)
+    assert Journal(Folder(tmp_path / "trial"), trial, 20, 0, 1, []).close("finished", "", 1.0).warnings == ()

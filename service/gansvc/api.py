@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version as package_version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, lifecycle, rescoring, specfile, submission
+from gansvc import jobfolder, kubejob, lifecycle, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
 from gansvc.errors import GansvcError, RunError, SpecError
@@ -44,27 +43,6 @@ def schema(of: Literal["job", "report"] = "job") -> dict[str, Any]:
     return JobSpec.model_json_schema() if of == "job" else model.schema()
 
 
-def starter() -> str:
-    """Return a commented job file to begin with."""
-    return files("gansvc").joinpath("starter.yaml").read_text(encoding="utf-8")
-
-
-def init(path: Path, force: bool = False) -> Path:
-    """Write the starter file.
-
-    Raises:
-        SpecError: the file exists and ``force`` is off, or it can't be written.
-    """
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(starter())
-    except FileExistsError:
-        raise SpecError(f"FILE: {path} exists; give another name, or --force to replace it") from None
-    except OSError as error:
-        raise SpecError(f"FILE: {path} can't be written ({error.strerror}); give another path") from None
-    return path
-
-
 def plan(spec: JobSpec) -> Plan:
     """Return what a job will do and ask for.
 
@@ -74,22 +52,40 @@ def plan(spec: JobSpec) -> Plan:
     return planning.make(spec)
 
 
+def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> dict[str, Any] | None:
+    """Return the RayJob that a job would be sent as to Kubernetes, asking nobody; None for other clusters."""
+    return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
+
+
 def submit(
-    spec: JobSpec, cluster: str = "local", storage: str | None = None, say: Callable[[str], None] = lambda text: None
+    spec: JobSpec,
+    cluster: str | None = None,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Job:
     """Send a job to a cluster and return it; ``local`` starts one on this machine where none runs.
 
     Args:
         spec: the job.
-        cluster: ``local`` or the address of a cluster's Jobs API.
-        storage: folder or URI of all jobs; GANSVC_STORAGE or ``~/gansvc-jobs`` if left out.
+        cluster: ``local``, the address of a cluster's Jobs API, ``k8s://CONTEXT/NAMESPACE``, or a profile's name; if
+            left out, GANSVC_CLUSTER, the profile in use, or ``local``.
+        storage: folder or URI of all jobs; if left out, GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``.
         say: gets a sentence on what takes a while.
 
     Raises:
         SpecError: the job can't run there; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
-    return submission.submit(spec, cluster, storage, say)
+    send = kubejob.submit if kubejob.takes(cluster) else submission.submit
+    return send(spec, cluster, storage, say)
+
+
+def resume(
+    job: Job | str | None = None, storage: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> bool:
+    """Send a job whose driver is gone once more, as ``resumption.resume`` says, and return whether it was sent."""
+    found = find(job, storage)
+    return kubejob.resume(found) if kubejob.has(found) else resumption.resume(found, say)
 
 
 def find(job: Job | str | None = None, storage: str | None = None) -> Job:
@@ -106,8 +102,10 @@ def status(job: Job | str | None = None, storage: str | None = None) -> Status:
     return lifecycle.status(find(job, storage))
 
 
-def jobs(storage: str | None = None) -> list[Status]:
-    """Return how all jobs of a storage stand, newest first."""
+def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
+    """Return how all jobs of a storage stand, newest first; of a ``k8s`` cluster, also those sent from elsewhere."""
+    if cluster is not None:
+        kubejob.adopt(cluster, storage)
     return [_listed(job) for job in jobfolder.every(storage)]
 
 
@@ -116,13 +114,15 @@ def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator
     return lifecycle.follow(find(job, storage))
 
 
-def logs(job: Job | str | None = None, follow: bool = False, storage: str | None = None) -> Iterator[str]:
-    """Yield what a job's driver wrote, in pieces; when following, until it has ended.
+def logs(
+    job: Job | str | None = None, follow: bool = False, storage: str | None = None, attempt: int | None = None
+) -> Iterator[str]:
+    """Yield what a job's driver wrote, or an earlier attempt's, in pieces; when following, until it has ended.
 
     Raises:
         ClusterError: the cluster can't be reached and no log was kept.
     """
-    return lifecycle.log(find(job, storage), follow)
+    return lifecycle.log(find(job, storage), follow, attempt)
 
 
 def stop(job: Job | str | None = None, storage: str | None = None) -> Status:
@@ -152,6 +152,7 @@ def report(
     """
     found = find(job, storage)
     folder = Folder(found.folder)
+    kubejob.fetch_report(found, model.REPORT_JSON)
     if format == "json":
         if (data := model.read(folder)) is not None:
             return data.model_dump(mode="json")
@@ -191,7 +192,8 @@ def pull(
     if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
     lifecycle.read(found)
-    Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
+    if not kubejob.fetch(found, target, everything):
+        Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
     return target
 
 

@@ -6,16 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from gansvc import api, live, specfile
+from gansvc import api, following, live, preparing, specfile
 from gansvc.errors import GansvcError
-from gansvc.jobfolder import Job
-from gansvc.options import AsJson, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.output import as_json as _json
+from gansvc.output import out as _out
+from gansvc.output import say as _say
 
 app = typer.Typer(
     name="gansvc",
@@ -25,8 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage.",
+    epilog="Exit codes: 0 done, 1 the job failed, 2 your input, 3 the cluster, the network or the storage, "
+    "4 done in part: the report is there, but a run has no score.",
 )
+app.add_typer(following.app)
+app.add_typer(preparing.app)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -68,41 +71,44 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented job file to begin with."""
-    print(api.starter() if file == "-" else api.init(Path(file), force), end="" if file == "-" else "\n")
+    print(specfile.starter() if file == "-" else specfile.init(Path(file), force), end="" if file == "-" else "\n")
 
 
 @app.command()
 def submit(
     file: File,
-    cluster: Annotated[str, typer.Option(help="local, or the address http(s)://HOST:8265 of a Ray cluster.")] = "local",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved spec and the plan only.")] = False,
+    cluster: Cluster = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and the plan.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
     values: Values = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job, in place of the file's.")] = None,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
-        data = {"spec": spec.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+        sent = api.manifest(spec, cluster, storage)
+        data = {"manifest": sent} if sent else {"spec": spec.model_dump(mode="json")}
         lines = [f"# {title}: {value}" for title, value in plan.rows()]
-        print(_json(data) if as_json else "\n".join([specfile.dump(spec), *lines]))
+        text = specfile.dump_plain(sent) if sent else specfile.dump(spec)
+        print(_json(data | {"plan": plan.model_dump(mode="json")}) if as_json else "\n".join([text, *lines]))
         return
     for title, value in plan.rows():
         _say(f"{title}: {value}")
     job = api.submit(spec, cluster, storage, _say)
     _say(f"job {job.id}")
     if not detach:
-        _follow(job, as_json)
+        following.follow(job, as_json)
     else:
         print(_json(job.model_dump()) if as_json else job.id)
 
 
 @app.command("list")
-def list_jobs(storage: Storage = None, as_json: AsJson = False) -> None:
+def list_jobs(cluster: Elsewhere = None, storage: Storage = None, as_json: AsJson = False) -> None:
     """List the jobs, newest first."""
-    statuses = api.jobs(storage)
+    statuses = api.jobs(storage, cluster)
     if as_json:
         print(_json([json.loads(status.model_dump_json()) for status in statuses]))
     elif statuses:
@@ -119,20 +125,6 @@ def status(job: JobName = None, storage: Storage = None, as_json: AsJson = False
         print(now.model_dump_json(indent=2))
     else:
         _out().print(live.view(now))
-
-
-@app.command()
-def logs(
-    job: JobName = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")] = False,
-    storage: Storage = None,
-) -> None:
-    """Print what a job's driver wrote."""
-    try:
-        for piece in api.logs(job, follow, storage):
-            print(piece, end="", flush=True)
-    except KeyboardInterrupt:
-        _say("the job goes on")
 
 
 @app.command()
@@ -225,35 +217,3 @@ def down() -> None:
 def version() -> None:
     """Print the version."""
     print(f"gansvc {api.version()}")
-
-
-def _follow(job: Job, as_json: bool) -> None:
-    try:
-        last = live.watch(api.follow(job), Console(stderr=True))
-    except KeyboardInterrupt:
-        _say(f"the job goes on; come back with `gansvc status {job.id}` or `gansvc logs -f {job.id}`")
-        _say(f"`gansvc stop {job.id}` ends it")
-        return
-    if as_json:
-        print(_json({"job": job.id, "folder": job.folder, "phase": last.phase, "error": last.error}))
-    elif last.phase == "SUCCEEDED":
-        _out().print(live.leaderboard(api.report(job, "json")))
-        for title, path in api.results(job).items():
-            print(f"{title}: {path}")
-    if last.phase != "SUCCEEDED":
-        print(f"Error: {job.id} {last.phase}: {last.error or 'no reason given'}", file=sys.stderr)
-        _say(f"`gansvc logs {job.id}` has its driver's log")
-        raise typer.Exit(1)
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)
-
-
-def _out() -> Console:
-    # A pipe has no width of its own: wide enough that no table is cut.
-    return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)

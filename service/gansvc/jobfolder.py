@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
+from gansvc import config
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import Record, Status
 from gansvc.store import Folder
@@ -25,14 +25,28 @@ class Job(Record):
 
 
 def storage_uri(storage: str | None = None) -> str:
-    """Return where jobs are kept: what was given, else GANSVC_STORAGE, else ``~/gansvc-jobs``."""
-    return storage or os.environ.get("GANSVC_STORAGE") or "~/gansvc-jobs"
+    """Return where jobs are kept: what was given, else GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``."""
+    return config.storage(storage).value
 
 
 def new(name: str, storage: str | None = None) -> Job:
     """Return a new job of that name; its folder isn't made yet."""
-    identity = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return at(new_id(name), storage)
+
+
+def at(identity: str, storage: str | None = None) -> Job:
+    """Return the job of that id, whether its folder is there or not."""
     return Job(id=identity, folder=(Folder(storage_uri(storage)) / identity).uri)
+
+
+def is_id(text: str) -> bool:
+    """Return whether that is a job's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def new_id(name: str) -> str:
+    """Return the id of a new job of that name; it is 21 characters longer."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def every(storage: str | None = None) -> list[Job]:
@@ -51,6 +65,7 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
 
     Raises:
         SpecError: there is no such job, or several.
+        ClusterError: the storage can't be asked.
     """
     jobs = every(storage)
     where = Folder(storage_uri(storage)).uri
@@ -80,6 +95,9 @@ def _at(path: str) -> Job | None:
         # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
         status = folder.read_record(STATUS, Status)
     except (SpecError, ClusterError):
+        # An address can be nothing but a job's: what is wrong with it, or with its storage, is worth telling.
+        if "://" in path:
+            raise
         return None
     return Job(id=status.job, folder=folder.uri) if status else None
 

@@ -39,7 +39,8 @@ def view(status: Status) -> RenderableType:
 def line(status: Status) -> str:
     """Return where a job stands as one plain line."""
     counts = [f"{name} {done}/{planned}" for name, (done, planned) in _counts(status).items() if planned]
-    return "  ".join([status.phase, *counts, *_facts(status), _elapsed(status)])
+    warnings = [f"! {warning}" for warning in status.warnings]
+    return "  ".join([status.phase, *counts, *_facts(status), _elapsed(status), *warnings])
 
 
 def watch(statuses: Iterable[Status], console: Console) -> Status:
@@ -49,7 +50,8 @@ def watch(statuses: Iterable[Status], console: Console) -> Status:
 
 def job_table(statuses: Iterable[Status]) -> Table:
     """Return the table of jobs."""
-    table = Table("job", "phase", "trials", "runs", "best", "elapsed", "error", box=None, header_style="bold")
+    titles = ("job", "phase", "trials", "runs", "scores", "best", "elapsed", "age", "error")
+    table = Table(*titles, box=None, header_style="bold")
     for status in statuses:
         counts = _counts(status)
         table.add_row(
@@ -57,8 +59,10 @@ def job_table(statuses: Iterable[Status]) -> Table:
             Text(status.phase, style=_STYLE.get(status.phase, "cyan")),
             _fraction(counts["trials"]),
             _fraction(counts["runs"]),
+            _fraction(counts["scores"]),
             _best(status),
             _elapsed(status),
+            duration(time.time() - status.started) if status.started else "-",
             Text(status.error),
         )
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
@@ -102,13 +106,15 @@ def rescored(found: Mapping[str, Any]) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return a time span for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 d 04 h``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
 
 
 def _watch_live(statuses: Iterable[Status], console: Console) -> Status:

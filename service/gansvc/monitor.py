@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -9,13 +10,17 @@ from functools import cached_property
 from types import TracebackType
 
 from gansvc.errors import GansvcError
-from gansvc.records import TRIAL_ENDED, Phase, Progress, Status
+from gansvc.records import STATUS_LINE, TRIAL_ENDED, Phase, Progress, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
+_OBJECT_STORAGE_PERIOD = 10.0
+"""The same, where each look is dozens of requests that take their time and are charged for."""
 _STALE = 30.0
+_TELLING = 20.0
+"""Seconds between two statuses in the log."""
 
 
 class Monitor:
@@ -34,7 +39,9 @@ class Monitor:
         self._status = Status(
             job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
         )
-        self._phase_began, self._lock, self._over = time.monotonic(), threading.Lock(), threading.Event()
+        # A signal may end the job while this very thread writes.
+        self._phase_began, self._lock, self._over = time.monotonic(), threading.RLock(), threading.Event()
+        self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
@@ -52,7 +59,13 @@ class Monitor:
         with self._lock:
             self._phase_began = time.monotonic()
             self._status = self._status.model_copy(update={"phase": phase})
+            self._told = 0.0
             self._write()
+
+    def warn(self, *warnings: str) -> None:
+        """Show warnings with the job from now on."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
 
     def end(self, phase: Phase, error: str = "") -> None:
         """Move the job to a final phase; the last thing written."""
@@ -63,7 +76,7 @@ class Monitor:
             self._write(final=True)
 
     def _watch(self) -> None:
-        while not self._over.wait(PERIOD):
+        while not self._over.wait(PERIOD if self.folder.local else _OBJECT_STORAGE_PERIOD):
             with self._lock:
                 if self._over.is_set():
                     return
@@ -77,6 +90,9 @@ class Monitor:
         update: dict[str, object] = {"updated": time.time()}
         update |= self._counts(final)
         self._status = self._status.model_copy(update=update)
+        if self._tells and (final or time.monotonic() - self._told > _TELLING):
+            self._told = time.monotonic()
+            print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
         self.folder.write_record("status.json", self._status)
 
     def _counts(self, final: bool) -> dict[str, object]:
@@ -131,6 +147,15 @@ class Monitor:
         if done <= 0 or spent < 5:
             return None
         return spent / done * (max(0.0, whole - done) + after)
+
+
+def refuse(folder: Folder, error: str) -> None:
+    """Give a job that can't even begin its last status."""
+    begun = folder.read_record("status.json", Status)
+    if begun is not None:
+        now = time.time()
+        last = begun.model_copy(update={"phase": "FAILED", "error": error, "finished": now, "updated": now})
+        folder.write_record("status.json", last)
 
 
 def _seeds(trials: Iterable[Folder]) -> list[Folder]:

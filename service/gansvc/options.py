@@ -11,17 +11,26 @@ import typer
 from gansvc import specfile
 from gansvc.errors import SpecError
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Job file (YAML).")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Job file (YAML); - reads standard input.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="local, http(s)://HOST:8265, k8s[://CONTEXT/NAMESPACE] or a profile; else GANSVC_CLUSTER or the profile's."
+    ),
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The model/ folder of a job.")]
 JobName = Annotated[
     str | None,
     typer.Argument(metavar="JOB", help="Id of a job, its unique beginning, or a job folder; else the newest."),
 ]
 Storage = Annotated[
-    str | None, typer.Option(help="Folder or URI of all jobs.", envvar="GANSVC_STORAGE", show_default="~/gansvc-jobs")
+    str | None, typer.Option(help="Folder or URI of all jobs; else GANSVC_STORAGE, the profile's or ~/gansvc-jobs.")
 ]
 OneClass = Annotated[
     str | None, typer.Option("--class", metavar="CLASS", help="Name or number of the one class to draw.")
+]
+Elsewhere = Annotated[
+    str | None, typer.Option("--cluster", help="k8s[://CONTEXT/NAMESPACE] also lists what others sent there.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Values = Annotated[

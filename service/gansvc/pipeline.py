@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
+import os
 import signal
 import sys
-import zlib
+import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import specfile
+from gansvc import specfile, versions
 from gansvc.cluster import driver
 from gansvc.errors import GansvcError, RunError
+from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
-from gansvc.monitor import Monitor
-from gansvc.records import RunRecord, Score, TrialRecord
+from gansvc.monitor import Monitor, refuse
+from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import build
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -31,16 +33,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", required=True, help="the job's id: its folder's name")
     parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
+    parser.add_argument("--client", default=versions.here(), help="the versions of the client that sent the job")
     given = parser.parse_args(arguments)
     folder = Folder(given.storage) / given.job
-    spec = specfile.parse(zlib.decompress(base64.b64decode(given.spec)).decode())
-    signal.signal(signal.SIGTERM, _stopped)
-    with Monitor(folder, given.job, spec) as monitor:
+    try:
+        # The versions first: what a newer client may write in a spec is unknown here.
+        warnings = versions.check_client(given.client)
+        spec = specfile.unpacked(given.spec)
+    except GansvcError as error:
+        refuse(folder, str(error))
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    try:
+        return _watched(folder, given.job, spec, warnings)
+    except GansvcError as error:  # the storage's, so that no status can be written
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
+    """Run one job, keep its status, and return the exit code.
+
+    Raises:
+        ClusterError: the storage doesn't take the status.
+    """
+    with Monitor(folder, job, spec) as monitor:
+        _end_when_told(monitor)
+        monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
         except GansvcError as error:
-            monitor.end("FAILED", str(error))
             print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+            monitor.end("FAILED", str(error))
             return error.exit_code
         except (SystemExit, KeyboardInterrupt):
             monitor.end("STOPPED")
@@ -59,10 +83,12 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
         RunError: no run of any loss ended with a usable generator.
     """
     folder.write("job.yaml", specfile.dump(spec))
+    folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
     monitor.enter("PENDING")
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
-    signal.signal(signal.SIGTERM, _stopped)
+    _end_when_told(monitor)
+    cluster.check(folder)
     if spec.search:
         monitor.enter("SEARCHING")
         spec = search(folder, spec, cluster)
@@ -94,8 +120,11 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
             here = folder / "train" / run_name(loss.label, seed)
             record = here.read_record("run.json", RunRecord)
             if record is not None and record.state in ENDED:
-                ended.append(record)
-                continue
+                if record.best_step is None or checkpoint.has_best(here / "checkpoints"):
+                    ended.append(record)
+                    continue
+                # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
+                here.delete("checkpoints")
             here.delete("run.json")
             todo.append((RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images), here))
     return [*ended, *cluster.train(spec, todo)]
@@ -128,8 +157,17 @@ def _searched(folder: Folder) -> list[TrialRecord] | None:
     return None if kept is None else [TrialRecord.model_validate(trial) for trial in json.loads(kept)]
 
 
-def _stopped(signum: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(1)
+def _end_when_told(monitor: Monitor) -> None:
+    """End the job at once when a signal asks for it: a user waits for that, and Ray's workers end with their driver."""
+
+    def stopped(signum: int, frame: FrameType | None) -> NoReturn:
+        try:
+            monitor.end("STOPPED")
+        finally:
+            # Not by an exception: it would wait for the runs that other threads have begun.
+            os._exit(1)
+
+    signal.signal(signal.SIGTERM, stopped)
 
 
 if __name__ == "__main__":

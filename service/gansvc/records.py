@@ -10,6 +10,10 @@ Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+STARTS = "starts.jsonl"
+"""File of a job's starts, or of a run's, in its folder."""
+STATUS_LINE = "gansvc-status: "
+"""Begins a line of a driver's log that holds the job's status, for clients that can't read the job folder."""
 TRIAL_ENDED = "ended"
 """File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
 
@@ -83,6 +87,13 @@ class Start(Record):
     world_size: int
     warnings: tuple[str, ...] = ()
     """Damaged checkpoints that it passed over."""
+
+
+class JobStart(Record):
+    """One start of a job (starts.jsonl); every one after the first resumed it."""
+
+    time: float
+    """Unix time."""
 
 
 class RunRecord(Record):
@@ -172,6 +183,36 @@ class Score(Record):
     """Process-seconds of generating, extracting, measuring and auditing."""
 
 
+class NodeState(Record):
+    """What the doctor found on one node; what is empty is well."""
+
+    node: str = ""
+    problem: str = ""
+    """Why the node couldn't be looked at."""
+    cpus: float = 0
+    gpus: float | None = None
+    """None where only Ray could tell, and none runs."""
+    gansvc: str = ""
+    ray: str = ""
+    torch: str = ""
+    """Version; empty where it isn't installed."""
+    storage: str = ""
+    """Why the storage can't be used from there."""
+    dataset: str = ""
+    """Where the data set was looked for, and how to get it."""
+    weights: str = ""
+    """Where the extractor's weights were looked for, and how to get them."""
+
+
+class NodeFiles(Record):
+    """What prefetch did on one node."""
+
+    node: str
+    files: dict[str, str] = {}
+    """File's name to what became of it."""
+    problem: str = ""
+
+
 class Status(Record):
     """Where a job stands (status.json), replaced atomically."""
 
@@ -197,3 +238,8 @@ class Status(Record):
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is done and a planned run has no score: it diverged or failed."""
+        return self.phase == "SUCCEEDED" and self.scores[0] < self.scores[1]

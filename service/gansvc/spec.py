@@ -20,6 +20,7 @@ from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.dotted import set_value
 from gansvc.errors import SpecError, unknown_name
 from gansvc.explain import refusal, validated
+from gansvc.placement import JobPlacement
 
 MetricName = Annotated[
     str,
@@ -173,6 +174,8 @@ class JobSpec(Section):
     evaluation: Evaluation = Field(default={}, validate_default=True)
     resources: Resources = Resources()
     published: tuple[Published, ...] = ()
+    cluster: JobPlacement | None = None
+    """Where the job runs, if on Kubernetes; no part of what it is."""
 
     @field_validator("network", mode="after")
     @classmethod
@@ -249,5 +252,6 @@ class JobSpec(Section):
         return validated(type(self), data)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the resolved spec, as 64 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of the resolved spec without its place, as 64 hex digits."""
+        data = self.model_dump(mode="json", exclude={"cluster"})
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import sys
+import zlib
+from contextlib import nullcontext
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +25,51 @@ _OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
+def starter() -> str:
+    """Return a commented job file to begin with."""
+    return files("gansvc").joinpath("starter.yaml").read_text(encoding="utf-8")
+
+
+def init(path: Path, force: bool = False) -> Path:
+    """Write the starter file.
+
+    Raises:
+        SpecError: the file exists and ``force`` is off, or it can't be written.
+    """
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(starter())
+    except FileExistsError:
+        raise SpecError(f"FILE: {path} exists; give another name, or --force to replace it") from None
+    except OSError as error:
+        raise SpecError(f"FILE: {path} can't be written ({error.strerror}); give another path") from None
+    return path
+
+
 def load(path: Path | str) -> JobSpec:
-    """Read and validate a job file.
+    """Read and validate a job file; ``-`` is the standard input.
 
     Raises:
         SpecError: the file is missing, too large, not UTF-8 text, not YAML, or not a valid spec.
     """
-    path = Path(path)
-    if "\0" in str(path):
-        raise SpecError(f"{str(path)!r} holds a zero byte; give the path of a job file")
+    path, name = Path(path), "standard input" if str(path) == "-" else str(path)
+    if "\0" in name:
+        raise SpecError(f"{name!r} holds a zero byte; give the path of a job file")
     try:
-        with path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
             raw = file.read(LIMIT + 1)
     except IsADirectoryError:
-        raise SpecError(f"{path} is a folder; give the path of a job file") from None
+        raise SpecError(f"{name} is a folder; give the path of a job file") from None
     except OSError as error:
-        raise SpecError(f"{path} can't be read ({error.strerror}); give the path of a job file") from None
+        raise SpecError(f"{name} can't be read ({error.strerror}); give the path of a job file") from None
     if len(raw) > LIMIT:
-        raise SpecError(f"{path} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
+        raise SpecError(f"{name} is larger than {LIMIT // 1024} KiB; a job file is a page of YAML")
     try:
         return parse(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
+        raise SpecError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
     except SpecError as error:
-        raise SpecError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+        raise SpecError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
 
 
 def parse(text: str) -> JobSpec:
@@ -100,6 +126,30 @@ def dump(spec: JobSpec) -> str:
     """Return the resolved spec as YAML, every default written out."""
     data = spec.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def packed(spec: JobSpec) -> str:
+    """Return a spec as one word of a command line: base64 of zlib of YAML."""
+    return base64.b64encode(zlib.compress(dump(spec).encode(), 9)).decode()
+
+
+def unpacked(word: str) -> JobSpec:
+    """Return the spec of such a word.
+
+    Raises:
+        SpecError: it isn't a valid spec.
+    """
+    return parse(zlib.decompress(base64.b64decode(word)).decode())
+
+
+def dump_plain(data: Any) -> str:
+    """Return plain data as YAML without anchors: what is there twice is written twice."""
+    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gansvc import filesystems
 from gansvc.errors import ClusterError, SpecError
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem, FileType
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class Folder:
-    """A folder by path or URI (``/data/jobs``, ``s3://bucket/jobs``); readers never see a half-written file."""
+    """A folder by path or URI (``/data/jobs``, ``s3://bucket/jobs``); readers never see a half-written file.
+
+    Raises:
+        SpecError: there is no such storage, or its address carries a secret.
+        ClusterError: the storage can't be reached.
+    """
 
     def __init__(self, uri: str | Path) -> None:
-        from pyarrow import ArrowInvalid
-        from pyarrow.fs import FileSystem, LocalFileSystem
-
         self.uri = str(uri)
         if "\0" in self.uri:
             raise SpecError(f"storage {self.uri!r} holds a zero byte; give a folder or an s3:// URI")
         self._fs: FileSystem
-        try:
-            if "://" in self.uri:
-                self._fs, self._root = FileSystem.from_uri(self.uri)
-            else:
-                self.uri = self._root = os.path.abspath(os.path.expanduser(self.uri))
-                self._fs = LocalFileSystem()
-        except (ArrowInvalid, OSError) as error:
-            raise SpecError(f"storage {self.uri!r} can't be opened ({error}); give a folder or an s3:// URI") from None
-        self.local = isinstance(self._fs, LocalFileSystem)
+        if "://" in self.uri:
+            self._fs, self._root = filesystems.opened(self.uri)
+        else:
+            from pyarrow.fs import LocalFileSystem
+
+            self._fs, self._root = LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+        self.local = not filesystems.is_object_storage(self.uri)
+        if self.local:
+            self.uri = self._root
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(f"{self.uri.rstrip('/')}/{name}")
+        # The same connections serve the folders inside.
+        inner = copy(self)
+        inner.uri, inner._root = f"{self.uri.rstrip('/')}/{name}", f"{self._root.rstrip('/')}/{name}"
+        return inner
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
         return (Folder, (self.uri,))
@@ -54,15 +62,11 @@ class Folder:
         Raises:
             ClusterError: the storage refuses.
         """
-        target = f"{self._root}/{name}"
+        content = data.encode() if isinstance(data, str) else data
         try:
-            if self.local:
-                write_file(target, data.encode() if isinstance(data, str) else data)
-                return
-            with self._fs.open_output_stream(target) as stream:
-                stream.write(data.encode() if isinstance(data, str) else data)
-        except OSError as error:
-            raise ClusterError(f"storage: {self.path(name)} can't be written ({error}); check the folder") from error
+            filesystems.patiently(f"storage: {self.path(name)} can't be written", lambda: self._put(name, content))
+        except FileNotFoundError as error:
+            raise ClusterError(f"storage: {self.path(name)} can't be written: its folder was taken away") from error
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if there is none.
@@ -71,12 +75,9 @@ class Folder:
             ClusterError: the storage fails.
         """
         try:
-            with self._fs.open_input_stream(f"{self._root}/{name}", compression=None) as stream:
-                return bytes(stream.read())
+            return filesystems.patiently(f"storage: {self.path(name)} can't be read", lambda: self._whole(name))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise ClusterError(f"storage: {self.path(name)} can't be read ({error}); check the folder") from error
 
     def read_record(self, name: str, model: type[M]) -> M | None:
         """Return a record, or None if it isn't there.
@@ -116,47 +117,101 @@ class Folder:
         self.write(name, "".join(record.model_dump_json() + "\n" for record in records))
 
     def names(self) -> list[str]:
-        """Return the names of the files and folders here, sorted; none if the folder isn't there."""
-        from pyarrow.fs import FileSelector
+        """Return the names of the files and folders here, sorted; none if the folder isn't there.
 
-        try:
-            infos = self._fs.get_file_info(FileSelector(self._root, allow_not_found=True))
-        except OSError as error:
-            raise ClusterError(f"storage: {self.uri} can't be listed ({error}); check the folder") from error
+        Raises:
+            ClusterError: the storage fails, or there is no such bucket.
+        """
+        infos = self._listed(recursive=False)
+        if not infos and not self.local:
+            self._require_bucket()
         return sorted(info.base_name for info in infos if not info.base_name.startswith("."))
 
     def exists(self, name: str) -> bool:
         """Return whether a file or folder of that name is here."""
         from pyarrow.fs import FileType
 
-        return bool(self._fs.get_file_info(f"{self._root}/{name}").type != FileType.NotFound)
+        return bool(self._kind(name) != FileType.NotFound)
 
     def delete(self, name: str) -> None:
         """Delete a file or folder, if it is there."""
         from pyarrow.fs import FileType
 
-        kind = self._fs.get_file_info(f"{self._root}/{name}").type
-        if kind == FileType.Directory:
-            self._fs.delete_dir(f"{self._root}/{name}")
-        elif kind != FileType.NotFound:
-            self._fs.delete_file(f"{self._root}/{name}")
+        kind, target = self._kind(name), f"{self._root}/{name}"
+        if kind == FileType.NotFound:
+            return
+        delete = self._fs.delete_dir if kind == FileType.Directory else self._fs.delete_file
+        with suppress(FileNotFoundError):
+            filesystems.patiently(f"storage: {self.path(name)} can't be deleted", lambda: delete(target))
 
     def copy_to(self, target: Path, skip: tuple[str, ...] = ()) -> None:
-        """Copy the folder's files to a local folder, leaving out the named sub-folders."""
-        target.mkdir(parents=True, exist_ok=True)
-        for name in self.names():
-            if name in skip:
-                continue
-            data = None if self._is_folder(name) else self.read(name)
-            if data is None:
-                (self / name).copy_to(target / name, skip)
-            else:
-                write_file(target / name, data)
+        """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files.
 
-    def _is_folder(self, name: str) -> bool:
+        Raises:
+            ClusterError: the storage fails, or the local folder doesn't take them.
+        """
         from pyarrow.fs import FileType
 
-        return bool(self._fs.get_file_info(f"{self._root}/{name}").type == FileType.Directory)
+        target.mkdir(parents=True, exist_ok=True)
+        for info in self._listed(recursive=True):
+            # An object's name may hold anything, "../.." too: what begins with a dot stays where it is.
+            parts = info.path.removeprefix(f"{self._root}/").split("/")
+            if info.type != FileType.File or any(
+                part in ("", *skip) or part[0] == "." or "\0" in part for part in parts
+            ):
+                continue
+            data = self.read("/".join(parts))
+            if data is not None:
+                _copy(target.joinpath(*parts), data)
+
+    def _put(self, name: str, data: bytes) -> None:
+        if self.local:
+            write_file(f"{self._root}/{name}", data)
+            return
+        # No `with`: after an error it would close the stream, and so put half a file in place.
+        stream = self._fs.open_output_stream(f"{self._root}/{name}")
+        stream.write(data)
+        stream.close()
+
+    def _whole(self, name: str) -> bytes:
+        while True:
+            with self._fs.open_input_file(f"{self._root}/{name}") as file:
+                data = bytes(file.read())
+                version = None if self.local else file.metadata()
+            if self.local:
+                return data
+            # pyarrow asks for an object's size before it reads: one that was replaced in between comes cut off.
+            with self._fs.open_input_file(f"{self._root}/{name}") as file:
+                if file.metadata() == version:
+                    return data
+
+    def _listed(self, recursive: bool) -> list[FileInfo]:
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector(self._root, allow_not_found=True, recursive=recursive)
+        found: list[FileInfo] = filesystems.patiently(
+            f"storage: {self.uri} can't be listed", lambda: self._fs.get_file_info(selector)
+        )
+        return found
+
+    def _kind(self, name: str) -> FileType:
+        path = f"{self._root}/{name}"
+        return filesystems.patiently(
+            f"storage: {self.path(name)} can't be looked up", lambda: self._fs.get_file_info(path)
+        ).type
+
+    def _require_bucket(self) -> None:
+        """Tell an empty folder from a bucket that isn't there: pyarrow lists both alike."""
+        from pyarrow.fs import FileType
+
+        bucket = self._root.split("/")[0]
+        trouble = f"storage: {self.uri} can't be listed"
+        if filesystems.patiently(trouble, lambda: self._fs.get_file_info(bucket)).type == FileType.NotFound:
+            raise ClusterError(f"{trouble}: there is no bucket {bucket!r}; make it, or correct --storage")
+
+
+def _copy(path: Path, data: bytes) -> None:
+    filesystems.patiently(f"{path} can't be written", lambda: write_file(path, data))
 
 
 def run_name(label: str, seed: int) -> str:

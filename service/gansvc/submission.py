@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shlex
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import jobfolder, lifecycle, plan, specfile
+from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, versions
+from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
 from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.spec import JobSpec
@@ -28,29 +26,28 @@ _LONGEST_ENTRYPOINT = 120_000
 """Characters; Linux limits one argument of a process to 128 KiB."""
 
 
-def submit(spec: JobSpec, cluster: str, storage: str | None, say: Callable[[str], None]) -> Job:
+def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[str], None]) -> Job:
     """Send a job to ``local`` or to the address of a cluster's Jobs API; see ``api.submit``.
 
     Raises:
         SpecError: the job can't run there; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
-    if cluster == "local":
-        spec = _absolute(spec)
+    cluster, kept = config.cluster(flag), config.storage(storage, flag)
+    if cluster.value == config.LOCAL:
+        spec = absolute(spec)
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
-    target = None if cluster == "local" else _reach(cluster, storage)
-    job = jobfolder.new(spec.name, storage)
-    python = "python" if target else shlex.quote(sys.executable)
-    command = _entrypoint(python, job, spec)
-    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else _local(say)
+    target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
+    job = jobfolder.new(spec.name, kept.value)
+    command = entrypoint(job, spec, is_local=target is None)
+    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(job))
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
     lifecycle.sent(job, where)
-    metadata = {"gansvc": version("gansvc"), "storage": _parent(job), "name": spec.name}
     try:
-        drivers.submit(where.target(), job.id, command, metadata)
+        drivers.submit(where.target(), where.driver(job), command, metadata(job, spec))
     except GansvcError as error:
         lifecycle.finish(job, "FAILED", str(error))
         raise
@@ -68,40 +65,72 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def _local(say: Callable[[str], None]) -> lifecycle.Submission:
+def start_here(say: Callable[[str], None], storage: str) -> lifecycle.Submission:
+    """Return a submission to this machine's cluster, started first where none runs.
+
+    Raises:
+        ClusterError: it doesn't start, or has other credentials for the storage than are set here.
+    """
     head = local.start(say)
+    there = head.environment()
+    # Drivers and workers have the environment that the cluster was started in, and no secret is sent after them.
+    if other := [name for name in filesystems.variables(storage) if there.get(name) != os.environ.get(name)]:
+        raise ClusterError(
+            f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
+            "end it with `gansvc down` and submit again"
+        )
     return lifecycle.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )
 
 
-def _reach(cluster: str, storage: str | None) -> drivers.Target:
-    target = drivers.remote(cluster)
-    if not (storage or os.environ.get("GANSVC_STORAGE")):
-        raise SpecError(
-            f"--storage: {cluster} can't write to this machine's {jobfolder.storage_uri()}; "
-            "give an s3:// URI, or a folder that both have under the same path"
-        )
-    drivers.check(target)
-    return target
+def metadata(job: Job, spec: JobSpec) -> dict[str, str]:
+    """Return what the Jobs API keeps with a job."""
+    return {"gansvc": version("gansvc"), "storage": parent(job), "name": spec.name}
 
 
-def _entrypoint(python: str, job: Job, spec: JobSpec) -> str:
-    packed = base64.b64encode(zlib.compress(specfile.dump(spec).encode(), 9)).decode()
+def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
+    """Return the driver's command, which holds the spec.
+
+    Raises:
+        SpecError: the spec is too large.
+    """
+    python = shlex.quote(sys.executable) if is_local else "python"
     # exec: a signal to the driver must reach Python, not a shell around it.
-    words = [*("-m", "gansvc.pipeline", "--job", job.id, "--storage", _parent(job), "--spec", packed)]
+    words = [
+        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
+        *("--client", versions.here()),
+    ]
     command = f"exec {python} {shlex.join(words)}"
     if len(command) > _LONGEST_ENTRYPOINT:
         raise SpecError("the spec is too large to be sent; shorten its published section")
     return command
 
 
-def _parent(job: Job) -> str:
+def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str], None]) -> drivers.Target:
+    try:
+        target = access.remote(cluster.value)
+    except SpecError as error:
+        raise SpecError(f"{cluster.source}: {error}") from None
+    if storage.source == "default":
+        raise SpecError(
+            f"--storage: {cluster.value} can't write to this machine's {storage.value}; "
+            "give an s3:// URI, or a folder that both have under the same path"
+        )
+    if target.token and not target.is_private():
+        say(f"the token goes to {target.url} unencrypted; use https, or a tunnel to it")
+    for warning in versions.check_ray(drivers.check(target)):
+        say(warning)
+    return target
+
+
+def parent(job: Job) -> str:
+    """Return the folder or URI that holds the job's folder."""
     return job.folder.removesuffix(f"/{job.id}")
 
 
-def _absolute(spec: JobSpec) -> JobSpec:
-    """Make the spec's paths absolute: a job's driver runs in another folder."""
+def absolute(spec: JobSpec) -> JobSpec:
+    """Return a spec with absolute paths: what runs on this machine's cluster runs in another folder."""
     paths = {
         "dataset.root": spec.dataset.root,
         "dataset.path": spec.dataset.path,

@@ -5,7 +5,6 @@ Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pick
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import struct
 import tokenize
@@ -17,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,110 +34,6 @@ class Arrays:
 
     images: dict[str, np.ndarray[Any, Any]]
     labels: dict[str, np.ndarray[Any, Any]]
-
-
-def read_medmnist(name: str, size: int, root: Path, md5: str) -> Arrays:
-    """Read a MedMNIST file, downloading it once per machine where it is missing.
-
-    Size 64 reads the 64-pixel file, whose MD5 medmnist knows; any other the 28-pixel one, whose MD5 is given.
-
-    Raises:
-        SpecError: the file's MD5 isn't MedMNIST's.
-        ClusterError: the file is missing and can't be downloaded.
-    """
-    path = root / f"{name}{_variant(size)}.npz"
-    if not path.is_file():
-        _download_medmnist(name, size, root)
-    if _variant(size):
-        from medmnist import INFO
-
-        md5 = INFO[name][f"MD5{_variant(size)}"]
-    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    if digest != md5:
-        raise SpecError(
-            f"dataset.root: {path} has MD5 {digest}, MedMNIST's has {md5}; delete it and fetch it again, "
-            "or read your own file with {name: npz, path: ...}"
-        )
-    return read_npz(path)
-
-
-def missing_medmnist(name: str, size: int, root: Path) -> str | None:
-    """Return what to do when the file isn't there, or None."""
-    path = root / f"{name}{_variant(size)}.npz"
-    if path.is_file():
-        return None
-    url = f"https://zenodo.org/records/10519652/files/{path.name}"
-    return (
-        f"dataset: {name} is not at {path}; it comes from {url}: put the file there, or set dataset.root to its folder"
-    )
-
-
-def _variant(size: int) -> str:
-    """Return what tells MedMNIST's file for that size from its 28-pixel one, in file names and in medmnist's INFO."""
-    return "_64" if size == 64 else ""
-
-
-def _download_medmnist(name: str, size: int, root: Path) -> None:
-    from filelock import FileLock
-    from medmnist import INFO
-    from torchvision.datasets.utils import download_url
-
-    _make(root)
-    variant = _variant(size)
-    path = root / f"{name}{variant}.npz"
-    with FileLock(root / f".{path.stem}.lock"):
-        if path.is_file():
-            return
-        part = f"{path.name}.part"
-        try:
-            download_url(INFO[name][f"url{variant}"], str(root), filename=part, md5=INFO[name][f"MD5{variant}"])
-        except (OSError, RuntimeError) as error:
-            raise ClusterError(f"{missing_medmnist(name, size, root)} (the download failed: {error})") from None
-        (root / part).replace(path)
-
-
-def read_mnist(root: Path) -> Arrays:
-    """Read MNIST through torchvision; the last 10,000 training images are the validation split.
-
-    Raises:
-        ClusterError: the files are missing and can't be downloaded.
-    """
-    from filelock import FileLock
-    from torchvision.datasets import MNIST
-
-    _make(root)
-    with FileLock(root / ".lock"):
-        try:
-            parts = {train: MNIST(str(root), train=train, download=True) for train in (True, False)}
-        except (OSError, RuntimeError) as error:
-            raise ClusterError(f"{missing_mnist(root)} (the download failed: {error})") from None
-    images = {train: part.data.numpy() for train, part in parts.items()}
-    labels = {train: part.targets.numpy().reshape(-1, 1) for train, part in parts.items()}
-    return Arrays(
-        {"train": images[True][:50_000], "val": images[True][50_000:], "test": images[False]},
-        {"train": labels[True][:50_000], "val": labels[True][50_000:], "test": labels[False]},
-    )
-
-
-def missing_mnist(root: Path) -> str | None:
-    """Return what to do when MNIST isn't there, or None."""
-    raw = root / "MNIST" / "raw"
-    names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-    if all((raw / name).is_file() or (raw / f"{name}.gz").is_file() for name in names):
-        return None
-    return (
-        f"dataset: mnist is not at {raw}; torchvision fetches it from https://ossci-datasets.s3.amazonaws.com/mnist/: "
-        "put the four files there, or set dataset.root to the folder that holds MNIST/raw"
-    )
-
-
-def _make(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(
-            f"dataset.root: {root} is no folder and can't be made one ({error.strerror}); give a folder"
-        ) from None
 
 
 def read_npz(path: Path) -> Arrays:

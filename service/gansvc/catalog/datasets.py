@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import model_validator
 
-from gansvc.catalog import arrays
+from gansvc.catalog import arrays, published
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.explain import refusal
 
@@ -51,6 +51,10 @@ class Dataset(Section):
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""
         return self.entry.missing(self)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the paths of the files that can be downloaded; none for a set that comes otherwise."""
+        return self.entry.files(self)
+
     def sizes(self) -> dict[str, int]:
         """Return the number of images per split; only the user's own file is read for it.
 
@@ -77,6 +81,8 @@ class DatasetEntry:
     read: Callable[[Dataset], arrays.Arrays]
     """Reads the files, downloading them first where that is possible."""
     missing: Callable[[Dataset], str | None]
+    files: Callable[[Dataset], tuple[Path, ...]] = lambda dataset: ()
+    """Returns the paths of the files that can be downloaded."""
     default_root: str = "~/.medmnist"
     md5: str = ""
     """MD5 of MedMNIST's 28-pixel file."""
@@ -94,8 +100,9 @@ def _medmnist(
         images={"train": train, "val": val, "test": test},
         licence=licence,
         source="MedMNIST v2, https://zenodo.org/records/10519652",
-        read=lambda d: arrays.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
-        missing=lambda d: arrays.missing_medmnist(d.name, d.size, d.folder()),
+        read=lambda d: published.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
+        missing=lambda d: published.missing_medmnist(d.name, d.size, d.folder()),
+        files=lambda d: (published.medmnist_file(d.name, d.size, d.folder()),),
         md5=md5,
         classes=classes,
         downloads=True,
@@ -117,8 +124,9 @@ DATASETS: dict[str, DatasetEntry] = {
         images={"train": 50_000, "val": 10_000, "test": 10_000},
         licence="CC BY-SA 3.0",
         source="MNIST through torchvision; val is the last 10,000 images of its train part",
-        read=lambda d: arrays.read_mnist(d.folder()),
-        missing=lambda d: arrays.missing_mnist(d.folder()),
+        read=lambda d: published.read_mnist(d.folder()),
+        missing=lambda d: published.missing_mnist(d.folder()),
+        files=lambda d: published.mnist_files(d.folder()),
         default_root="~/.cache/gansvc/mnist",
         downloads=True,
     ),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from gansvc.catalog import downloads
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
 from gansvc.explain import refusal
@@ -60,15 +61,28 @@ class Extractor(Section):
             "and set evaluation.extractor to {name: " + self.name + ", weights: PATH}"
         )
 
+    def at_hand(self) -> Path:
+        """Return where the weights are on this machine, downloading them first where they are missing.
+
+        Raises:
+            SpecError: they are missing, and come from no address.
+            ClusterError: the download failed.
+        """
+        path, problem, url = self.weights_file(), self.missing(), self.entry.url
+        if problem and (self.weights or url is None):
+            raise SpecError(problem)
+        if problem and url:
+            downloads.fetch(url, path, path.stem.rpartition("-")[2], problem, "sha256")
+        return path
+
     def build(self) -> FeatureExtractorBase:
-        """Load the extractor onto the CPU, in evaluation mode.
+        """Load the extractor onto the CPU, in evaluation mode; weights that are missing are downloaded first.
 
         Raises:
             SpecError: the weights file is missing, or isn't a plain file of tensors of the right shapes.
+            ClusterError: the download failed.
         """
-        if problem := self.missing():
-            raise SpecError(problem)
-        return self.entry.build(self.weights_file(), self.size or self.entry.size)
+        return self.entry.build(self.at_hand(), self.size or self.entry.size)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
 from gansvc.catalog.metrics import METRICS
-from gansvc.cluster import evaluation, search, training
+from gansvc.cluster import evaluation, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import data, export
@@ -35,6 +37,14 @@ class Cluster:
     cpus: float
     gpus: float
 
+    def check(self, folder: Folder) -> None:
+        """Make sure that all nodes share a job's folder.
+
+        Raises:
+            ClusterError: they don't.
+        """
+        sharing.check(folder)
+
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
         workers = spec.search.workers if spec.search else 1
@@ -47,11 +57,18 @@ class Cluster:
         return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
     def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
-        """Score runs' best checkpoints and the noise floor."""
+        """Score runs' best checkpoints and the noise floor.
+
+        Raises:
+            ClusterError: the storage fails, or a checkpoint is damaged.
+        """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
         done = evaluation.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once)
-        for name in done:
-            print(f"scored {name}", flush=True)  # noqa: T201
+        try:
+            for name in done:
+                print(f"scored {name}", flush=True)  # noqa: T201
+        except ray.exceptions.RayTaskError as error:
+            raise training.operators_fault(error) or error from None
         return evaluation.scores(target)
 
     def export_best(
@@ -86,7 +103,8 @@ def connect(spec: JobSpec) -> Cluster:
             f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
             f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
         )
-    _fetch_weights(spec)
+    # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
+    spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
     total = ray.cluster_resources()
@@ -97,7 +115,16 @@ def connect(spec: JobSpec) -> Cluster:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     assets = Assets(ray.put(images.train), validator, labels)
+    threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
+
+
+def _hold(made: ray.ObjectRef) -> None:
+    """Hold a copy on this node: were its maker's lost, none could be made again while runs have all CPUs."""
+    with suppress(ray.exceptions.RayError):  # whoever needs it gets the error
+        held = ray.get(made)
+        threading.Event().wait()
+        del held
 
 
 def _shares(spec: JobSpec, gpus: float) -> tuple[Share, Share]:
@@ -114,22 +141,3 @@ def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, fiel
             f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
             f"lower {field} or resources, or add a node"
         )
-
-
-def _fetch_weights(spec: JobSpec) -> None:
-    """Download the extractor's weights where that is possible, so that a job doesn't find out at its end."""
-    extractor = spec.evaluation.extractor
-    problem, url = extractor.missing(), extractor.entry.url
-    if problem is None:
-        return
-    if url is None or extractor.weights:
-        raise SpecError(problem)
-    from torch.hub import download_url_to_file
-
-    path = extractor.weights_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        digits = path.stem.rpartition("-")[2]
-        download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ClusterError(f"{problem} (the download failed: {error})") from None

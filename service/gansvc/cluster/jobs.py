@@ -7,17 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED: tuple[State, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+PATIENCE = 60
+"""Seconds that a follower of a log waits for a cluster that it can't reach."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Target:
 
     url: str
     token: str | None = field(default=None, repr=False)
+    ca_file: str = ""
+    """Certificates that its https is checked by; requests' own, or REQUESTS_CA_BUNDLE's, where it is empty."""
+
+    def is_loopback(self) -> bool:
+        """Return whether it is on this machine."""
+        return urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+
+    def is_private(self) -> bool:
+        """Return whether nobody between here and there can read what is sent."""
+        return self.is_loopback() or self.url.startswith("https://")
 
 
 @dataclass(frozen=True)
@@ -36,30 +47,14 @@ class Driver:
     message: str
 
 
-def remote(url: str) -> Target:
-    """Return the Jobs API at an address, with the token that Ray's own variables name.
+def check(target: Target) -> str:
+    """Make sure that the Jobs API answers, and return the version of its Ray.
 
     Raises:
-        SpecError: that is no address.
-    """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise SpecError(f"--cluster: {url!r} is not a cluster; give local, or the address http://HOST:8265")
-    return Target(url.rstrip("/"), _token())
-
-
-def check(target: Target) -> None:
-    """Make sure that the Jobs API answers.
-
-    Raises:
-        ClusterError: it doesn't, or it refuses the token.
+        ClusterError: it doesn't, or it refuses the token or isn't whom its certificate names.
     """
     with _asking(target):
-        _client(target)
+        return str(_client(target)._do_request("GET", "/api/version").json()["ray_version"])
 
 
 def submit(target: Target, job: str, entrypoint: str, metadata: dict[str, str]) -> None:
@@ -95,16 +90,16 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
     """Yield what a driver wrote, in pieces; when following, until the driver has ended.
 
     Raises:
-        ClusterError: the cluster doesn't know the job, can't be reached, or stays away while followed.
+        ClusterError: the cluster doesn't know the job, can't be reached, or stays away for a minute while followed.
     """
-    seen, failures = 0, 0
+    seen, lost = 0, None
     while True:
         try:
             ended, text = _read(target, job)
-            failures = 0
+            lost = None
         except ClusterError:
-            failures += 1
-            if not follow or failures > 5:
+            lost = lost or time.monotonic()
+            if not follow or time.monotonic() - lost > PATIENCE:
                 raise
             time.sleep(2)
             continue
@@ -136,6 +131,16 @@ def stop(target: Target, job: str, patience: float = 60) -> Driver | None:
         return driver
 
 
+def forget(target: Target, job: str) -> None:
+    """Take a driver that has ended off the cluster's list.
+
+    Raises:
+        ClusterError: the cluster can't be reached or refuses.
+    """
+    with _asking(target):
+        _client(target).delete_job(job)
+
+
 def _read(target: Target, job: str) -> tuple[bool, str]:
     """Return whether the driver has ended, asked before its log is read so that nothing is missed, and the log."""
     with _asking(target):
@@ -159,14 +164,12 @@ def _driver(client: JobSubmissionClient, job: str) -> Driver | None:
 def _client(target: Target) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
 
-    loopback = urlsplit(target.url).hostname in ("127.0.0.1", "localhost", "::1")
-
     class Client(JobSubmissionClient):  # type: ignore[misc]
         """Ray's client, which never waits without end and reaches this machine without a proxy."""
 
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
             options.setdefault("timeout", (10, 60))
-            if loopback:
+            if target.is_loopback():
                 options.setdefault("proxies", {"http": "", "https": ""})
             return super()._do_request(method, endpoint, **options)
 
@@ -174,22 +177,9 @@ def _client(target: Target) -> JobSubmissionClient:
     # Ray lets these variables win over the address that it is given.
     kept = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
     try:
-        return Client(target.url, headers=headers)
+        return Client(target.url, headers=headers, verify=target.ca_file or True)
     finally:
         os.environ.update(kept)
-
-
-def _token() -> str | None:
-    """Return the token for clusters elsewhere, as Ray finds it: the variable, the named file, the usual file."""
-    if value := os.environ.get("RAY_AUTH_TOKEN"):
-        return value.strip()
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if not path and os.environ.get("RAY_AUTH_MODE") != "token":
-        return None
-    try:
-        return Path(path or "~/.ray/auth_token").expanduser().read_text().strip() or None
-    except OSError:
-        return None
 
 
 @contextmanager
@@ -205,6 +195,11 @@ def _asking(target: Target) -> Iterator[None]:
             f"the cluster at {target.url} refuses the token; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to its own"
         ) from None
     except (RequestException, OSError) as error:
+        if _is_untrusted(error):
+            raise ClusterError(
+                f"the certificate of {target.url} isn't trusted here; name its authority's PEM file as ca_file of a "
+                "profile (`gansvc config NAME.ca_file FILE`), or in REQUESTS_CA_BUNDLE"
+            ) from None
         reason = type(error).__name__
         raise ClusterError(
             f"the cluster at {target.url} can't be reached ({reason}); check that it is up, and the address"
@@ -213,3 +208,12 @@ def _asking(target: Target) -> Iterator[None]:
         # Ray answers with a traceback, whose last line says what is wrong.
         reason = " ".join(str(error).strip().splitlines()[-1:]) or type(error).__name__
         raise ClusterError(f"the cluster at {target.url} refuses ({reason[:300]}); see its dashboard") from None
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Return whether a certificate that wasn't trusted is behind an error; Ray's client raises another one instead."""
+    from requests.exceptions import SSLError
+
+    while error is not None and not (isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -24,6 +24,7 @@ from gansvc.errors import ClusterError
 
 DASHBOARD_PORT = 8265
 START_SECONDS = 120
+_LOGS = "ray/session_*/logs"
 _FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "OMP_NUM_THREADS")
 
 
@@ -48,6 +49,13 @@ class Cluster(BaseModel):
     def alive(self) -> bool:
         """Return whether the head's process runs."""
         return processes.alive(self.pid, self.created)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that the cluster's processes were started with; empty if it can't be read."""
+        try:
+            return psutil.Process(self.pid).environ()
+        except psutil.Error:
+            return {}
 
 
 def home() -> Path:
@@ -113,12 +121,12 @@ def down() -> int:
         return _end(cluster) if (cluster := recorded()) else 0
 
 
-def kept_log(job: str, folder: Path | None = None) -> str | None:
-    """Return the log of a job's driver as it was kept when its cluster ended, or None."""
-    try:
-        return ((folder or home()) / "logs" / f"job-driver-{job}.log").read_text(errors="replace")
-    except OSError:
-        return None
+def kept_log(driver: str, folder: Path | None = None) -> str | None:
+    """Return the log of a driver whose cluster has ended, as it was kept, or as it lies there still; or None."""
+    name, cluster = f"job-driver-{driver}.log", recorded(folder)
+    left = Path(cluster.temp).glob(f"{_LOGS}/{name}") if cluster else ()
+    found = next((path for path in ((folder or home()) / "logs" / name, *left) if path.is_file()), None)
+    return found.read_text(errors="replace") if found else None
 
 
 def _launch() -> Cluster:
@@ -210,7 +218,7 @@ def _end(cluster: Cluster) -> int:
     """End a cluster's processes, keep its drivers' logs and forget it; return the number of processes."""
     count = processes.end(cluster.pid, cluster.created, cluster.mark)
     logs = home() / "logs"
-    for log in Path(cluster.temp).glob("ray/session_*/logs/job-driver-*.log"):
+    for log in Path(cluster.temp).glob(f"{_LOGS}/job-driver-*.log"):
         logs.mkdir(exist_ok=True)
         shutil.copyfile(log, logs / log.name)
     if Path(cluster.temp).name.startswith("gansvc-"):

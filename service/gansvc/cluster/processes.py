@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import psutil
 
-MARK = "GANSVC_CLUSTER"
+MARK = "GANSVC_CLUSTER_MARK"
 """Environment variable that every process of a local cluster inherits; its value names the cluster."""
 
 

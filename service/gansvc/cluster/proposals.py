@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from gansvc.catalog.spaces import Distribution, Value
+from gansvc.cluster.earlier import WORST, Earlier, trial_name
 from gansvc.spec import JobSpec
 
 
@@ -31,40 +34,55 @@ class Proposals(Searcher):  # type: ignore[misc]
     """Tune's search algorithm for all losses of a job at once, so that their trials share one set of processes.
 
     A trial's config is a Proposal's fields. With ``random``, the trials are a function of the spec alone; with ``tpe``,
-    each loss has an Optuna study of its own.
+    each loss has an Optuna study of its own, which learns from the trials of earlier starts too.
 
     Args:
         spec: a spec with a search section.
         labels: labels of the losses to search.
+        begun: label to the trials that an earlier start began: they keep their values, and those over aren't repeated.
     """
 
-    def __init__(self, spec: JobSpec, labels: Sequence[str]) -> None:
+    def __init__(self, spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]]) -> None:
         super().__init__(metric="objective", mode="min")
-        is_tpe = spec.search is not None and spec.search.algorithm == "tpe"
-        studies = [label for label in labels if is_tpe and spec.space_of(label)]
-        self._studies = {label: _study(spec, label) for label in studies}
-        self._drawn: dict[str, Iterator[dict[str, Value]]] = {
-            label: iter(draw_values(spec, label)) for label in labels if label not in studies
-        }
-        self._turns, self._made = cycle(labels), dict.fromkeys(labels, 0)
-        self._owners: dict[str, str] = {}
+        assert spec.search is not None
+        studies = [label for label in labels if spec.search.algorithm == "tpe" and spec.space_of(label)]
+        self._studies = {label: _study(spec, label, begun.get(label, ())) for label in studies}
+        # What is known of each trial's values beforehand; a study's own trials come without.
+        self._left: dict[str, deque[tuple[str, dict[str, Value] | None]]] = {}
+        for label in labels:
+            drawn = [None] * spec.search.trials if label in studies else draw_values(spec, label)
+            known = {trial.name: trial for trial in begun.get(label, ())}
+            names = {trial_name(number): values for number, values in enumerate(drawn)}
+            todo = {name: known[name].values if name in known else values for name, values in names.items()}
+            self._left[label] = deque((n, values) for n, values in todo.items() if n not in known or not known[n].over)
+        self._turns, self._labels = cycle(labels), len(labels)
+        self._owners: dict[str, tuple[str, dict[str, Value] | None]] = {}
+
+    def left(self) -> int:
+        """Return how many trials are left to suggest."""
+        return sum(map(len, self._left.values()))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return the next trial's config, or FINISHED after the last one."""
-        label = next(self._turns)
-        study = self._studies.get(label)
-        values = study.suggest(trial_id) if study else next(self._drawn[label], None)
-        if values is None:
+        label = next(
+            (label for _, label in zip(range(self._labels), self._turns, strict=False) if self._left[label]), ""
+        )
+        if not label:
             return str(Searcher.FINISHED)
-        if study:
-            self._owners[trial_id] = label
-        self._made[label] += 1
-        return Proposal(label, f"trial-{self._made[label] - 1:05d}", values)._asdict()
+        name, values = self._left[label].popleft()
+        if study := self._studies.get(label):
+            self._owners[trial_id] = label, values
+            values = study.suggest(trial_id) if values is None else values
+        assert values is not None
+        return Proposal(label, name, values)._asdict()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell a trial's study how it ended."""
-        if label := self._owners.pop(trial_id, None):
+        label, values = self._owners.pop(trial_id, ("", None))
+        if label and values is None:
             self._studies[label].on_trial_complete(trial_id, result, error)
+        elif label and result:
+            _teach(self._studies[label], values, result.get("objective", WORST))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: what was tried is told by the trials' folders."""
@@ -85,16 +103,27 @@ def default_values(spec: JobSpec, label: str) -> dict[str, Value]:
     return {field: getattr(loss, field) for field in spec.space_of(label)}
 
 
-def _study(spec: JobSpec, label: str) -> OptunaSearch:
+def _study(spec: JobSpec, label: str, begun: Sequence[Earlier]) -> OptunaSearch:
     assert spec.search is not None
     space = {field: _domain(distribution) for field, distribution in spec.space_of(label).items()}
-    return OptunaSearch(
+    study = OptunaSearch(
         OptunaSearch.convert_search_space(space),
         metric="objective",
         mode="min",
-        points_to_evaluate=[default_values(spec, label)],
-        seed=spec.search.seed,
+        points_to_evaluate=None if begun else [default_values(spec, label)],
+        # Another seed than the earlier start's, or it would draw the same values again.
+        seed=spec.search.seed + len(begun),
     )
+    for trial in begun:
+        if trial.over:
+            _teach(study, trial.values, trial.objective())
+    return study
+
+
+def _teach(study: OptunaSearch, values: dict[str, Value] | None, objective: float) -> None:
+    # A user's own value may lie outside of the space: Optuna tries it, but doesn't learn of it afterwards.
+    with suppress(ValueError):
+        study.add_evaluated_point(values, objective)
 
 
 def _draw(distribution: Distribution, random: np.random.Generator) -> Value:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from gansvc.catalog.spaces import Value
-from gansvc.cluster.proposals import default_values
+from gansvc.cluster.earlier import Earlier
+from gansvc.cluster.proposals import Proposal, default_values
 from gansvc.spec import JobSpec
 
 _REDUCTION = 2
@@ -27,6 +29,14 @@ class PatientAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
         return TrialScheduler.CONTINUE if spared else decision
 
 
+@dataclass(frozen=True)
+class Named:
+    """What ASHA sees of a trial: its name, which stays the same when a job is resumed, while Tune's own id changes."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+
 class PerLoss(FIFOScheduler):  # type: ignore[misc]
     """One scheduler a loss: trials of unlike losses are never weighed against each other."""
 
@@ -39,27 +49,38 @@ class PerLoss(FIFOScheduler):  # type: ignore[misc]
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._of[trial.config["label"]].on_trial_add(tune_controller, trial)
+        self._of[trial.config["label"]].on_trial_add(tune_controller, _named(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return str(self._of[trial.config["label"]].on_trial_result(tune_controller, trial, result))
+        return str(self._of[trial.config["label"]].on_trial_result(tune_controller, _named(trial), result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._of[trial.config["label"]].on_trial_complete(tune_controller, trial, result)
+        self._of[trial.config["label"]].on_trial_complete(tune_controller, _named(trial), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._of[trial.config["label"]].on_trial_remove(tune_controller, trial)
+        self._of[trial.config["label"]].on_trial_remove(tune_controller, _named(trial))
 
 
-def scheduler(spec: JobSpec, labels: Sequence[str]) -> TrialScheduler:
-    """Return the scheduler of a search of these losses."""
+def scheduler(spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]]) -> TrialScheduler:
+    """Return the scheduler of a search of these losses, whose rungs hold what the begun trials of each reported."""
     settings = spec.search
     if settings is None or settings.scheduler == "none":
         return FIFOScheduler()
     images = spec.trial_training().budget(spec.dataset.sizes()["train"])
     # Trials of another n_critic end a few images apart: the rungs lie a little below the points of scoring.
     grace = max(1.0, 0.9 * images / settings.evaluations)
-    return PerLoss({label: _asha(spec, label, grace, 2.0 * settings.seeds * images) for label in labels})
+    made = PerLoss({label: _asha(spec, label, grace, 2.0 * settings.seeds * images) for label in labels})
+    for label in labels:
+        for earlier in begun.get(label, ()):
+            trial = Named(earlier.name, Proposal(label, earlier.name, earlier.values)._asdict())
+            made.on_trial_add(None, trial)
+            for report in earlier.reports:
+                made.on_trial_result(None, trial, report)
+    return made
+
+
+def _named(trial: Any) -> Named:
+    return Named(trial.config["trial"], trial.config)
 
 
 def _asha(spec: JobSpec, label: str, grace: float, most: float) -> PatientAsha:

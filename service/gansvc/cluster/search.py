@@ -9,13 +9,17 @@ from statistics import fmean
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import ConcurrencyLimiter
 
+from gansvc import filesystems
 from gansvc.catalog.spaces import Value
+from gansvc.cluster import earlier
+from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import WORST, Assets, Share, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
@@ -33,6 +37,8 @@ def search(
     """Search losses and return each one's trials, best first; also written to ``label``/trials.json.
 
     One experiment serves all losses: its processes start once, and none is idle while another loss has trials left.
+    Where an earlier start of the job was cut off, its trials that are over aren't repeated, the others go on from their
+    checkpoints, and ASHA's rungs and Optuna's studies know the scores of all.
 
     Args:
         spec: a spec with a search section.
@@ -48,6 +54,10 @@ def search(
     settings = spec.search
     if settings is None:
         raise RunError("the spec has no search section")
+    begun = earlier.trials(spec, labels, folder)
+    proposals = Proposals(spec, labels, begun)
+    folder.delete(EXPERIMENT)
+    keep_keys_at_home()
     tuner = tune.Tuner(
         tune.with_resources(
             partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
@@ -55,9 +65,9 @@ def search(
         tune_config=tune.TuneConfig(
             metric="objective",
             mode="min",
-            num_samples=settings.trials * len(labels),
-            search_alg=ConcurrencyLimiter(Proposals(spec, labels), max_concurrent=at_once),
-            scheduler=scheduler(spec, labels),
+            num_samples=proposals.left(),
+            search_alg=ConcurrencyLimiter(proposals, max_concurrent=at_once),
+            scheduler=scheduler(spec, labels, begun),
             reuse_actors=settings.workers == 1,
         ),
         run_config=tune.RunConfig(
@@ -68,8 +78,17 @@ def search(
             callbacks=[_Ends(folder)],
         ),
     )
-    tuner.fit()
+    if proposals.left():
+        tuner.fit()
     return {label: _concluded(spec, label, folder / label) for label in labels}
+
+
+def keep_keys_at_home() -> None:
+    """Keep Tune from sending S3's keys to its workers in their runtime environment, which Ray logs.
+
+    The workers have them from their node's own environment.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
 
 
 class _Ends(tune.Callback):  # type: ignore[misc]
@@ -94,20 +113,27 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
     trial = folder / label / name
+    for stale in (TRIAL_ENDED, SCRATCH):
+        trial.delete(stale)
     trial.write("values.json", json.dumps(values))
     todo = _tasks(spec, label, values, trial)
+    before = so_far(todo)
 
     def report(scored: Evaluated) -> None:
         tune.report(so_far(todo))
 
     if settings.workers > 1:
         run_distributed(todo, assets, share, settings.workers, (TuneReportCallback(),))
+        trial.delete(SCRATCH)
     else:
         for plan, here in todo:
-            if run_here(plan, assets, here, share, report).state == "diverged":
+            record = here.read_record("run.json", RunRecord) or run_here(plan, assets, here, share, report)
+            if record.state == "diverged":
                 break
-    if any((record := here.read_record("run.json", RunRecord)) and record.state == "diverged" for _, here in todo):
-        tune.report(so_far(todo) | {"objective": WORST})
+    diverged = any((ran := here.read_record("run.json", RunRecord)) and ran.state == "diverged" for _, here in todo)
+    # A trial that was cut off after its last score has told nothing in this start.
+    if diverged or so_far(todo) == before:
+        tune.report(so_far(todo) | ({"objective": WORST} if diverged else {}))
 
 
 def _tasks(spec: JobSpec, label: str, values: dict[str, Value], trial: Folder) -> list[Task]:

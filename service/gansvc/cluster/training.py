@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import ray
@@ -16,14 +16,17 @@ import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
-from gansvc.errors import RunError
+from gansvc.cluster.earlier import told
+from gansvc.errors import ClusterError, RunError
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
 from gansvc.store import Folder
 
-WORST = 1e9
-"""What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
+SCRATCH = ".ray"
+"""Folder of Ray Train's own files, beside the runs' folders."""
+_PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""Ray's variable of how long a group waits for its places before it is asked again whether there are so many."""
 
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
@@ -70,13 +73,38 @@ def run_distributed(
     """Train one run after the other with one group of workers under Ray Train: gloo on CPUs, NCCL on GPUs.
 
     One group serves all of them, because a group takes some twenty seconds to start. A lost worker restarts the group;
-    it passes over the runs that are done and goes on with the broken one from its last checkpoint.
+    it passes over the runs that are done and goes on with the broken one from its last checkpoint. Where a lost node
+    leaves room for fewer workers in the cluster, those go on; the global batch stays the same. A cluster that has the
+    room but is busy is waited for.
 
     Raises:
         RunError: the workers kept failing; some of the runs have no record.
+        ClusterError: the storage failed under them.
     """
-    scratch = f".ray-{uuid.uuid4().hex[:8]}"
-    storage = todo[0][1]
+    os.environ.setdefault(_PATIENCE, "20")
+    left = todo[0][0].spec.training.max_restarts
+    while True:
+        try:
+            _run_group(todo, assets, share, min(workers, room(share)), callbacks)
+            return
+        except ray.train.TrainingFailedError as error:
+            # Ray Train's own elastic group would go by reservations that outlive a stopped job by three minutes.
+            failure = type(getattr(error, "controller_failure", None)).__name__
+            left -= failure == "WorkerGroupStartupFailedError"
+            if left < 0 or failure not in ("WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"):
+                raise operators_fault(error) or RunError(_reason(error)) from error
+
+
+def room(share: Share) -> int:
+    """Return how many workers fit on the nodes that are alive, whoever uses them now; at least 1."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = [min(int(node.get(name, 0) / asked + 1e-9) for name, asked in share.bundle().items()) for node in nodes]
+    return max(1, sum(fits))
+
+
+def _run_group(todo: list[Task], assets: Assets, share: Share, workers: int, callbacks: tuple[Any, ...]) -> None:
+    # Under a name that was never used: under a known one Ray would go on with what it finds.
+    scratch, storage = uuid.uuid4().hex[:8], _around(todo) / SCRATCH
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
@@ -84,14 +112,14 @@ def run_distributed(
         run_config=RunConfig(
             name=scratch,
             storage_path=storage.uri,
-            failure_config=FailureConfig(max_failures=todo[0][0].spec.training.max_restarts),
+            failure_config=FailureConfig(
+                max_failures=todo[0][0].spec.training.max_restarts, controller_failure_limit=0
+            ),
             callbacks=list(callbacks),
         ),
     )
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise RunError(_reason(error)) from error
     finally:
         storage.delete(scratch)
 
@@ -100,30 +128,42 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
     """Train several runs, as many at once as fit, and return how each ended.
 
     A run that fails is recorded as failed with its reason; the others go on.
+
+    Raises:
+        ClusterError: the storage failed under a run; none can go on.
     """
     if not todo:
         return []
+    _around(todo).delete(SCRATCH)  # a driver that was killed may have left it
     lanes = [todo[lane::at_once] for lane in range(min(at_once, len(todo)))]
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
-        done = pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)
-        return [record for lane in done for record in lane]
+        done = [*pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)]
+    _around(todo).delete(SCRATCH)
+    return [record for lane in done for record in lane]
+
+
+def _around(todo: list[Task]) -> Folder:
+    """Return the folder that the runs' folders are in."""
+    return Folder(todo[0][1].uri.rpartition("/")[0])
 
 
 def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> list[RunRecord]:
     """Train runs one after the other; one that can't be finished is recorded as failed and left behind."""
     while left := [task for task in todo if _ended(task) is None]:
-        plan, folder = left[0]
+        # A group of workers takes all that is left in turn; a single worker takes the first alone.
+        taken = left if workers > 1 else left[:1]
         try:
             if workers > 1:
-                run_distributed(left, assets, share, workers)
+                run_distributed(taken, assets, share, workers)
             else:
-                asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": plan.spec.training.max_restarts}
-                ray.get(_run_task.options(**asks).remote(plan, assets, folder, share))
+                _run_in_a_task(taken[0], assets, share)
             reason = "the workers ended without a record; see the job's log"
         except (RunError, ray.exceptions.RayError) as error:
+            if fault := operators_fault(error):
+                raise fault from None
             reason = _reason(error)
-        plan, folder = next((task for task in left if _ended(task) is None), (plan, folder))
-        if _ended((plan, folder)) is None:
+        if broken := next((task for task in taken if _ended(task) is None), None):
+            plan, folder = broken
             values = plan.loss.model_dump(mode="json")
             failed = RunRecord(label=plan.label, seed=plan.seed, values=values, state="failed", reason=reason)
             folder.write_record("run.json", failed)
@@ -131,21 +171,18 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
 
 
 def so_far(todo: list[Task]) -> dict[str, float]:
-    """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
-
-    For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
-    """
-    begun = [scored for _, folder in todo if (scored := folder.read_lines("evaluations.jsonl", Evaluated))]
-    if not begun:
-        return {"objective": WORST, "critic_images": 0}
-    return {
-        "objective": fmean(min(line.objective for line in scored) for scored in begun),
-        "critic_images": sum(scored[-1].critic_images for scored in begun),
-    }
+    """Return what several runs together tell Tune; see ``earlier.told``."""
+    return told([folder.read_lines("evaluations.jsonl", Evaluated) for _, folder in todo])
 
 
 def _ended(task: Task) -> RunRecord | None:
     return task[1].read_record("run.json", RunRecord)
+
+
+def _run_in_a_task(task: Task, assets: Assets, share: Share) -> None:
+    plan, folder = task
+    asks = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": plan.spec.training.max_restarts}
+    ray.get(_run_task.options(**asks).remote(plan, assets, folder, share))
 
 
 def _run_quietly(plan: RunPlan, assets: Assets, folder: Folder, share: Share) -> RunRecord:
@@ -179,6 +216,19 @@ def _worker(config: dict[str, Any]) -> None:
             dist.broadcast_object_list(ended, src=0)
         if not ended[0]:
             train(plan, images, validator, folder, platform, labels)
+
+
+def operators_fault(error: BaseException) -> ClusterError | None:
+    """Return what no other try can mend, as a full disk, from the error of a task or of a group of workers."""
+    # Ray wraps what a task raised, Ray Train what its workers did.
+    causes = [error, *(getattr(failure, "_base_exc", failure) for failure in _workers_failures(error))]
+    while nested := [cause.cause for cause in causes if isinstance(cause, ray.exceptions.RayTaskError)]:
+        causes = [cause for cause in causes if not isinstance(cause, ray.exceptions.RayTaskError)] + nested
+    return next((cause for cause in causes if isinstance(cause, ClusterError)), None)
+
+
+def _workers_failures(error: BaseException) -> list[BaseException]:
+    return list(getattr(error, "worker_failures", {}).values())
 
 
 def _reason(error: BaseException) -> str:

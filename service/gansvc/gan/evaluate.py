@@ -128,7 +128,7 @@ def cache_path(kind: str, *parts: str) -> Path:
 @cache
 def weights_hash(extractor: Extractor) -> str:
     """Return the SHA-256 of the extractor's weights file, as 64 hex digits."""
-    return hashlib.sha256(extractor.weights_file().read_bytes()).hexdigest()
+    return hashlib.sha256(extractor.at_hand().read_bytes()).hexdigest()
 
 
 def subset(count: int, size: int, seed: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gansvc.catalog.networks import AnyNetwork
-from gansvc.errors import SpecError
+from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import checkpoint, portable
 from gansvc.gan.card import LIMITS, readme
 from gansvc.gan.conditional import class_number, generate_of
@@ -153,12 +153,16 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
     """
     try:
         card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
-        state = safetensors.torch.load((model / "generator.safetensors").read_bytes())
+        weights = (model / "generator.safetensors").read_bytes()
+        state = safetensors.torch.load(weights)
     except OSError as error:
         raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
     except (ValidationError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
+    # Cards of earlier versions may lack the hash.
+    if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
+        raise SpecError(f"{model}/generator.safetensors is not the file that model.json tells of; pull it again")
     return card, _network(card, state)
 
 
@@ -166,11 +170,16 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
     """Return the averaged generator of a run's best checkpoint, in evaluation mode.
 
     Raises:
-        ClusterError: there is no such checkpoint, or it is damaged.
+        ClusterError: there is no such checkpoint, it is damaged, or of another network.
     """
     state = checkpoint.load_best(weights)
     network = spec.network.generator(channels, spec.dataset.size, state.get("shares"))
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ClusterError(
+            f"{weights.path(checkpoint.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
+        ) from None
     return network.eval()
 
 
@@ -181,6 +190,9 @@ def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
         if len(getattr(network, "shares", ())) != len(card.classes):
             raise ValueError(f"model.json names {len(card.classes)} classes")
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SpecError(f"generator.safetensors doesn't fit model.json ({reason}); pull the model again") from None
+        raise SpecError(f"generator.safetensors doesn't fit model.json ({_first(error)}); pull it again") from None
     return network.eval()
+
+
+def _first(error: BaseException) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:2])

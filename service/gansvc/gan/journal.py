@@ -19,7 +19,7 @@ COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
 COLUMNS = 8
 """Images in a row of a sample grid."""
-_PROGRESS_SECONDS = 2.0
+_PROGRESS_SECONDS, _OBJECT_STORAGE_SECONDS = 2.0, 10.0
 
 
 class Journal:
@@ -56,7 +56,7 @@ class Journal:
         self.history.append(line)
         if self._events:
             self._events.add(line)
-        if time.monotonic() - self._told >= _PROGRESS_SECONDS:
+        if time.monotonic() - self._told >= (_PROGRESS_SECONDS if self.folder.local else _OBJECT_STORAGE_SECONDS):
             self.tell()
 
     def score(self, scored: Evaluated) -> None:
@@ -118,12 +118,29 @@ class Journal:
             seconds=seconds,
             world_size=self.starts[-1].world_size,
             starts=len(self.starts),
-            warnings=(*(warning for start in self.starts for warning in start.warnings), *self._collapse()),
+            warnings=(
+                *(warning for start in self.starts for warning in start.warnings),
+                *self._resized(),
+                *self._collapse(),
+            ),
         )
         self.folder.write_record("run.json", record)
         if self._events:
             self._events.close()
         return record
+
+    def _resized(self) -> list[str]:
+        """Return a warning for every start that had another number of workers than the one before, or than asked."""
+        before = self.starts[0].world_size if self.plan.is_trial else self.plan.spec.training.workers
+        found = []
+        for start in self.starts:
+            if start.world_size != before:
+                found.append(
+                    f"from step {start.step} on it had {start.world_size} workers instead of {before}, as many as the "
+                    f"cluster had room for; the global batch stayed {self.plan.spec.training.batch_size}"
+                )
+            before = start.world_size
+        return found
 
     def _collapse(self) -> list[str]:
         """Return a warning if the run ended with samples that are nearly all alike; many a run begins like that."""

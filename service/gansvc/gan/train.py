@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from gansvc.catalog.augments import draws_of
-from gansvc.errors import SpecError
+from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import to_float, to_uint8
 from gansvc.gan.evaluate import Validator
@@ -48,7 +48,7 @@ def train(
 
     Raises:
         SpecError: the networks are conditional, and there are no labels.
-        RunError: the folder holds checkpoints of another run.
+        RunError: the folder holds checkpoints of another run, or forged ones.
     """
     # Prepare: the images on the device, both players, and what an earlier start left.
     started = time.monotonic()
@@ -93,7 +93,7 @@ def train(
             _save(journal, players, grid, scored, plan, objectives)
         return scored
 
-    if found is None and not plan.is_trial:
+    if not (found and found[1]) and not plan.is_trial:
         evaluate(0)
     if first < steps and (reason := _out_of_patience(plan, objectives)):
         return _end(journal, plan, platform, "stopped early", reason, elapsed())
@@ -165,8 +165,15 @@ def _restored(
     if found is None:
         return 0, 0.0, [], []
     step, state, warnings = found
-    players.restore(state["players"])
-    return step, float(state["seconds"]), list(state["objectives"]), warnings
+    if not state:
+        return 0, 0.0, [], warnings
+    try:
+        players.restore(state["players"])
+        return step, float(state["seconds"]), list(state["objectives"]), warnings
+    except Exception as error:
+        # Its identity is this run's and its content isn't: nobody but a forger writes that.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunError(f"the checkpoint of step {step} doesn't fit this run ({reason}); delete it") from error
 
 
 def _save(

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 
 from gansvc.audits import Audit
 from gansvc.errors import ClusterError, SpecError
-from gansvc.records import History, RunRecord, Score, TrialRecord
+from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import (
     audit,
     drawing,
@@ -58,7 +58,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     validation_metric = spec.search.objective if spec.search else "kid"
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by)
-    audits = audit.gather(folder, spec)
+    audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
     copies = audit.warnings(audit.winners(audits, rows, by))
     useful = usefulness.gather(folder, spec)
     floor_value = floor.metrics.get(by.key) if floor else None
@@ -85,7 +85,13 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         budgets=spending.budgets(spec, runs, trials),
         audits=audits,
         usefulness=useful,
-        warnings=(*copies, *usefulness.warnings(useful), *findings.warnings(spec, runs, scores, trials, floor)),
+        starts=tuple(starts),
+        warnings=(
+            *copies,
+            *findings.of_starts(starts),
+            *usefulness.warnings(useful),
+            *findings.warnings(spec, runs, scores, trials, floor),
+        ),
         spec=spec.model_dump(mode="json", exclude_none=True),
     )
 

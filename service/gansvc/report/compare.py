@@ -13,7 +13,7 @@ from gansvc.report import ranking
 from gansvc.report.model import Column, Report, Row
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
-_NOT_GIVEN = {"name", "losses", "published", "resources", "evaluation"}
+_NOT_GIVEN = {"name", "losses", "published", "resources", "evaluation", "cluster"}
 _NOT_TRAINED = {"training.seeds", "training.workers", "training.max_restarts", "dataset.root", "dataset.path"}
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from gansvc.catalog.extractors import EXTRACTORS
-from gansvc.records import Contract, RunRecord, Score, TrialRecord
+from gansvc.records import Contract, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report.numbers import columns, times, title
 from gansvc.spec import JobSpec
 from gansvc.store import run_name
@@ -27,6 +28,14 @@ def warnings(
         *_of_floor(scores, floor),
         *_of_trials(trials),
     )
+
+
+def of_starts(starts: Sequence[JobStart]) -> list[str]:
+    """Return how often the job was resumed, as a sentence, or nothing."""
+    if len(starts) < 2:
+        return []
+    last = datetime.fromtimestamp(starts[-1].time, UTC)
+    return [f"the job was resumed {times(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
 
 
 def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:

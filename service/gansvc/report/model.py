@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from gansvc.audits import Audit, Usefulness
-from gansvc.records import Contract, Record, RunRecord, TrialRecord
+from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord
 from gansvc.store import Folder
 
 REPORT_JSON = "report/report.json"
@@ -186,6 +186,8 @@ class Report(Record):
     """What the scored runs were looked at for beyond their scores; none in reports of earlier versions."""
     usefulness: tuple[Usefulness, ...] = ()
     """What classifiers learn from generated images, of each loss's best run; none in unconditional jobs."""
+    starts: tuple[JobStart, ...] = ()
+    """When the job was started, and resumed; none in reports of earlier versions."""
     warnings: tuple[str, ...]
     spec: dict[str, Any]
     """The resolved spec."""

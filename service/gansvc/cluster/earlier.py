@@ -1,0 +1,89 @@
+"""What an earlier start of a search left: the trials that are over, those to go on with, and what they reported.
+
+It is read from the trials' folders, never from Tune's own files: those are pickles, which run code when they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from gansvc.catalog.spaces import Value
+from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord
+from gansvc.spec import JobSpec
+from gansvc.store import Folder, seed_name
+
+WORST = 1e9
+"""What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """One trial that an earlier start began."""
+
+    name: str
+    """Name of its folder."""
+    values: dict[str, Value]
+    over: bool
+    """Whether it needs no more training; one that failed is tried again."""
+    reports: tuple[dict[str, float], ...]
+    """What it told Tune so far, in order."""
+
+    def objective(self) -> float:
+        """Return what it last told of its score."""
+        return self.reports[-1]["objective"] if self.reports else WORST
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's folder, by its number from 0."""
+    return f"trial-{number:05d}"
+
+
+def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[Earlier]]:
+    """Return the trials of losses that a search folder holds; label to trials."""
+    return {
+        label: [
+            _read(spec, folder / label / name)
+            for name in (folder / label).names()
+            if (folder / label / name).exists("values.json")
+        ]
+        for label in labels
+    }
+
+
+def told(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
+    """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
+
+    For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
+    """
+    begun = [scored for scored in scores if scored]
+    if not begun:
+        return {"objective": WORST, "critic_images": 0}
+    return {
+        "objective": fmean(min(line.objective for line in scored) for scored in begun),
+        "critic_images": sum(scored[-1].critic_images for scored in begun),
+    }
+
+
+def _read(spec: JobSpec, trial: Folder) -> Earlier:
+    settings = spec.search
+    assert settings is not None
+    seeds = [trial / seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
+    records = [record for seed in seeds if (record := seed.read_record("run.json", RunRecord))]
+    diverged = any(record.state == "diverged" for record in records)
+    scores = [seed.read_lines("evaluations.jsonl", Evaluated) for seed in seeds]
+    reports = [
+        told([*scores[:at], lines[:count]]) for at, lines in enumerate(scores) for count in range(1, len(lines) + 1)
+    ]
+    if diverged:
+        reports.append(told(scores) | {"objective": WORST})
+    values: Mapping[str, Value] = json.loads(trial.read("values.json") or b"")
+    return Earlier(
+        name=trial.uri.rpartition("/")[2],
+        values=dict(values),
+        # Nothing in the file: it has ended by itself or was stopped early, and did not fail.
+        over=diverged or len(records) == len(seeds) or trial.read(TRIAL_ENDED) == b"",
+        reports=tuple(reports),
+    )

@@ -1,0 +1,107 @@
+"""Files of a job folder on a volume that this machine can't mount: through a short-lived pod that only reads."""
+
+from __future__ import annotations
+
+import secrets
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from gansvc.cluster.kuberay import causes, connection, pods
+from gansvc.cluster.kuberay.client import PODS, Client, RefusedError, warnings
+from gansvc.cluster.kuberay.namespace import Namespace
+from gansvc.errors import ClusterError
+from gansvc.placement import Placement
+from gansvc.store import write_file
+
+_LIFE = 3600
+"""Seconds after which a reader ends by itself, should its client be gone."""
+_START_SECONDS = 180
+_COMPONENT = "app.kubernetes.io/component=reader"
+
+
+def read(space: Namespace, placement: Placement, path: str) -> bytes | None:
+    """Return the content of a file of the volume, or None if there is none.
+
+    Raises:
+        ClusterError: the reader can't start, or the connection is lost.
+    """
+    api = connection.connect(space)
+    with _reader(api, placement) as pod:
+        try:
+            return b"".join(api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]))
+        except RefusedError as error:
+            if "No such file" in str(error):
+                return None
+            raise
+
+
+def fetch(space: Namespace, placement: Placement, job: str, target: Path, skip: tuple[str, ...]) -> int:
+    """Copy a job's files from the volume to a local folder and return their number.
+
+    Args:
+        space: the namespace.
+        placement: names the volume and the image.
+        job: the job's id, which is its folder's name.
+        target: the folder.
+        skip: files and sub-folders to leave out.
+
+    Raises:
+        ClusterError: the reader can't start, the volume has no such folder, or the connection is lost.
+    """
+    api = connection.connect(space)
+    left_out = [f"--exclude=./{name}" for name in skip]
+    with _reader(api, placement) as pod, tempfile.TemporaryFile() as archive:
+        for piece in api.run(pod, ["tar", "-C", f"{pods.STORAGE}/{job}", *left_out, "-cf", "-", "."]):
+            archive.write(piece)
+        archive.seek(0)
+        return _unpack(archive, target)
+
+
+def _unpack(archive: IO[bytes], target: Path) -> int:
+    """Write an archive's plain files below a folder, each whole, and nothing outside of it."""
+    count = 0
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as files:
+            for member in files:
+                safe = tarfile.data_filter(member, str(target))
+                content = files.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    write_file(target / safe.name, content.read())
+                    count += 1
+    except tarfile.TarError as error:
+        raise ClusterError(f"what the volume sent can't be unpacked ({error}); try again") from None
+    return count
+
+
+@contextmanager
+def _reader(api: Client, placement: Placement) -> Iterator[str]:
+    """Start a reader, and delete it whatever happens: Ctrl-C too."""
+    name = f"gansvc-reader-{secrets.token_hex(4)}"
+    try:
+        for old in api.every(PODS, labelSelector=_COMPONENT)[0]:
+            if old.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+                api.delete(PODS, old["metadata"]["name"])
+        api.create(PODS, pods.reader(placement, name, _LIFE))
+        _await(api, name)
+        yield name
+    finally:
+        api.delete(PODS, name, grace=0)
+
+
+def _await(api: Client, name: str) -> None:
+    deadline, why = time.monotonic() + _START_SECONDS, ""
+    while time.monotonic() < deadline:
+        pod = api.get(PODS, name)
+        phase = (pod or {}).get("status", {}).get("phase", "Pending")
+        if pod is not None and phase == "Running":
+            return
+        why = "; ".join(causes.problems(None, [pod] if pod else [], warnings(api, {name})))
+        if pod is None or phase in ("Failed", "Succeeded") or "can't" in why:
+            break
+        time.sleep(1)
+    raise ClusterError(f"the pod that reads the volume doesn't start: {why or 'nothing says why'}; try again")

@@ -1,0 +1,226 @@
+"""Checking a set-up before a job meets it: this installation, the cluster, and each of its nodes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any, Literal, NamedTuple
+
+from gansvc import config, specfile, submission, versions, visit
+from gansvc.cluster import access, local, nodes
+from gansvc.cluster import jobs as drivers
+from gansvc.errors import ClusterError, GansvcError, SpecError
+from gansvc.records import NodeFiles, NodeState
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+PATIENCE = 300
+"""Seconds that a visit of the cluster may take."""
+
+
+class Check(NamedTuple):
+    """One line of the doctor's table."""
+
+    name: str
+    state: Literal["ok", "note", "fault"]
+    found: str
+    mend: str = ""
+    """What to do, where there is something to do."""
+
+
+def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[Check]:
+    """Check this installation, the cluster that jobs go to and, for a job, what its nodes have at hand.
+
+    Args:
+        flag: what ``--cluster`` said.
+        storage: what ``--storage`` said.
+        spec: a job to check for, if there is one.
+
+    Raises:
+        SpecError: the config file is damaged.
+    """
+    chosen, kept = config.cluster(flag), config.storage(storage, flag)
+    checks = [*_installation(chosen.value == config.LOCAL), Check("cluster", "ok", f"{chosen.value} ({chosen.source})")]
+    try:
+        target = _target(chosen)
+    except GansvcError as error:
+        return [*checks, Check("address", "fault", chosen.value, str(error))]
+    if target is None:
+        checks.append(Check("reached", "ok", "no Ray runs here yet; `gansvc submit` starts it"))
+        return [*checks, *_of_nodes(nodes.look_here(kept.value, spec), spec)]
+    checks += _token(target, chosen.value)
+    try:
+        ray = drivers.check(target)
+        notes = versions.check_ray(ray)
+    except GansvcError as error:
+        return [*checks, Check("reached", "fault", "no", str(error))]
+    checks.append(Check("reached", "note" if notes else "ok", f"Ray {ray}", "; ".join(notes)))
+    if chosen.value != config.LOCAL and kept.source == "default":
+        text = f"--storage: a cluster elsewhere can't write to this machine's {kept.value}; give an s3:// URI"
+        return [*checks, Check("storage", "fault", f"{kept.value} ({kept.source})", text)]
+    try:
+        given = ["--storage", Folder(kept.value).uri]
+        answer = _visit(
+            target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
+        )
+    except GansvcError as error:
+        return [*checks, Check("workers", "fault", "no answer", str(error))]
+    states = [NodeState.model_validate(state) for state in answer["nodes"]]
+    checks += [Check("versions", "note", warning) for warning in answer["warnings"]]
+    return [*checks, *_of_nodes(states, spec)]
+
+
+def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> list[NodeFiles]:
+    """Bring a job's data set and weights to every node of the cluster that jobs go to.
+
+    Args:
+        flag: what ``--cluster`` said.
+        spec: the job.
+        mirror: folder or address that the files come from, in place of the internet; or nothing.
+
+    Raises:
+        SpecError: a file is missing and comes from no address.
+        ClusterError: the cluster can't be reached, or a download failed.
+    """
+    chosen = config.cluster(flag)
+    target = _target(chosen)
+    if chosen.value == config.LOCAL and mirror and "://" not in mirror:
+        mirror = str(Path(mirror).expanduser().absolute())
+    if target is None:
+        return nodes.bring_here(spec, mirror)
+    given = ["--bring", *(["--mirror", mirror] if mirror else [])]
+    answer = _visit(
+        target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
+    )
+    return [NodeFiles.model_validate(node) for node in answer["nodes"]]
+
+
+def _installation(trains: bool) -> list[Check]:
+    python, ours = python_version(), version("gansvc")
+    checks = [Check("python", "ok", python)]
+    try:
+        checks.append(Check("gansvc", "ok", f"{ours}, with torch {version('torch')}"))
+    except PackageNotFoundError:
+        mend = "a job on this machine needs it: pip install 'gansvc[train]'"
+        checks.append(Check("gansvc", "fault" if trains else "ok", f"{ours}, the client alone", mend if trains else ""))
+    return [*checks, Check("ray", "ok", version("ray"))]
+
+
+def _target(chosen: config.Setting) -> drivers.Target | None:
+    """Return the Jobs API of a cluster; None for this machine where no Ray runs."""
+    if chosen.value != config.LOCAL:
+        return access.remote(chosen.value)
+    running = local.running()
+    return drivers.Target(running.dashboard, local.token()) if running else None
+
+
+def _token(target: drivers.Target, address: str) -> list[Check]:
+    if address == config.LOCAL:
+        return [Check("token", "ok", "that of the local cluster")]
+    if not target.token:
+        return [Check("token", "note", "none", "whoever reaches the cluster can run code on it; give Ray a token")]
+    named = config.token_file(address)
+    if not target.is_private():
+        text = "use https, or a tunnel to it (ssh -L 8265:127.0.0.1:8265 HOST)"
+        return [Check("token", "note", "it travels unencrypted", text)]
+    if named.value and stat.S_IMODE(Path(named.value).stat().st_mode) & 0o077:
+        return [Check("token", "note", f"others can read {named.value}", f"chmod 600 {named.value}")]
+    return [Check("token", "ok", f"there ({named.source if named.value else 'environment'}), not shown")]
+
+
+def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: JobSpec | None) -> dict[str, Any]:
+    """Run ``gansvc.visit`` on the cluster and return its answer.
+
+    Raises:
+        ClusterError: it can't be run, or found a fault of the cluster's.
+        SpecError: it found a fault of the job's.
+    """
+    name = f"gansvc-visit-{secrets.token_hex(4)}"
+    python = shlex.quote(sys.executable) if cluster == config.LOCAL else "python"
+    words = ["-m", "gansvc.visit", "--client", versions.here(), *given]
+    words += ["--spec", specfile.packed(spec)] if spec else []
+    drivers.submit(target, name, f"exec {python} {shlex.join(words)}", {"gansvc": version("gansvc")})
+    deadline = time.monotonic() + PATIENCE
+    while (driver := drivers.look(target, name)) and driver.state not in drivers.ENDED:
+        if time.monotonic() > deadline:
+            drivers.stop(target, name)
+            raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
+        time.sleep(0.5)
+    log = "".join(drivers.logs(target, name))
+    drivers.forget(target, name)
+    for line in log.splitlines():
+        if line.startswith(visit.ANSWER):
+            answer: dict[str, Any] = json.loads(line.removeprefix(visit.ANSWER))
+            if "error" in answer:
+                raise (SpecError if answer["exit_code"] == SpecError.exit_code else ClusterError)(answer["error"])
+            return answer
+    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
+    raise ClusterError(versions.unfit(log) or f"the check ended early on the cluster ({last[:300]})")
+
+
+def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:
+    """Return the checks that hold for all nodes, each once, with the nodes that fail it."""
+    here = [state for state in states if not state.problem]
+    bare = "it can't train: pip install 'gansvc[train]' there"
+    checks = [
+        Check("workers", "fault", state.node, f"{state.problem}; gansvc must be installed on every node")
+        for state in states
+        if state.problem
+    ]
+    checks.append(Check("workers", "ok", f"{len(here)} of {len(states)} answer: {', '.join(s.node for s in here)}"))
+    checks += _grouped("gansvc there", here, lambda s: "" if s.torch else bare, "with torch on every node", "fault")
+    checks += _grouped("storage", here, lambda s: s.storage, "written and read from every node", "fault")
+    if spec:
+        fetched = "; or fetch it once: gansvc prefetch FILE"
+        data, weights = spec.dataset.entry.downloads, spec.evaluation.extractor
+        comes = weights.weights is None and weights.entry.url is not None
+        checks += _grouped(
+            "data set", here[:1], lambda s: s.dataset and s.dataset + fetched * data, "at hand", _unless(data)
+        )
+        checks += _grouped(
+            "weights", here, lambda s: s.weights and s.weights + fetched * comes, "at hand", _unless(comes)
+        )
+        checks.append(_room(here, spec))
+    gpus = None if any(state.gpus is None for state in here) else sum(state.gpus or 0 for state in here)
+    found = "known when Ray runs" if gpus is None else f"{gpus:g}" if gpus else "none: training runs on CPUs"
+    return [*checks, Check("GPUs", "ok", found)]
+
+
+def _unless(mends_itself: bool) -> Literal["note", "fault"]:
+    return "note" if mends_itself else "fault"
+
+
+def _grouped(
+    name: str,
+    states: Iterable[NodeState],
+    problem_of: Callable[[NodeState], str],
+    well: str,
+    state: Literal["note", "fault"],
+) -> list[Check]:
+    found: dict[str, list[str]] = {}
+    for node in states:
+        if problem := problem_of(node):
+            found.setdefault(problem, []).append(node.node)
+    return [Check(name, state, f"not on {', '.join(there)}", problem) for problem, there in found.items()] or [
+        Check(name, "ok", well)
+    ]
+
+
+def _room(states: Sequence[NodeState], spec: JobSpec) -> Check:
+    cpus, share = sum(state.cpus for state in states), spec.resources.cpus_per_worker
+    asked = {"training.workers": spec.training.workers} | (
+        {"search.workers": spec.search.workers} if spec.search else {}
+    )
+    for field, workers in asked.items():
+        if workers * share > cpus:
+            mend = f"lower {field} or resources.cpus_per_worker, or add a node"
+            return Check("CPUs", "fault", f"{cpus:g}; {workers} workers ask for {workers * share:g}", mend)
+    return Check("CPUs", "ok", f"{cpus:g}")

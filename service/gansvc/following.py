@@ -1,0 +1,97 @@
+"""The commands that stay with a job until it has ended: resume and logs, and what submit does after it has sent one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gansvc import api, live
+from gansvc.jobfolder import Job
+from gansvc.options import AsJson, JobName, Storage
+from gansvc.output import as_json as _json
+from gansvc.output import out, say
+from gansvc.records import Status
+
+PARTIAL = 4
+"""Exit code of a job that left a report in which a run has no score."""
+
+app = typer.Typer()
+
+
+@app.command()
+def resume(
+    job: JobName = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Don't follow the job.")] = False,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a job that failed, was stopped, or lost its driver or cluster, from what its folder holds."""
+    found = api.find(job, storage)
+    if not api.resume(found, say=say):
+        say(f"{found.id} has SUCCEEDED; nothing to resume")
+        if as_json:
+            print(_json(_ending(found, api.status(found))))
+        return
+    say(f"job {found.id}")
+    if not detach:
+        follow(found, as_json)
+    else:
+        print(_json(found.model_dump()) if as_json else found.id)
+
+
+@app.command()
+def logs(
+    job: JobName = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended; exit as it.")] = False,
+    attempt: Annotated[int | None, typer.Option(help="Of a job that was resumed: 1 is its first start.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Print what a job's driver wrote."""
+    found = api.find(job, storage)
+    try:
+        for piece in api.logs(found, follow, attempt=attempt):
+            print(piece, end="", flush=True)
+        # The log may end before the job's last status is written.
+        last = [*api.follow(found)][-1] if follow else None
+    except KeyboardInterrupt:
+        say("the job goes on")
+        return
+    if last is not None and _exit_code(last):
+        raise typer.Exit(_exit_code(last))
+
+
+def follow(job: Job, as_json: bool) -> None:
+    """Show a job until it has ended, print its leaderboard, and exit as it did."""
+    try:
+        last = live.watch(api.follow(job), Console(stderr=True))
+    except KeyboardInterrupt:
+        say(f"the job goes on; come back with `gansvc status {job.id}` or `gansvc logs -f {job.id}`")
+        say(f"`gansvc stop {job.id}` ends it")
+        return
+    if as_json:
+        print(_json(_ending(job, last)))
+    elif last.phase == "SUCCEEDED":
+        out().print(live.leaderboard(api.report(job, "json")))
+        for title, path in api.results(job).items():
+            print(f"{title}: {path}")
+    if last.phase != "SUCCEEDED":
+        print(f"Error: {job.id} {last.phase}: {last.error or 'no reason given'}", file=sys.stderr)
+        say(f"`gansvc logs {job.id}` has its driver's log; `gansvc resume {job.id}` goes on with it")
+    elif last.partial:
+        say(f"done in part: {last.scores[0]} of {last.scores[1]} runs have a score")
+    if _exit_code(last):
+        raise typer.Exit(_exit_code(last))
+
+
+def _ending(job: Job, last: Status) -> dict[str, object]:
+    ended = {"phase": last.phase, "error": last.error, "partial": last.partial}
+    return {"id": job.id, "job": job.id, "folder": job.folder} | ended
+
+
+def _exit_code(last: Status) -> int:
+    if last.phase != "SUCCEEDED":
+        return 1
+    return PARTIAL if last.partial else 0

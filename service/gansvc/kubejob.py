@@ -1,0 +1,240 @@
+"""A job as Kubernetes gets it: where its folder is kept, the RayJob that is sent, and its files fetched back."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+from gansvc import config, jobfolder, lifecycle, specfile, submission
+from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
+from gansvc.cluster.kuberay import jobs as rayjobs
+from gansvc.cluster.kuberay.client import RefusedError
+from gansvc.cluster.kuberay.manifest import JOB_LABEL
+from gansvc.cluster.kuberay.namespace import Namespace
+from gansvc.cluster.kuberay.pods import Manifest
+from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.jobfolder import STATUS, Job
+from gansvc.lifecycle import Submission
+from gansvc.placement import Placement
+from gansvc.records import FINAL_PHASES
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+
+def takes(flag: str | None) -> bool:
+    """Return whether jobs go to Kubernetes, by what ``--cluster`` said or by what stands in for it."""
+    return namespace.is_address(config.cluster(flag).value)
+
+
+def has(job: Job) -> bool:
+    """Return whether a job was sent to Kubernetes."""
+    where = lifecycle.submission(job)
+    return where is not None and where.namespace() is not None
+
+
+def preview(spec: JobSpec, cluster: str | None = None, storage: str | None = None) -> Manifest:
+    """Return the RayJob that a submission would send, without asking anybody.
+
+    Raises:
+        SpecError: the operator would refuse it, or the job has no place to be kept.
+    """
+    where, identity = _space(cluster), jobfolder.new_id(spec.name)
+    written = rayjob(identity, identity, spec, storage_there(spec, config.storage(storage, cluster).value))
+    if where.name:
+        written["metadata"]["namespace"] = where.name
+    return written
+
+
+def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callable[[str], None]) -> Job:
+    """Send a job to Kubernetes and return it; one on a volume gets a folder here that mirrors it; see ``api.submit``.
+
+    Raises:
+        SpecError: the operator would refuse it, or the job has no place to be kept; nothing was sent.
+        ClusterError: the API server can't be reached or refuses.
+    """
+    where, uri = _space(cluster), config.storage(storage, cluster).value
+    kept = storage_there(spec, uri)
+    space = connection.connect(where).space
+    say(f"cluster: {space.address}")
+    job = jobfolder.new(spec.name, uri)
+    sent = rayjob(job.id, job.id, spec, kept)
+    submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
+    lifecycle.start(job, spec.name)
+    Folder(job.folder).write("job.yaml", specfile.dump(spec))
+    lifecycle.sent(job, submitted)
+    _send(job, submitted, sent)
+    return job
+
+
+def resume(job: Job) -> bool:
+    """Send a new RayJob for a job that failed or was stopped: it goes on from what its folder holds.
+
+    Returns:
+        Whether it was sent: one that has succeeded isn't.
+
+    Raises:
+        SpecError: the job is at work.
+        RunError: its folder doesn't say what it was.
+        ClusterError: the API server can't be reached or refuses.
+    """
+    known = lifecycle.status(job)
+    if known.phase == "SUCCEEDED":
+        return False
+    if known.phase not in FINAL_PHASES:
+        raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
+    last, spec = _sent(job)
+    # Two drivers would write to one folder; a RayJob that has ended has no cluster any more.
+    rayjobs.stop(namespace.parse(last.address), last.driver(job))
+    earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
+    where = last.model_copy(update={"submitted": time.time(), "attempt": last.attempt + 1, "earlier": earlier})
+    storage = pods.STORAGE if last.mirrored else job.folder.removesuffix(f"/{job.id}")
+    sent = rayjob(where.driver(job), job.id, spec, storage)
+    lifecycle.resumed(job, where)
+    _send(job, where, sent)
+    return True
+
+
+def adopt(cluster: str, storage: str | None = None) -> list[Job]:
+    """Give each job on a volume that was sent from elsewhere a folder here, and return those jobs.
+
+    Raises:
+        ClusterError: the API server can't be reached or refuses.
+    """
+    if not takes(cluster):
+        return []
+    space = connection.connect(_space(cluster)).space
+    known = {job.id for job in jobfolder.every(storage)}
+    adopted: dict[str, tuple[Job, JobSpec, Submission]] = {}
+    for found in rayjobs.every(space):
+        labels, words = found["metadata"].get("labels", {}), found["spec"].get("entrypoint", "").split(" ")
+        given = dict(pairwise(words))
+        identity, attempt = labels.get(JOB_LABEL, ""), _attempt(found["metadata"]["name"], labels.get(JOB_LABEL, ""))
+        if identity in known or not jobfolder.is_id(identity) or given.get("--storage") != pods.STORAGE or not attempt:
+            continue
+        try:
+            spec = specfile.unpacked(given.get("--spec", ""))
+        except (ValueError, zlib.error, SpecError):
+            continue  # another version's
+        if attempt > (adopted[identity][2].attempt if identity in adopted else 0):
+            where = Submission(address=space.address, submitted=time.time(), mirrored=True, attempt=attempt)
+            adopted[identity] = (jobfolder.at(identity, storage), spec, where)
+    for job, spec, where in adopted.values():
+        lifecycle.start(job, spec.name)
+        Folder(job.folder).write("job.yaml", specfile.dump(spec))
+        lifecycle.sent(job, where)
+    return [job for job, _, _ in adopted.values()]
+
+
+def fetch(job: Job, target: Path, everything: bool) -> bool:
+    """Copy a job's files from the volume to a local folder; return whether the job is kept on one.
+
+    Raises:
+        ClusterError: the volume can't be read.
+    """
+    where = lifecycle.submission(job)
+    if where is None or not where.mirrored:
+        return False
+    _, spec = _sent(job)
+    skip = () if everything else ("search", "train")
+    space = namespace.parse(where.address)
+    # The status here may know more: that the RayJob was stopped or its deadline passed.
+    reader.fetch(space, placement_of(spec), job.id, target, (*skip, STATUS))
+    return True
+
+
+def fetch_report(job: Job, report: str) -> None:
+    """Copy what a job on a volume has left for people into its folder here, unless its report is there.
+
+    Raises:
+        ClusterError: the volume can't be read.
+    """
+    where = lifecycle.submission(job)
+    if where is None or not where.mirrored or Folder(job.folder).exists(report):
+        return
+    if lifecycle.status(job).phase == "SUCCEEDED":
+        fetch(job, Path(job.folder), everything=False)
+
+
+def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:
+    """Return the RayJob of one attempt at a job.
+
+    Args:
+        name: the RayJob's own name.
+        job: the job's id.
+        spec: the job's spec.
+        storage: folder or URI of all jobs, as the pods see it.
+
+    Raises:
+        SpecError: the operator would refuse it.
+    """
+    there = Job(id=job, folder=f"{storage.rstrip('/')}/{job}")
+    command, metadata = submission.entrypoint(there, spec, is_local=False), submission.metadata(there, spec)
+    versions = {"gansvc": version("gansvc"), "ray": version("ray")}
+    return manifest.rayjob(name, job, command, placement_of(spec), versions, metadata)
+
+
+def placement_of(spec: JobSpec) -> Placement:
+    """Return a spec's ``cluster`` section.
+
+    Raises:
+        SpecError: it has none.
+    """
+    if spec.cluster is None:
+        raise SpecError(
+            "cluster is missing; a job on Kubernetes needs the section, at least cluster.image and cluster.volume"
+        )
+    return spec.cluster
+
+
+def storage_there(spec: JobSpec, uri: str) -> str:
+    """Return where the pods keep the job folders: on the volume, or in the object store of that URI.
+
+    Raises:
+        SpecError: there is neither, or both.
+    """
+    volume = placement_of(spec).volume
+    is_object_store = "://" in uri and not uri.startswith("file:")
+    if volume and is_object_store:
+        raise SpecError(f"cluster.volume: {volume} and the storage {uri} both keep jobs; leave one of them out")
+    if not volume and not is_object_store:
+        raise SpecError(
+            "cluster.volume is missing; name a persistent volume claim, or keep the jobs in an object store with "
+            "--storage s3://BUCKET/FOLDER"
+        )
+    return pods.STORAGE if volume else uri
+
+
+def _space(flag: str | None) -> Namespace:
+    """Return the namespace that jobs go to."""
+    cluster = config.cluster(flag)
+    try:
+        return namespace.parse(cluster.value)
+    except SpecError as error:
+        raise SpecError(str(error).replace("--cluster", cluster.source, 1)) from None
+
+
+def _send(job: Job, where: Submission, sent: Manifest) -> None:
+    try:
+        rayjobs.submit(namespace.parse(where.address), sent)
+    except GansvcError as error:
+        if isinstance(error, RefusedError) and error.status == 409 and where.attempt > 1:
+            raise SpecError(f"JOB: {job.id} was resumed by another command just now; nothing to resume") from error
+        lifecycle.finish(job, "FAILED", str(error))
+        raise
+
+
+def _sent(job: Job) -> tuple[Submission, JobSpec]:
+    where, kept = lifecycle.submission(job), Folder(job.folder).read("job.yaml")
+    if where is None or kept is None:
+        raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
+    return where, specfile.parse(kept.decode())
+
+
+def _attempt(name: str, job: str) -> int:
+    """Return which attempt a RayJob's name tells of, or 0."""
+    number = name.removeprefix(f"{job}-")
+    return 1 if name == job else (int(number) if name.startswith(f"{job}-") and number.isdecimal() else 0)
