@@ -56,7 +56,7 @@ import kubernetes, torch
 def line(name, version): return re.sub("[-_.]+", "-", name).lower() + "==" + version
 pins = {line(*text.strip().split("==")) for text in open("/opt/gansvc/constraints.txt") if "==" in text}
 loose = {line(item.name, item.version) for item in distributions() if item.name != "gansvc"} - pins
-sys.exit(", ".join(loose) and "not pinned: " + ", ".join(loose))'
+if loose: sys.exit("not pinned: " + ", ".join(sorted(loose)))'
 "${client[@]}" "$GANSVC_IMAGE" bash -lc 'command -v ray gansvc python tar cat sleep'
 
 echo "== the cluster starts, and its nodes have no rights"
