@@ -43,6 +43,8 @@ class Server:
         """Pod to its log's lines; the lines None end a connection."""
         self.faults: list[tuple[str, int, Item]] = []
         """Requests that fail: a pattern of ``VERB path``, a status, the answer; each once."""
+        self.pause = 0.0
+        """Seconds after the first piece of a command's output."""
         self.kubelet = True
         """Whether pods run as soon as they are made."""
         self.asked: list[str] = []
@@ -217,6 +219,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             done = subprocess.run(here, capture_output=True, timeout=60)
             for start in range(0, len(done.stdout), 50_000):
                 self._frame(1, done.stdout[start : start + 50_000])
+                time.sleep(0 if start else server.pause)
             self._frame(2, done.stderr)
             if not any(fault[0] == "LOST" for fault in server.faults):
                 code = {"causes": [{"reason": "ExitCode", "message": str(done.returncode)}]}

@@ -286,7 +286,10 @@ def test_a_card_of_other_classes_than_the_weights_is_refused(
 def test_conditional_weights_without_shares_are_refused(conditional: tuple[Path, torch.nn.Module]) -> None:
     folder, network = conditional
     state = {key: value for key, value in network.state_dict().items() if key != "shares"}
-    (folder / "generator.safetensors").write_bytes(safetensors.torch.save(state))
+    weights = safetensors.torch.save(state)
+    (folder / "generator.safetensors").write_bytes(weights)
+    card = json.loads((folder / "model.json").read_bytes())
+    (folder / "model.json").write_text(json.dumps(card | {"weights_sha256": hashlib.sha256(weights).hexdigest()}))
     with pytest.raises(SpecError, match="needs the classes' shares"):
         export.opened(folder)
 

@@ -151,7 +151,7 @@ def test_a_figure_is_cut_into_its_panels_and_its_legend() -> None:
     parts = [Image.open(io.BytesIO(part)) for _, part in found]
     whole = Image.open(io.BytesIO(png))
     for part in parts[:4]:
-        assert 0.8 * whole.width / 3 < part.width <= whole.width / 3
+        assert 0.8 * whole.width / 2 < part.width <= whole.width / 2 + 1
     assert parts[4].height < parts[0].height / 2
     assert all(min(part.convert("L").tobytes()) < 150 for part in parts), "no part is blank"
     # Nothing stands between the parts: together they hold the figure's ink.

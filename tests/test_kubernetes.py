@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.stream.ws_client import WSClient
 
 from gansvc import api, cli, kubejob, lifecycle, specfile
 from gansvc.cluster.kuberay import client, connection, jobs, reader
@@ -490,6 +491,23 @@ def test_pull_fetches_what_people_want_or_everything(cluster: Cluster, finished:
     api.pull(finished, tmp_path / "all", everything=True)
     assert (tmp_path / "all/train/lsgan-seed0/run.json").is_file() and (tmp_path / "all/search").is_dir()
     assert cluster.api.every(PODS)[0] == []
+
+
+def test_what_comes_with_the_end_of_a_command_is_read(
+    cluster: Cluster, small: Server, finished: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = WSClient.read_channel
+
+    def slow(self: WSClient, channel: int, timeout: float = 0) -> bytes:
+        # Once the first piece of the output is taken, the rest and the end of the connection arrive together.
+        if channel == 2:
+            time.sleep(0.5)
+        return bytes(read(self, channel, timeout))
+
+    small.pause = 0.2
+    monkeypatch.setattr(WSClient, "read_channel", slow)
+    api.pull(finished, tmp_path / "some")
+    assert (tmp_path / "some/model/generator.safetensors").stat().st_size == 300_000
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ClusterError])

@@ -395,6 +395,15 @@ def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Fold
     )
 
 
+@pytest.mark.parametrize("images, said", [({"train": 900, "val": 120}, "120"), ({"val": 1000}, "500"), ({}, "500")])
+def test_the_protocol_says_how_many_images_chose(
+    images: dict[str, int], said: str, written: tuple[Folder, model.Report]
+) -> None:
+    facts = written[1].dataset.model_copy(update={"images": images})
+    text = render(written[1].model_copy(update={"dataset": facts}), ())
+    assert f"chosen by KID of {said} generated images against as many of the val split" in text
+
+
 def test_report_json_comes_back_as_it_was(written: tuple[Folder, model.Report], folder: Folder) -> None:
     assert model.read(written[0]) == written[1]
     assert model.read(folder) is None

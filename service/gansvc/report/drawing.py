@@ -54,11 +54,12 @@ def panels(
 ) -> bytes:
     """Return a figure of panels as PNG bytes, each drawn by ``draw(axes, index)``; size is a panel's, inches.
 
-    With a legend title, the first panel's entries stand below the figure. The file's text field PARTS holds where each
-    panel and the legend stand, so that ``parts`` can cut them out for a narrow page.
+    Rows are as equal as can be: of five panels, at most four across, three stand above two. With a legend title, the
+    first panel's entries stand below the figure. The file's text field PARTS holds where each panel and the legend
+    stand, so that ``parts`` can cut them out for a narrow page.
     """
-    columns = min(count, across)
-    rows = math.ceil(count / columns)
+    rows = math.ceil(count / across)
+    columns = math.ceil(count / rows)
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=DPI)
         axes = figure.subplots(rows, columns, squeeze=False).flat

@@ -31,7 +31,9 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
-    spec_yaml = specfile.dump(specfile.validated(report.spec))
+    spec = specfile.validated(report.spec)
+    spec_yaml = specfile.dump(spec)
+    drawn = spec.evaluation.validation_samples
     return template.render(
         report=report,
         spec=report.spec,
@@ -39,6 +41,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         headline=escape(report.headline),
         ranked_by=report.column(report.objective),
         validation=report.validation_metric.upper(),
+        selection_images=min(drawn, report.dataset.images.get("val", drawn)),
         leaderboard=_leaderboard(report),
         most_seeds=max((len(row.seeds) for row in report.leaderboard), default=0),
         enough=ENOUGH,

@@ -112,13 +112,12 @@ class Client:
                 **{"_preload_content": False, "binary": True, "_request_timeout": TIMEOUT},
             )
             complaint, verdict, heard = b"", b"", True
-            while socket.is_open() and heard:  # a minute's silence is a lost connection
+            while heard:  # the last of it may be read after the end; a minute's silence is a lost connection
                 socket.update(timeout=TIMEOUT[1])
                 data, said, ended = (socket.read_channel(channel) for channel in (1, 2, 3))
                 heard, complaint, verdict = bool(data or said or ended), complaint + said, verdict + ended
                 if data:
                     yield data
-            verdict += socket.read_channel(3)
         if not verdict:
             raise ClusterError(f"the connection to pod {pod} was lost before its command ended; try again")
         if json.loads(verdict).get("status") != "Success":

@@ -1,0 +1,61 @@
+"""Several runs on the session's cluster, one after the other: each is trained, and one that can't be is left behind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+
+from gansvc import specfile
+from gansvc.cluster import evaluation, jobs, local, training
+from gansvc.cluster.training import Assets, Share
+from gansvc.gan import checkpoint, data
+from gansvc.gan.plan import RunPlan
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+pytestmark = pytest.mark.ray
+
+SEEDS = (0, 1, 2, 3)
+BROKEN = 1
+"""The run whose folder holds a checkpoint of another one."""
+
+
+def test_one_worker_trains_all_its_runs_but_the_one_that_fails(
+    tiny: Callable[..., JobSpec], cluster: local.Cluster, tmp_path: Path
+) -> None:
+    spec, folder = tiny(losses=["lsgan"], training__images=64, training__evaluations=1), Folder(tmp_path)
+    folder.write("job.yaml", specfile.dump(spec))
+    checkpoint.save(folder / str(BROKEN) / "checkpoints", 1, {}, {"seed": "another run's"})
+
+    target = jobs.Target(cluster.dashboard, local.token())
+    jobs.submit(target, "lanes", shlex.join([sys.executable, __file__, str(tmp_path)]), {})
+    log = "".join(jobs.logs(target, "lanes", follow=True))
+    assert jobs.state(target, "lanes") == "SUCCEEDED", log[-3000:]
+
+    ended = {seed: (state, reason) for seed, state, reason in json.loads(folder.read("ended.json") or b"")}
+    assert {seed: state for seed, (state, _) in ended.items()} == {
+        seed: "failed" if seed == BROKEN else "finished" for seed in SEEDS
+    }
+    assert "another run" in ended[BROKEN][1]
+
+
+def main(folder: Folder) -> None:
+    """Train four runs in one lane of one worker."""
+    ray.init()
+    spec, share = specfile.parse((folder.read("job.yaml") or b"").decode()), Share(0.5, 0)
+    images = data.load(spec.dataset)
+    validator, labels = evaluation.validator(spec, images.val[:60], share), ray.put(None)
+    assets = Assets(ray.put(images.train[:160]), validator, labels)
+    todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
+    records = training.run_all(todo, assets, share, 1, 1)
+    folder.write("ended.json", json.dumps([[record.seed, record.state, record.reason] for record in records]))
+
+
+if __name__ == "__main__":
+    main(Folder(sys.argv[1]))
