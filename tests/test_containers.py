@@ -168,6 +168,7 @@ def test_compose_services_are_hardened() -> None:
         assert {entry.split(":")[0] for entry in service["tmpfs"]} == {"/tmp", "/home/gansvc"}
         assert service["mem_limit"] and float(service["cpus"]) > 0 and service["pids_limit"] and service["shm_size"]
         assert service["volumes"] == ["/data/jobs:/data/jobs"], "the same path on both sides"
+        assert int(service["stop_grace_period"].removesuffix("s")) > 30, "Ray drains a node for so long"
 
 
 def test_compose_listens_on_the_loopback_interface_alone() -> None:
