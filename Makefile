@@ -6,9 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 KUBE_APISERVER ?= ../shared/tools/kube-apiserver
+# The container image; IMAGE_BUILD_ARGS goes to the build, as --build-arg TORCH_INDEX=... for one without CUDA.
+IMAGE ?= localhost/gansvc:latest
+PYTHON_IMAGE ?= docker.io/library/python:3.12-slim-bookworm
+IMAGE_BUILD_ARGS ?=
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-faults test-kubernetes manifests lint types fast fuzz bench down clean
+.PHONY: help demo install test test-faults test-kubernetes manifests lint types fast fuzz bench image image-test down clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -37,14 +42,24 @@ manifests: $(INSTALLED)  ## Write the manifests under k8s/ that the code makes
 	$(BIN)/python tests/kube_examples.py
 
 lint: $(INSTALLED)  ## Run the linter
-	$(BIN)/ruff check service tests
-	$(BIN)/ruff format --check service tests
+	$(BIN)/ruff check service tests docker
+	$(BIN)/ruff format --check service tests docker
 
 types: $(INSTALLED)  ## Run the type checker
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## Measure against a plain PyTorch loop, on a quiet machine; BENCH=search,ddp2 picks names
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m benchmarks.bench $(BENCH)
+
+image:  ## Build the container image with docker or podman; PYTHON_IMAGE and IMAGE_BUILD_ARGS change how
+	$(ENGINE) build $(if $(filter podman,$(ENGINE)),--format docker) --file docker/Dockerfile --tag $(IMAGE) \
+		--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
+		--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+		--build-arg COMMIT="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" \
+		$(IMAGE_BUILD_ARGS) .
+
+image-test:  ## Run the quickstart on a hardened cluster of containers and pull its report; IMAGE_TEST_SET="PATH=VALUE..."
+	ENGINE=$(ENGINE) GANSVC_IMAGE=$(IMAGE) docker/image-test.sh $(IMAGE_TEST_SET)
 
 down: $(INSTALLED)  ## End the local cluster that gansvc started
 	$(BIN)/gansvc down

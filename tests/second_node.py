@@ -1,24 +1,31 @@
-"""Starting a second Ray node on this machine, on 127.0.0.1 like the first.
+"""A second Ray node on this machine, beside the local cluster's own, on another address of the loopback interface.
 
-``ray start`` adds a node only where several are allowed, and where they are it gives each the machine's outer address,
-at which the local cluster doesn't listen. So this runs ``ray start`` with both settled, in this process alone.
+The local cluster keeps ``ray start`` from taking the machine's outer address by a setting that also forbids more nodes.
+With several allowed, it makes the outer address of 127.0.0.1; of other names of this machine it doesn't.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
+
+from gansvc.cluster import local
+
+ADDRESS = "127.0.0.2"
 
 
-def command(gcs: str, cpus: int) -> list[str]:
-    """Return the command of a node of a cluster, which stays in the foreground."""
-    start = ["start", "--block", f"--address={gcs}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}"]
-    return [sys.executable, __file__, *start, "--dashboard-agent-listen-port=0", "--log-color=false"]
-
-
-if __name__ == "__main__":
-    from ray._private import ray_constants, services
-    from ray.scripts import scripts
-
-    ray_constants.ENABLE_RAY_CLUSTER = True
-    services.get_node_ip_address = lambda address=None: "127.0.0.1"
-    scripts.main()
+def start(cluster: local.Cluster, cpus: int, log: Path, prepare: str = "") -> subprocess.Popen[bytes]:
+    """Start the node in the foreground of a process of its own; ``prepare`` is shell code that runs before it."""
+    gcs = cluster.gcs.replace("127.0.0.1", "0.0.0.0")
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={gcs}", "--log-color=false"]
+    ray += [f"--node-ip-address={ADDRESS}", f"--num-cpus={cpus}", "--dashboard-agent-listen-port=0"]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", f'{prepare} && exec "$@"', "sh", *ray] if prepare else ray,
+            env=local._environment(cluster.mark) | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )

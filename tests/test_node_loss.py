@@ -28,15 +28,7 @@ LIMIT = 600.0
 @pytest.fixture
 def two_nodes(cluster: local.Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Add a second node of one CPU to the local cluster and return its process; ``down`` ends it by its mark."""
-    with (tmp_path / "node.log").open("wb") as log:
-        node = subprocess.Popen(
-            second_node.command(cluster.gcs, cpus=1),
-            env=local._environment(cluster.mark),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    node = second_node.start(cluster, 1, tmp_path / "node.log")
     created = psutil.Process(node.pid).create_time()
     yield node
     processes.end(node.pid, created, "no mark")

@@ -28,6 +28,15 @@ def test_what_a_node_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+def test_a_node_is_asked(cluster: local.Cluster, tmp_path: Path) -> None:
+    target = jobs.Target(cluster.dashboard, local.token())
+    jobs.submit(target, "asked", shlex.join([sys.executable, __file__, "--asked", str(tmp_path / "jobs")]), {})
+    log = "".join(jobs.logs(target, "asked", follow=True))
+    told = [line for line in log.splitlines() if line.startswith("asked: ")]
+    assert told == ["asked: no mark", "asked: a mark"], log[-3000:]
+
+
+@pytest.mark.ray
 def test_a_folder_that_a_node_does_not_share_is_told(cluster: local.Cluster, tmp_path: Path) -> None:
     from . import second_node  # here, as the driver below runs this file by itself
 
@@ -37,14 +46,8 @@ def test_a_folder_that_a_node_does_not_share_is_told(cluster: local.Cluster, tmp
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("a node with a disk of its own needs root")
     # In a mount namespace of its own the node finds an empty disk where the folder is.
-    start = shlex.join(second_node.command(cluster.gcs, cpus=0))
-    node = subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", f"mount -t tmpfs tmpfs {shlex.quote(str(hidden))} && exec {start}"],
-        env=local._environment(cluster.mark),
-        stdout=(tmp_path / "node.log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    disk = f"mount -t tmpfs tmpfs {shlex.quote(str(hidden))}"
+    node = second_node.start(cluster, 0, tmp_path / "node.log", prepare=disk)
     try:
         target = jobs.Target(cluster.dashboard, local.token())
         jobs.submit(target, "sharing", shlex.join([sys.executable, __file__, str(shared), str(hidden)]), {})
@@ -55,7 +58,7 @@ def test_a_folder_that_a_node_does_not_share_is_told(cluster: local.Cluster, tmp
     told = [line.partition(": ")[2] for line in log.splitlines() if line.startswith("told: ")]
     assert len(told) == 2, (log[-1500:], (tmp_path / "node.log").read_text()[-2000:])
     assert told[0] == "nothing"
-    assert told[1].startswith(f"--storage: {hidden} isn't shared by all nodes: 127.0.0.1 (node ")
+    assert told[1].startswith(f"--storage: {hidden} isn't shared by all nodes: {second_node.ADDRESS} (node ")
     assert "doesn't see what is written by the driver" in told[1] and "mount one folder" in told[1]
     assert list(shared.iterdir()) == list(hidden.iterdir()) == [], "the marks are cleared away"
 
@@ -80,5 +83,20 @@ def main(folders: list[str]) -> None:
             sys.stdout.write(f"told: {error}\n")
 
 
+def ask(place: str) -> None:
+    """Ask the one node of the cluster, before and after the driver's mark is there."""
+    import ray
+
+    from gansvc.cluster import sharing
+
+    ray.init(log_to_driver=False)
+    node, folder = ray.get_runtime_context().get_node_id(), Folder(place)
+    if sharing._asked(folder, "mark", [node]) == {node: "doesn't see what is written by the driver"}:
+        sys.stdout.write("asked: no mark\n")
+    folder.write("mark", "")
+    if sharing._asked(folder, "mark", [node]) == {}:
+        sys.stdout.write("asked: a mark\n")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    ask(sys.argv[2]) if sys.argv[1] == "--asked" else main(sys.argv[1:])

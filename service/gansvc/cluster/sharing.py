@@ -43,7 +43,7 @@ def check(folder: Folder) -> None:
 
 def _asked(folder: Folder, mark: str, nodes: list[str]) -> dict[str, str]:
     """Return what is wrong on which node."""
-    look = ray.remote(num_cpus=0, max_retries=0)(_look)
+    look = ray.remote(num_cpus=0, max_retries=0)(_look)  # of what options() returns there are no options
     asked = {
         node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
             folder, mark, f"{mark}-{node}"
