@@ -36,7 +36,7 @@ fuzz: $(INSTALLED)  ## Try over 10,000 drawn specs, records, files and command l
 	GANSVC_FUZZ=long $(BIN)/python -m pytest tests/test_fuzz_*.py --hypothesis-show-statistics
 
 test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
-	GANSVC_KUBE_APISERVER=$(KUBE_APISERVER) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
+	GANSVC_KUBE_APISERVER=$(abspath $(KUBE_APISERVER)) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
 
 manifests: $(INSTALLED)  ## Write the manifests under k8s/ that the code makes
 	$(BIN)/python tests/kube_examples.py
