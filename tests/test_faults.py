@@ -199,7 +199,9 @@ def test_the_whole_cluster_killed(
 def test_a_killed_trial_run_and_evaluator(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, unbroken: Callable[..., Any], note: Note
 ) -> None:
-    spec = small(tiny)
+    # Trials long enough to overlap, though their actors start one after the other.
+    search = {"trials": 2, "images": 6400, "evaluations": 8, "scheduler": "none"}
+    spec = small(tiny, search=search, training__images=6400)
     job = api.submit(spec, storage=str(tmp_path))
     folder = tmp_path / job.id
     for phase, title in WORKERS.items():
@@ -349,9 +351,11 @@ def await_end(job: Job) -> Phase:
 
 
 def until(condition: Callable[[], Any], job: Job | None = None) -> Any:
-    """Ask until the answer is true, and return it."""
+    """Ask until the answer is true, and return it; a job that has ended for a while won't make it true any more."""
     deadline = time.monotonic() + LIMIT
     while not (answer := condition()):
+        if job and lifecycle.read(job).phase in FINAL_PHASES:
+            deadline = min(deadline, time.monotonic() + 30)
         assert time.monotonic() < deadline, "".join(api.logs(job))[-3000:] if job else "hung"
         time.sleep(0.05)
     return answer

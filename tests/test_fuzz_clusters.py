@@ -15,7 +15,7 @@ import yaml as pyyaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gansvc import doctor, specfile, versions, visit
+from gansvc import specfile, versions, visit
 from gansvc.cluster.kuberay import connection
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import NodeFiles, NodeState
@@ -308,9 +308,9 @@ def test_any_answer_of_a_cluster_is_read_or_refused(data: st.DataObject) -> None
         )
     )
     with contextlib.suppress(ClusterError, SpecError):
-        found = doctor.answered(f"2026 a line\n{visit.ANSWER}{text}\n")
+        found = visit.answered(f"2026 a line\n{visit.ANSWER}{text}\n")
         assert all(isinstance(node, NodeState) for node in found.nodes)
-    assert doctor.answered(f"{visit.ANSWER}{ANSWER.model_dump_json()}") == ANSWER
+    assert visit.answered(f"{visit.ANSWER}{ANSWER.model_dump_json()}") == ANSWER
 
 
 @cases(20)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kubernetes.stream.ws_client import WSClient
 
-from gansvc import api, cli, kubejob, lifecycle, specfile
+from gansvc import api, cli, doctor, kubejob, lifecycle, specfile
 from gansvc.cluster.kuberay import client, connection, jobs, reader
 from gansvc.cluster.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, RefusedError
 from gansvc.cluster.kuberay.namespace import Namespace
@@ -608,6 +608,22 @@ def test_each_refusal_is_a_sentence(cluster: Cluster, small: Server, spec: JobSp
         api.submit(spec, cluster.space.address)
     assert len(str(caught.value).splitlines()) == 1
     assert api.status().phase == "FAILED"
+
+
+def test_the_doctor_asks_the_namespace_and_checks_the_job(cluster: Cluster, spec: JobSpec, tmp_path: Path) -> None:
+    def told(address: str, spec: JobSpec | None) -> dict[str, tuple[str, str]]:
+        return {check.name: (check.state, check.found + check.mend) for check in doctor.check(address, None, spec)}
+
+    api.submit(spec, cluster.space.address)
+    found = told(cluster.space.address, spec)
+    assert found["reached"] == ("ok", "the namespace answers; RayJobs of gansvc there: 1")
+    assert found["RayJob"][0] == "ok"
+    homeless = told(cluster.space.address, spec.with_values({"cluster": {"image": "x"}}))["RayJob"]
+    assert homeless[0] == "fault" and "cluster.volume is missing" in homeless[1]
+    nowhere = told("k8s://nowhere/nothing", None)["reached"]
+    assert nowhere[0] == "fault" and "no context 'nowhere'" in nowhere[1]
+    with pytest.raises(SpecError, match="put them on the volume"):
+        doctor.prefetch(cluster.space.address, spec, "")
 
 
 def test_a_namespace_that_is_not_there(cluster: Cluster, spec: JobSpec) -> None:

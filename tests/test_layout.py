@@ -53,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "visit": {"errors", "records", "specfile", "versions", "cluster"},
     "doctor": {
-        *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "visit", "cluster"),
+        *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "kubejob", "visit"),
+        "cluster",
     },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),

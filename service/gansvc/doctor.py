@@ -13,11 +13,11 @@ from pathlib import Path
 from platform import python_version
 from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
-
-from gansvc import config, specfile, submission, versions, visit
+from gansvc import config, kubejob, specfile, submission, versions, visit
 from gansvc.cluster import access, local, nodes
 from gansvc.cluster import jobs as drivers
+from gansvc.cluster.kuberay import jobs as rayjobs
+from gansvc.cluster.kuberay import namespace
 from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.records import NodeFiles, NodeState
 from gansvc.spec import JobSpec
@@ -50,6 +50,8 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
     """
     chosen, kept = config.cluster(flag), config.storage(storage, flag)
     checks = [*_installation(chosen.value == config.LOCAL), Check("cluster", "ok", f"{chosen.value} ({chosen.source})")]
+    if namespace.is_address(chosen.value):
+        return [*checks, *_kubernetes(flag, storage, chosen, spec)]
     try:
         target = _target(chosen)
     except GansvcError as error:
@@ -91,6 +93,11 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles
         ClusterError: the cluster can't be reached, or a download failed.
     """
     chosen = config.cluster(flag)
+    if namespace.is_address(chosen.value):
+        raise SpecError(
+            "--cluster: a job on Kubernetes makes its own nodes, so there is none to bring files to; put them on the "
+            "volume (dataset.root), or allow downloads by k8s/components/internet"
+        )
     target = _target(chosen)
     if chosen.value == config.LOCAL and mirror and "://" not in mirror:
         mirror = str(Path(mirror).expanduser().absolute())
@@ -101,6 +108,22 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles
         target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
     )
     return answer.files
+
+
+def _kubernetes(flag: str | None, storage: str | None, chosen: config.Setting, spec: JobSpec | None) -> list[Check]:
+    """Check that the namespace answers and, for a job, that the operator would take it: its nodes aren't there yet."""
+    try:
+        sent = rayjobs.every(namespace.parse(chosen.value))
+        checks = [Check("reached", "ok", f"the namespace answers; RayJobs of gansvc there: {len(sent)}")]
+    except GansvcError as error:
+        checks = [Check("reached", "fault", "no", str(error))]
+    if spec:
+        try:
+            kubejob.preview(spec, flag, storage)
+            checks.append(Check("RayJob", "ok", "valid; --dry-run of gansvc submit prints it"))
+        except GansvcError as error:
+            checks.append(Check("RayJob", "fault", "invalid", str(error)))
+    return checks
 
 
 def _installation(trains: bool) -> list[Check]:
@@ -156,25 +179,7 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
         time.sleep(0.5)
     log = "".join(drivers.logs(target, name))
     drivers.forget(target, name)
-    return answered(log)
-
-
-def answered(log: str) -> visit.Answer:
-    """Return what ``gansvc.visit`` answers in its log.
-
-    Raises:
-        ClusterError: it holds no whole answer, or a fault of the cluster's.
-        SpecError: it found a fault of the job's.
-    """
-    line = next((line for line in log.splitlines() if line.startswith(visit.ANSWER)), "")
-    try:
-        answer = visit.Answer.model_validate_json(line.removeprefix(visit.ANSWER))
-    except ValidationError:
-        last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
-        raise ClusterError(versions.unfit(log) or f"the check ended early on the cluster ({last[:300]})") from None
-    if answer.error:
-        raise (SpecError if answer.exit_code == SpecError.exit_code else ClusterError)(answer.error)
-    return answer
+    return visit.answered(log)
 
 
 def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:

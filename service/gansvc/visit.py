@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+from pydantic import ValidationError
+
 from gansvc import specfile, versions
 from gansvc.cluster import nodes
-from gansvc.errors import GansvcError
+from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.records import NodeFiles, NodeState, Record
 
 ANSWER = "gansvc-visit: "
@@ -24,6 +26,24 @@ class Answer(Record):
     error: str = ""
     """Why there is nothing else."""
     exit_code: int = 0
+
+
+def answered(log: str) -> Answer:
+    """Return what a visit answers in its log.
+
+    Raises:
+        ClusterError: it holds no whole answer, or a fault of the cluster's.
+        SpecError: it found a fault of the job's.
+    """
+    line = next((line for line in log.splitlines() if line.startswith(ANSWER)), "")
+    try:
+        answer = Answer.model_validate_json(line.removeprefix(ANSWER))
+    except ValidationError:
+        last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
+        raise ClusterError(versions.unfit(log) or f"the check ended early on the cluster ({last[:300]})") from None
+    if answer.error:
+        raise (SpecError if answer.exit_code == SpecError.exit_code else ClusterError)(answer.error)
+    return answer
 
 
 def main(arguments: list[str] | None = None) -> int:
