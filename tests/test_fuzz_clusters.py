@@ -180,6 +180,7 @@ keys = st.one_of(
 @example("lab.cluster", "\udcff")
 @example("lab.cluster", "\x85")
 @example("lab.cluster", "null")
+@example("1e999.ca_file", "x")
 def test_what_config_sets_it_shows(yard: Yard, key: str, value: str) -> None:
     fresh(yard)
     ended = yard.run("config", "--", key, value)
