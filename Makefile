@@ -23,14 +23,14 @@ install: $(INSTALLED)  ## Make .venv and install gansvc with all it needs
 demo: $(INSTALLED)  ## Run jobs/quickstart.yaml on a local Ray cluster and end the cluster
 	$(BIN)/gansvc submit jobs/quickstart.yaml; code=$$?; $(BIN)/gansvc down; exit $$code
 
-test: lint types  ## Run linter, type checker and all tests
-	$(BIN)/python -m pytest
+test: lint types fast  ## Run linter, type checker and all tests
+	$(BIN)/python -m pytest -m "ray and not faults"
 
 test-faults: $(INSTALLED)  ## Kill parts of jobs for real, for about half an hour
 	$(BIN)/python -m pytest -m faults
 
-fast: $(INSTALLED)  ## Run the tests that start no Ray
-	$(BIN)/python -m pytest -m "not ray"
+fast: $(INSTALLED)  ## Run the tests that start no Ray, in two processes
+	$(BIN)/python -m pytest -m "not ray and not faults" --numprocesses 2 --dist loadfile
 
 fuzz: $(INSTALLED)  ## Try over 10,000 drawn specs, records, files and command lines; other ones at each run
 	GANSVC_FUZZ=long $(BIN)/python -m pytest tests/test_fuzz_*.py --hypothesis-show-statistics

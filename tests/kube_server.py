@@ -44,7 +44,7 @@ class Server:
         self.faults: list[tuple[str, int, Item]] = []
         """Requests that fail: a pattern of ``VERB path``, a status, the answer; each once."""
         self.pause = 0.0
-        """Seconds after the first piece of a command's output."""
+        """Seconds after the first piece of a command's output, and before its end."""
         self.kubelet = True
         """Whether pods run as soon as they are made."""
         self.asked: list[str] = []
@@ -221,6 +221,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._frame(1, done.stdout[start : start + 50_000])
                 time.sleep(0 if start else server.pause)
             self._frame(2, done.stderr)
+            time.sleep(server.pause)
             if not any(fault[0] == "LOST" for fault in server.faults):
                 code = {"causes": [{"reason": "ExitCode", "message": str(done.returncode)}]}
                 ended = {"status": "Failure", "details": code} if done.returncode else {"status": "Success"}

@@ -337,8 +337,8 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
         mended = time.monotonic()
         until(lambda: api.status(job).phase in FINAL_PHASES, job)
         assert follower.wait(LIMIT) == 0
-    seen = (tmp_path / "out").read_text()
-    assert seen == "".join(api.logs(job)) and seen.count("scored lsgan-seed0") == 1
+        seen = (tmp_path / "out").read_text()
+        assert seen == "".join(api.logs(job)) and seen.count("scored lsgan-seed0") == 1
     note("7", "a follower's line, for 15 s", "it came back, each line once, exit code 0", time.monotonic() - mended)
 
 
@@ -502,7 +502,8 @@ def read_run(folder: Path, label: str) -> RunRecord:
 
 def is_head(process: psutil.Process, home: Path) -> bool:
     try:
-        return "--head" in process.cmdline() and process.environ().get("GANSVC_HOME") == str(home / "home")
+        starts = {"start", "--head"} <= set(process.cmdline())
+        return starts and process.environ().get("GANSVC_HOME") == str(home / "home")
     except psutil.Error:
         return False
 

@@ -6,6 +6,7 @@ The official client brings kubeconfig, in-cluster credentials, TLS and web socke
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,11 +112,15 @@ class Client:
                 **{"stdout": True, "stderr": True, "stdin": False, "tty": False},
                 **{"_preload_content": False, "binary": True, "_request_timeout": TIMEOUT},
             )
-            complaint, verdict, heard = b"", b"", True
-            while heard:  # the last of it may be read after the end; a minute's silence is a lost connection
+            complaint, verdict, heard, more = b"", b"", time.monotonic(), True
+            # What comes with the end is read after it; a minute's silence is a lost connection.
+            while more and time.monotonic() - heard < TIMEOUT[1]:
+                more = socket.is_open()
                 socket.update(timeout=TIMEOUT[1])
                 data, said, ended = (socket.read_channel(channel) for channel in (1, 2, 3))
-                heard, complaint, verdict = bool(data or said or ended), complaint + said, verdict + ended
+                complaint, verdict = complaint + said, verdict + ended
+                if data or said or ended:
+                    heard, more = time.monotonic(), True
                 if data:
                     yield data
         if not verdict:
