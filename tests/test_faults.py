@@ -262,6 +262,8 @@ def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
         losses=[{"name": "wgan", "n_critic": 1}, diverging, "ns"],
         search={"trials": 2, "images": 1600, "evaluations": 2, "space": {"wgan.clip": {"choice": [0.01, 0.02]}}},
         training__max_restarts=1,
+        # It diverges before its first score, so that nothing of it can be judged.
+        training__evaluations=2,
     )
     command = gansvc("submit", written(spec, tmp_path), storage=tmp_path)
     job = until(lambda: next(iter(api_jobs(tmp_path)), None))
@@ -321,13 +323,15 @@ def test_two_submits_at_once_two_followers_and_a_client_killed(
 
 @pytest.mark.faults
 def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
-    tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note
+    tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = api.submit(small(tiny, losses=["lsgan"], search=None), storage=str(tmp_path))
     where = lifecycle.submission(job)
     assert where is not None
+    # By the line it is a cluster elsewhere: the local one's own token goes to its own address alone.
+    monkeypatch.setenv("RAY_AUTH_TOKEN", local.token() or "")
     with Line(urlsplit(where.address).port or 0) as line:
-        lifecycle.sent(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}"}))
+        lifecycle.sent(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
         follower = gansvc("logs", "-f", job.id, storage=tmp_path)
         until(lambda: "Connected to Ray" in (tmp_path / "out").read_text(), job)
         line.cut()
