@@ -31,8 +31,11 @@ TOLERATIONS = st.one_of(
         optional={"key": KEYS, "effect": st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])},
     ),
 )
+WORDS = st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True)
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+IMAGES = st.builds("{}/{}:{}".format, NAMES, WORDS, LABELS) | st.builds("{}/{}@sha256:{}".format, NAMES, WORDS, DIGESTS)
 SECTIONS = st.fixed_dictionaries(
-    {"image": st.builds("{}/{}:{}".format, NAMES, st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True), LABELS)},
+    {"image": IMAGES},
     optional={
         "pull_secrets": st.lists(NAMES, max_size=3, unique=True),
         "workers": st.integers(1, 60),
