@@ -1,4 +1,4 @@
-"""What judges manifests in tests: KubeRay's strict schemas, the operator's own refusals, the restricted profile."""
+"""What judges manifests in tests: KubeRay's schemas, the operator's own refusals, the restricted profile, checkov."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import copy
 import json
 import os
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 SHARED = Path(os.environ.get("GANSVC_SHARED") or Path(__file__).parents[2] / "shared")
 """What isn't part of this repository."""
@@ -94,7 +97,8 @@ def pods_of(manifest: Manifest) -> dict[str, Manifest]:
     templates += [spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else []
     templates = copy.deepcopy(templates)
     if cluster.get("enableInTreeAutoscaling"):
-        container = {"name": "autoscaler", "image": "x"} | cluster["autoscalerOptions"]
+        image = templates[0]["spec"]["containers"][0]["image"]  # the operator takes the head's
+        container = {"name": "autoscaler", "image": image} | cluster["autoscalerOptions"]
         templates[0]["spec"]["containers"].append(container)
     pods = [{"apiVersion": "v1", "kind": "Pod", **template} for template in templates]
     for pod in pods:
@@ -138,3 +142,32 @@ def unrestricted(pod: Manifest) -> list[str]:
         }
         found += [f"{name}: {field}" for field, wrong in broken.items() if wrong]
     return found
+
+
+def checkov_failures(manifests: list[Manifest], folder: Path) -> list[set[str]]:
+    """Return the ids of checkov's Kubernetes checks that each manifest fails; skip the test where checkov isn't.
+
+    The manifests are judged together, so that a pod is seen with the network policies of its namespace. A pair of
+    namespace and name may occur once.
+    """
+    program = os.environ.get("GANSVC_CHECKOV") or shutil.which("checkov")
+    if program is None:
+        pytest.skip("no checkov: its pins exclude ours, so name one of another environment with GANSVC_CHECKOV")
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(manifests))
+    # Nothing is asked of the network; without a way out, checkov would wait for each answer and try again.
+    command = [program, "--framework", "kubernetes", "--skip-download", "--soft-fail", "--quiet", "--compact"]
+    command += ["--output", "json", "--file", "all.yaml"]
+    offline = os.environ | {"CKV_SKIP_PACKAGE_UPDATE_CHECK": "true"}
+    done = subprocess.run(command, cwd=folder, env=offline, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["summary"]["parsing_errors"] == 0 and report["summary"]["resource_count"] == len(manifests)
+    found: dict[str, set[str]] = {_checkovs_name(manifest): set() for manifest in manifests}
+    for failed in report["results"]["failed_checks"]:
+        found[failed["resource"]].add(failed["check_id"])
+    return [found[_checkovs_name(manifest)] for manifest in manifests]
+
+
+def _checkovs_name(manifest: Manifest) -> str:
+    meta = manifest["metadata"]
+    return f"{manifest['kind']}.{meta.get('namespace', 'default')}.{meta['name']}"

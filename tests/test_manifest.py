@@ -31,8 +31,11 @@ TOLERATIONS = st.one_of(
         optional={"key": KEYS, "effect": st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])},
     ),
 )
+WORDS = st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True)
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+IMAGES = st.builds("{}/{}:{}".format, NAMES, WORDS, LABELS) | st.builds("{}/{}@sha256:{}".format, NAMES, WORDS, DIGESTS)
 SECTIONS = st.fixed_dictionaries(
-    {"image": st.builds("{}/{}:{}".format, NAMES, st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True), LABELS)},
+    {"image": IMAGES},
     optional={
         "pull_secrets": st.lists(NAMES, max_size=3, unique=True),
         "workers": st.integers(1, 60),
@@ -151,9 +154,12 @@ def test_each_field_arrives() -> None:
     for pod in templates.values():
         container = pod["spec"]["containers"][0]
         assert container["image"] == "reg/gansvc:1" and pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
-        assert container["envFrom"] == [{"secretRef": {"name": "s3"}}]
-        assert {"name": "storage", "mountPath": "/storage"} in container["volumeMounts"]
-        assert {"name": "storage", "persistentVolumeClaim": {"claimName": "jobs"}} in pod["spec"]["volumes"]
+        # What only hands the driver on gets neither the jobs' folders nor the keys to them.
+        stored = container["name"] != "ray-job-submitter"
+        assert (container.get("envFrom") == [{"secretRef": {"name": "s3"}}]) is stored
+        assert ({"name": "storage", "mountPath": "/storage"} in container["volumeMounts"]) is stored
+        claim = {"name": "storage", "persistentVolumeClaim": {"claimName": "jobs"}}
+        assert (claim in pod["spec"]["volumes"]) is stored and ("envFrom" in container) is stored
         assert (pod["spec"]["serviceAccountName"], pod["spec"]["priorityClassName"]) == ("trainer", "low")
         # Ray's autoscaler alone speaks to the API server.
         assert pod["spec"]["automountServiceAccountToken"] is (pod is templates["ray-head"])
@@ -218,8 +224,8 @@ def test_jobs_have_one_place() -> None:
 
 
 def test_the_reader_can_only_read() -> None:
-    pod = pods.reader(Placement(image="x", volume="jobs"), "reader", 600)
-    assert unrestricted(pod) == []
+    pod = pods.reader(Placement(image="x", volume="jobs", storage_secret="s3"), "reader", 600)
+    assert unrestricted(pod) == [] and "envFrom" not in pod["spec"]["containers"][0]
     kubernetes_validate.validate(pod, "1.34", strict=True)
     mounts = {mount["name"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
     assert mounts["storage"]["readOnly"] is True and pod["spec"]["activeDeadlineSeconds"] == 600

@@ -61,8 +61,9 @@ def worker(placement: Placement) -> Manifest:
 
 
 def submitter(placement: Placement) -> Manifest:
-    """Return the template of the pod that hands the driver to Ray and carries its log."""
-    return _template(placement, _container("ray-job-submitter", placement, _SUBMITTER))
+    """Return the template of the pod that hands the driver to Ray and carries its log: it needs no job folder."""
+    bare = placement.model_copy(update={"volume": None, "storage_secret": None})
+    return _template(bare, _container("ray-job-submitter", bare, _SUBMITTER))
 
 
 def autoscaler(placement: Placement) -> Manifest:
@@ -77,6 +78,7 @@ def autoscaler(placement: Placement) -> Manifest:
 
 def reader(placement: Placement, name: str, seconds: int) -> Manifest:
     """Return a pod that has the volume mounted to read from, does nothing, and ends by itself after some seconds."""
+    placement = placement.model_copy(update={"storage_secret": None})  # the volume is all that it reads
     container = _container("reader", placement, _READER) | {"command": ["sleep", str(seconds)]}
     for mount in container["volumeMounts"]:
         mount["readOnly"] = mount["name"] == "storage"
