@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from gansvc import api, jobfolder, lifecycle, specfile
 from gansvc.cluster import local, processes
 from gansvc.errors import SpecError
+from gansvc.following import COLOURS
 from gansvc.gan import data
 from gansvc.gan.evaluate import Features, Validation, Validator
 from gansvc.gan.plan import RunPlan, single_process
@@ -342,7 +343,7 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
         until(lambda: api.status(job).phase in FINAL_PHASES, job)
         assert follower.wait(LIMIT) == 0
         seen = (tmp_path / "out").read_text()
-        assert seen == "".join(api.logs(job)) and seen.count("scored lsgan-seed0") == 1
+        assert seen == COLOURS.sub("", "".join(api.logs(job))) and seen.count("scored lsgan-seed0") == 1
     note("7", "a follower's line, for 15 s", "it came back, each line once, exit code 0", time.monotonic() - mended)
 
 

@@ -107,7 +107,7 @@ def test_each_attempt_has_a_driver_of_its_own_name_and_a_log_that_stays(run: Run
     assert first.driver(Job(id=ID, folder="")) == ID and second.driver(Job(id=ID, folder="")) == f"{ID}-2"
     a_job(tmp_path / "jobs", "FAILED", second.model_copy(update={"earlier": (first,)}))
     (home / "logs").mkdir(parents=True)
-    (home / "logs" / f"job-driver-{ID}.log").write_text("first\n")
+    (home / "logs" / f"job-driver-{ID}.log").write_text("\x1b[1m\x1b[32mfirst\x1b[39m\x1b[22m\n")
     assert run("logs", "--attempt", "1").out == "first\n"
     lost = run("logs")
     assert lost.code == 3 and f"gansvc resume {ID}" in lost.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from gansvc.records import Status
 
 PARTIAL = 4
 """Exit code of a job that left a report in which a run has no score."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What Ray colours its lines with; in a terminal they would show as escapes, as all control characters do."""
 
 app = typer.Typer()
 
@@ -51,7 +54,7 @@ def logs(
     found = api.find(job, storage)
     try:
         for piece in api.logs(found, follow, attempt=attempt):
-            show(piece, end="")
+            show(COLOURS.sub("", piece), end="")
         # The log may end before the job's last status is written.
         last = [*api.follow(found)][-1] if follow else None
     except KeyboardInterrupt:
