@@ -12,10 +12,12 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes.config import incluster_config
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
@@ -276,6 +278,22 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
     )
     assert "pods/exec" in answers.stdout and "secrets" not in answers.stdout
     assert specfile.load(Path(job.folder) / "job.yaml") == spec
+
+    # The same from inside a pod, which has no kubeconfig but its account's token.
+    pod = tmp_path / "serviceaccount"
+    pod.mkdir()
+    server = urlsplit(mine.api.configuration.host)
+    for name, content in {"token": token, "namespace": "gansvc"}.items():
+        (pod / name).write_text(content)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(pod / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", mine.api.configuration.ssl_ca_cert)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(server.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    inside = api.submit(spec, "k8s")
+    assert connect(Namespace()).space == Namespace("", "gansvc")
+    assert inside.id in [found["metadata"]["name"] for found in theirs.every(RAYJOBS)[0]]
+    assert api.status(inside).phase == "PENDING" and api.stop(inside).phase == "STOPPED"
 
 
 def test_kubectl_takes_what_the_code_makes(cluster: Cluster) -> None:

@@ -26,6 +26,7 @@ def connect(space: Namespace) -> Client:
 def _connect(space: Namespace, kubeconfig: str) -> Client:
     try:
         from kubernetes import client, config
+        from kubernetes.config import incluster_config
     except ImportError:
         raise ClusterError("jobs on Kubernetes need the kubernetes package; pip install 'gansvc[k8s]'") from None
     found = any(Path(path).expanduser().is_file() for path in kubeconfig.split(os.pathsep) if path)
@@ -33,7 +34,7 @@ def _connect(space: Namespace, kubeconfig: str) -> Client:
     try:
         if not found and not space.context:
             config.load_incluster_config(settings)
-            name = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
+            name = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace").read_text().strip()
         else:
             contexts, current = config.list_kube_config_contexts(kubeconfig)
             known = {context["name"]: context["context"] for context in contexts}
