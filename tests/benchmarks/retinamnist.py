@@ -1,6 +1,6 @@
 """The plain loop on RetinaMNIST, scored as a job scores: what jobs/retinamnist-rpgan.yaml is compared with.
 
-    PYTHONPATH=tests python -m benchmarks.retinamnist --root FOLDER [--model FOLDER]
+    PYTHONPATH=tests python -m benchmarks.retinamnist --root FOLDER [--size 96] [--model FOLDER]
 
 FOLDER holds retinamnist.npz. The settings are those of jobs/retinamnist.yaml in RGB: 51,200 critic images a loss, all
 threads on one model, the checkpoint of ten that is best on the validation split. With the model folder of a pulled job
@@ -42,9 +42,10 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder that holds retinamnist.npz")
     parser.add_argument("--model", type=Path, help="model folder of a pulled job to draw beside")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=224, help="pixels that the extractor gets; 224 is its own")
     asked = parser.parse_args()
     values = {"dataset.channels": 3, "dataset.root": asked.root, "evaluation.samples": 1000}
-    values |= {"evaluation.extractor.name": "efficientnet-lite0"}
+    values |= {"evaluation.extractor.name": "efficientnet-lite0", "evaluation.extractor.size": asked.size}
     spec = specfile.load(JOBS / "retinamnist.yaml").with_values(values)
     images = data.load(spec.dataset)
     real = reference_features(images.test, spec.evaluation.extractor)
