@@ -29,7 +29,7 @@ def resume(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a job that failed, was stopped, or lost its driver or cluster, from what its folder holds."""
+    """Go on with a job that failed, was stopped, lost its driver or cluster, or is done in part."""
     found = api.find(job, storage)
     if not api.resume(found, say=say):
         say(f"{found.id} has SUCCEEDED; nothing to resume")
