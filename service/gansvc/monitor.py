@@ -21,6 +21,8 @@ _OBJECT_STORAGE_PERIOD = 10.0
 _STALE = 30.0
 _TELLING = 20.0
 """Seconds between two statuses in the log."""
+_PACE_SECONDS = 10.0
+"""Of work that an estimate of the time left rests on at least."""
 
 
 class Monitor:
@@ -40,7 +42,7 @@ class Monitor:
             job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
         )
         # A signal may end the job while this very thread writes.
-        self._phase_began, self._lock, self._over = time.monotonic(), threading.RLock(), threading.Event()
+        self._pace, self._lock, self._over = Pace(), threading.RLock(), threading.Event()
         self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
@@ -57,7 +59,7 @@ class Monitor:
     def enter(self, phase: Phase) -> None:
         """Move the job to a phase and say so at once."""
         with self._lock:
-            self._phase_began = time.monotonic()
+            self._pace = Pace()
             self._status = self._status.model_copy(update={"phase": phase})
             self._told = 0.0
             self._write()
@@ -143,10 +145,36 @@ class Monitor:
             done, whole, after = ended["trials"] * trial + now, trials, runs
         else:
             done, whole, after = ended["runs"] * run + now, runs, 0
-        spent = time.monotonic() - self._phase_began
-        if done <= 0 or spent < 5:
-            return None
-        return spent / done * (max(0.0, whole - done) + after)
+        pace = self._pace.images_per_second(done, at_work)
+        return (max(0.0, whole - done) + after) / pace if pace else None
+
+
+class Pace:
+    """How fast a phase goes, from when its work is first seen.
+
+    So neither the start of its processes counts, nor what an earlier start of the job left.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._before = 0.0
+        self._seen: set[tuple[str, int]] = set()
+
+    def images_per_second(self, done: float, at_work: list[Progress]) -> float:
+        """Return the mean so far, 0 while it isn't known.
+
+        Args:
+            done: critic images of the phase, those of ``at_work`` and of what has ended included.
+            at_work: what is trained now.
+        """
+        new = [progress for progress in at_work if (progress.label, progress.seed) not in self._seen]
+        self._seen |= {(progress.label, progress.seed) for progress in new}
+        if self._since is not None:
+            self._before += sum(progress.critic_images for progress in new)
+        elif new:
+            self._since, self._before = time.monotonic(), done
+        spent = time.monotonic() - self._since if self._since is not None else 0.0
+        return max(0.0, done - self._before) / spent if spent >= _PACE_SECONDS else 0.0
 
 
 def refuse(folder: Folder, error: str) -> None:
