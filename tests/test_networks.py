@@ -165,6 +165,27 @@ def test_dcgan_generator_has_the_norm_that_was_asked_for(width: int) -> None:
     assert not any(isinstance(layer, _NormBase) for layer in group)
 
 
+@CHANNELS
+@pytest.mark.parametrize("width", [4, 9, 32])
+def test_dcgan_critic_begins_at_the_images_own_size_if_asked(width: int, channels: int) -> None:
+    torch.manual_seed(0)
+    plain, stemmed = (Dcgan(width=width, latent_dim=8, critic_stem=stem).critic(channels) for stem in (False, True))
+    sides: list[list[int]] = [[], []]
+    for critic, found in zip((plain, stemmed), sides, strict=True):
+        for layer in critic.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(lambda _layer, _inputs, made, found=found: found.append(made.shape[2]))
+        critic(torch.randn(1, channels, 28, 28))
+    assert sides == [[14, 7, 4, 1], [28, 14, 7, 4, 1]]
+    images = torch.randn(64, channels, 28, 28, requires_grad=True)
+    logits = stemmed(images)
+    assert 0.05 < logits.std().item() < 20, "as the plain one, it starts with a signal"
+    logits.sum().backward()
+    assert images.grad is not None and bool((images.grad.abs().sum(dim=0) > 0).all())
+    assert [name for name, value in stemmed.named_parameters() if value.grad is None] == []
+    torch.testing.assert_close(stemmed(images[:1]), logits[:1])
+
+
 @EVERY_SIZE
 @CHANNELS
 def test_seed_decides_the_weights(name: str, size: int, channels: int) -> None:
