@@ -33,7 +33,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 BUILD = Path(__file__).parents[2] / "build"
 CRITIC_IMAGES = 51_200
 CHECKPOINTS = 10
-SHOWN = 64
+SHOWN = 32
 
 
 def main() -> None:
@@ -107,8 +107,8 @@ def _pulled(model: Path) -> Tensor:
 
 
 def _side_by_side(panels: dict[str, Tensor]) -> Image.Image:
-    """Draw one titled 8x8 grid beside the other, each pixel twice as large."""
-    grids = [Image.open(io.BytesIO(png(images))) for images in panels.values()]
+    """Draw one titled grid of 4 rows beside the other, each pixel twice as large."""
+    grids = [Image.open(io.BytesIO(png(images, columns=8))) for images in panels.values()]
     gap, title, (width, height) = 16, 24, grids[0].size
     canvas = Image.new("RGB", (len(grids) * (width + gap) - gap, height + title), "white")
     for index, (name, drawn) in enumerate(zip(panels, grids, strict=True)):

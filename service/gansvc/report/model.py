@@ -139,7 +139,7 @@ class Budget(Record):
     trials: int
     search_critic_images: int
     search_process_seconds: float
-    """Seconds of training times worker processes."""
+    """Seconds of training, its scores on the validation split included, times worker processes."""
     runs: int
     training_critic_images: int
     training_process_seconds: float
