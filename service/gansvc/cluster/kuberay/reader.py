@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from gansvc.cluster.kuberay import causes, connection, pods
@@ -68,10 +68,12 @@ def _unpack(archive: IO[bytes], target: Path) -> int:
     try:
         with tarfile.open(fileobj=archive, mode="r:") as files:
             for member in files:
-                safe = tarfile.data_filter(member, str(target))
+                name = PurePosixPath(member.name)
+                if name.is_absolute() or ".." in name.parts:
+                    raise ClusterError(f"what the volume sent names a file outside of the job, {member.name!r}")
                 content = files.extractfile(member) if member.isfile() else None
                 if content is not None:
-                    write_file(target / safe.name, content.read())
+                    write_file(target / name, content.read())
                     count += 1
     except tarfile.TarError as error:
         raise ClusterError(f"what the volume sent can't be unpacked ({error}); try again") from None
