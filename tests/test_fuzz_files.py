@@ -211,7 +211,8 @@ member = st.one_of(
 )
 
 
-def read(yard: Yard, data: bytes) -> None:
+def read(yard: Yard, data: bytes) -> int:
+    """Have a data file read by the command and by the reader, who must agree, and return the exit code."""
     yard.clear()
     path = yard.work / "images.npz"
     path.write_bytes(data)
@@ -225,6 +226,7 @@ def read(yard: Yard, data: bytes) -> None:
             assert ended.code == 2
         else:
             assert ended.code == 0 and all(len(images) >= 2 for images in found.images.values())
+    return ended.code
 
 
 @cases(30)
@@ -241,7 +243,7 @@ def test_any_arrays_are_read_or_refused_and_none_is_unpickled(yard: Yard, change
 
 def test_a_data_file_that_would_run_code_runs_none(yard: Yard) -> None:
     target = yard.root / "made"
-    read(yard, npz(train_images=np.array([Evil(target)], object)))
+    assert read(yard, npz(train_images=np.array([Evil(target)], object))) == 2
     assert not target.exists()
 
 
@@ -253,7 +255,7 @@ def test_an_array_that_claims_to_be_vast_is_refused(yard: Yard, shape: str) -> N
     with zipfile.ZipFile(file, "w") as archive:
         for split in ("train", "val", "test"):
             archive.writestr(f"{split}_images.npy", head + bytes(64))
-    read(yard, file.getvalue())
+    assert read(yard, file.getvalue()) == 2
 
 
 def test_an_archive_larger_than_the_memory_is_refused_unread(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
