@@ -84,7 +84,7 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
     norm = st.sampled_from(("none", "spectral"))
     network: Any = {"latent_dim": draw(st.integers(1, 1024)), "width": draw(st.integers(4, 512))}
     network |= {"name": "dcgan" if size == 28 else "resnet", "critic_norm": draw(norm)}
-    network |= {"critic_stem": draw(st.booleans())} if size == 28 else {}
+    network |= {"critic_stem": draw(st.integers(0, 512))} if size == 28 else {}
     workers = draw(st.integers(1, 256))
     training: Any = {
         "epochs": st.integers(1, 100_000),

@@ -1,10 +1,11 @@
 """The plain loop on RetinaMNIST, scored as a job scores: what jobs/retinamnist-rpgan.yaml is compared with.
 
-    PYTHONPATH=tests python -m benchmarks.retinamnist --root FOLDER [--size 96] [--model FOLDER]
+    PYTHONPATH=tests python -m benchmarks.retinamnist --root FOLDER [--size 96] [--job JOB-FOLDER]
 
 FOLDER holds retinamnist.npz. The settings are those of jobs/retinamnist.yaml in RGB: 51,200 critic images a loss, all
-threads on one model, the checkpoint of ten that is best on the validation split. With the model folder of a pulled job
-it also draws real, plain and the job's images side by side. Writes build/retinamnist.json and build/retinamnist.png.
+threads on one model, the checkpoint of ten that is best on the validation split. Writes build/retinamnist.json and
+build/retinamnist.png. With the folder of a job in its storage it also prints the seconds that each of the job's runs
+trained, and draws real, plain and the job's images side by side.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from gansvc.gan import data
 from gansvc.gan.evaluate import Features, Validator, extract, generate, measure, reference_features
 from gansvc.gan.export import ModelCard
 from gansvc.gan.images import png
+from gansvc.records import History
 from gansvc.spec import JobSpec
+from gansvc.store import Folder
 
 from .plain import PlainLoop
 
@@ -40,7 +43,7 @@ def main() -> None:
     """Train, score, print, and write the table and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", required=True, help="folder that holds retinamnist.npz")
-    parser.add_argument("--model", type=Path, help="model folder of a pulled job to draw beside")
+    parser.add_argument("--job", type=Path, help="folder of a finished job in its storage, to show beside")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=224, help="pixels that the extractor gets; 224 is its own")
     asked = parser.parse_args()
@@ -64,8 +67,10 @@ def main() -> None:
     (BUILD / "retinamnist.json").write_text(json.dumps(found, indent=2) + "\n")
     winner = min(found, key=lambda label: found[label]["kid"])
     panels = {"real (test split)": images.test[:SHOWN], f"plain loop, {winner}": _sampled(spec, best[winner])}
-    if asked.model:
-        panels["gansvc"] = _pulled(asked.model)
+    if asked.job:
+        panels["gansvc"] = _best_of(asked.job / "model")
+        for run in sorted((asked.job / "train").iterdir()):
+            print(f"{run.name}: {_seconds(run):.1f} s of training, without scoring")  # noqa: T201
     _side_by_side(panels).save(BUILD / "retinamnist.png")
 
 
@@ -99,7 +104,15 @@ def _sampled(spec: JobSpec, network: nn.Module) -> Tensor:
     return torch.cat(list(generate(network, spec.network.latent_dim, spec.evaluation.seed, SHOWN)))
 
 
-def _pulled(model: Path) -> Tensor:
+def _seconds(run: Path) -> float:
+    """Return the seconds that a run trained: its lines of history have the images per second between scores."""
+    lines = Folder(run).read_lines("history.jsonl", History)
+    images = [line.critic_images for line in lines]
+    new = [after - before for before, after in zip([0, *images], images, strict=False)]
+    return sum(count / line.images_per_second for count, line in zip(new, lines, strict=True))
+
+
+def _best_of(model: Path) -> Tensor:
     card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
     network = card.network.generator(card.channels, card.size)
     network.load_state_dict(safetensors.torch.load((model / "generator.safetensors").read_bytes()))
