@@ -14,6 +14,7 @@ import argparse
 import copy
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import safetensors.torch
@@ -107,9 +108,8 @@ def _sampled(spec: JobSpec, network: nn.Module) -> Tensor:
 def _seconds(run: Path) -> float:
     """Return the seconds that a run trained: its lines of history have the images per second between scores."""
     lines = Folder(run).read_lines("history.jsonl", History)
-    images = [line.critic_images for line in lines]
-    new = [after - before for before, after in zip([0, *images], images, strict=False)]
-    return sum(count / line.images_per_second for count, line in zip(new, lines, strict=True))
+    counts = pairwise([0, *(line.critic_images for line in lines)])
+    return sum((after - before) / line.images_per_second for (before, after), line in zip(counts, lines, strict=True))
 
 
 def _best_of(model: Path) -> Tensor:
