@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from pathlib import Path
 
-from gansvc import config
+from gansvc import config, filesystems
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import Record, Status
 from gansvc.store import Folder
 
 STATUS = "status.json"
+_TRIES, _PAUSE = 30, 0.1
 _ID = re.compile(r"[a-z0-9-]+-(\d{8}-\d{6})-[0-9a-f]{4}")
 
 
@@ -30,8 +33,17 @@ def storage_uri(storage: str | None = None) -> str:
 
 
 def new(name: str, storage: str | None = None) -> Job:
-    """Return a new job of that name; its folder isn't made yet."""
-    return at(new_id(name), storage)
+    """Return a new job of that name, whose folder is made here and was nobody's before.
+
+    Raises:
+        ClusterError: the storage can't be written, or all ids of this moment are taken.
+    """
+    for _ in range(_TRIES):
+        job = at(new_id(name), storage)
+        if _make(Folder(job.folder)):
+            return job
+        time.sleep(_PAUSE)  # the next second has ids of its own
+    raise ClusterError(f"storage: {storage_uri(storage)} has a job of each new id; submit again")
 
 
 def at(identity: str, storage: str | None = None) -> Job:
@@ -84,6 +96,26 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
     near = get_close_matches(job, [found.id for found in jobs], n=1, cutoff=0.3)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
+
+
+def _make(folder: Folder) -> bool:
+    """Make a job's folder and return whether it wasn't there before.
+
+    An object storage has no folders to make: there two submissions at the same instant may both find the name free.
+    """
+    if not folder.local:
+        return not folder.names()
+    path = Path(folder.uri)
+
+    def make() -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            return False
+        return True
+
+    return filesystems.patiently(f"storage: {folder.uri} can't be written", make)
 
 
 def _at(path: str) -> Job | None:

@@ -40,9 +40,13 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
     target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
+    draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
+    entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made
+    where = (
+        lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(draft))
+    )
     job = jobfolder.new(spec.name, kept.value)
     command = entrypoint(job, spec, is_local=target is None)
-    where = lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(job))
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
     lifecycle.sent(job, where)
