@@ -118,8 +118,8 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_differences(folder: Fol
     with pytest.raises(RunError) as caught:
         checkpoint.newest(folder, other)
     told = str(caught.value)
-    assert str(files(folder)[-1]) in told and "5e-05" in told and "'critic_lr': 0.001} here" in told
-    assert "new: None there, 1 here" in told and "seed" not in told
+    assert str(files(folder)[-1]) in told and "loss.critic_lr: 5e-05 there, 0.001 here" in told
+    assert "new: nothing there, 1 here" in told and "seed" not in told and "name" not in told
 
 
 class Attack:
@@ -211,13 +211,13 @@ def best(tmp_path: Path) -> Folder:
 
 def test_the_best_generator_comes_back(best: Folder) -> None:
     found = checkpoint.load_best(best)
-    assert checkpoint.has_best(best) and found.keys() == WEIGHTS.keys()
+    assert checkpoint.best_digest(best) and found.keys() == WEIGHTS.keys()
     assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
 
 
 def test_the_best_generator_of_an_earlier_version_has_no_digest(best: Folder) -> None:
     best.write(checkpoint.BEST, safetensors.torch.save(WEIGHTS, {"step": "7", "objective": "0.5"}))
-    assert checkpoint.has_best(best) and torch.equal(checkpoint.load_best(best)["layer.bias"], torch.ones(3))
+    assert checkpoint.best_digest(best) and torch.equal(checkpoint.load_best(best)["layer.bias"], torch.ones(3))
 
 
 def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> None:
@@ -231,15 +231,15 @@ def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> 
         flipped.append((position, bytes(data)))
     for position, content in [*flipped, (0, b""), (0, whole[:7]), (0, whole[:payload]), (0, whole[:-1])]:
         path.write_bytes(content)
-        if position and position < payload and checkpoint.has_best(best):
+        if position and position < payload and checkpoint.best_digest(best):
             # A bit of the header that tells nothing of the weights, as of the score.
             assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in checkpoint.load_best(best).items())
             continue
-        assert not checkpoint.has_best(best), f"byte {position}"
+        assert not checkpoint.best_digest(best), f"byte {position}"
         with pytest.raises(ClusterError, match=r"wgan-seed3/checkpoints/best.safetensors is damaged \(.*\); resume"):
             checkpoint.load_best(best)
     path.unlink()
-    assert not checkpoint.has_best(best)
+    assert not checkpoint.best_digest(best)
     with pytest.raises(ClusterError, match="is missing; resume the job to train that run again"):
         checkpoint.load_best(best)
 

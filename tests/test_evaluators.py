@@ -92,7 +92,11 @@ def main(folder: Folder) -> None:
     few = data.Images(images.train[:160], images.val[:60], images.test[:60])
 
     def score(target: Folder, cpus: float, at_once: int) -> list[str]:
-        return sorted(evaluation.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once))
+        done = [
+            *evaluation.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once, few.content())
+        ]
+        assert [error for _, error in done if error] == []
+        return sorted(name for name, _ in done)
 
     usual, evaluation.Evaluator = evaluation.Evaluator, Watched  # type: ignore[misc]
     scored: list[tuple[int | str, list[str]]] = [(1, score(folder / "1", 0.5, 1))]

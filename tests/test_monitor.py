@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from gansvc.monitor import Pace
-from gansvc.records import Progress
+from gansvc.monitor import Monitor, Pace
+from gansvc.records import TRIAL_ENDED, Progress, Status
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
 
 
 def at(label: str, images: int) -> Progress:
@@ -41,3 +45,47 @@ def test_the_pace_leaves_out_what_an_earlier_start_did(clock: list[float]) -> No
     assert pace.images_per_second(5000 + 4000, [at("lsgan", 4000)]) == 100
     clock[0] += 10
     assert pace.images_per_second(5000 + 5000 + 2000, [at("lsgan", 5000), at("wgan", 2000)]) == 100
+
+
+@pytest.mark.parametrize("name", ["trial-one", "trial-00000-x"])
+def test_a_job_or_a_loss_may_be_named_like_a_trial(name: str, tiny: Callable[..., JobSpec], tmp_path: Path) -> None:
+    spec = tiny(name=name, losses=[{"name": "lsgan", "label": "trial-00000"}], search={"trials": 2})
+    folder = Folder(tmp_path / f"{name}-20260101-000000-aaaa")
+    search = folder / "search" / "trial-00000"
+    search.write("trials.json", "[]")
+    for trial in ("trial-00000", "trial-00001"):
+        search.write(f"{trial}/seed0/progress.json", at("trial-00000", 7).model_dump_json())
+    search.write(f"trial-00001/{TRIAL_ENDED}", "")
+    monitor = Monitor(folder, folder.uri.rpartition("/")[2], spec)
+    monitor.enter("SEARCHING")
+    status = folder.read_record("status.json", Status)
+    assert status is not None and status.trials == (1, 2) and [p.critic_images for p in status.current] == [7]
+    monitor.end("FAILED", "why")
+    status = folder.read_record("status.json", Status)
+    assert status is not None and (status.phase, status.error, status.trials) == ("FAILED", "why", (1, 2))
+
+
+def test_a_damaged_record_does_not_keep_a_job_from_its_last_status(
+    tiny: Callable[..., JobSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Folder(tmp_path)
+    folder.write("train/lsgan-seed0/progress.json", "{")
+    monitor = Monitor(folder, "tiny-20260101-000000-aaaa", tiny())
+    monitor.enter("TRAINING")
+    monitor.end("SUCCEEDED")
+    status = folder.read_record("status.json", Status)
+    assert status is not None and status.phase == "SUCCEEDED" and status.finished is not None
+    assert "progress.json is not a Progress" in capsys.readouterr().out
+
+
+def test_what_a_job_lacks_stands_in_its_status_and_a_resume_tries_again(
+    tiny: Callable[..., JobSpec], tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    monitor = Monitor(folder, "tiny-20260101-000000-aaaa", tiny())
+    monitor.lack("the model", "no space")
+    monitor.end("SUCCEEDED")
+    status = folder.read_record("status.json", Status)
+    assert status is not None and status.missing == ("the model",) and not status.complete
+    assert status.warnings == ("the model could not be made (no space); `gansvc resume` tries again",)
+    assert status.model_copy(update={"missing": (), "scores": (3, 3)}).complete

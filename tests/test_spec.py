@@ -74,7 +74,6 @@ def test_resolved_spec_reads_back_the_same(data: dict[str, Any]) -> None:
     spec = specfile.validated(data)
     again = specfile.parse(specfile.dump(spec))
     assert again == spec
-    assert again.digest() == spec.digest()
     assert specfile.dump(again) == specfile.dump(spec)
 
 
@@ -193,22 +192,6 @@ def test_constants_of_the_wasserstein_losses_are_the_papers() -> None:
 def test_unknown_label_lists_the_labels() -> None:
     with pytest.raises(SpecError, match=r"'hinge'.*lsgan, wgan, wgan-gp"):
         make().loss("hinge")
-
-
-def test_digest_is_stable_and_moves_with_every_value() -> None:
-    spec = specfile.validated(FULL)
-    changes = {"training.seeds.1": 2, "losses.lsgan.critic_lr": 0.5, "published.0.fid": 20.6, "name": "other"}
-    digests = [spec.digest()] + [spec.with_values({path: value}).digest() for path, value in changes.items()]
-    assert len(set(digests)) == len(digests)
-    assert all(len(digest) == 64 for digest in digests)
-    assert specfile.validated(dict(reversed(FULL.items()))).digest() == spec.digest()
-    assert make(network="dcgan", training={"epochs": 50}).digest() == make().digest()
-
-
-def test_digest_is_the_same_in_another_process() -> None:
-    code = f"from gansvc import specfile; print(specfile.parse({TEXT!r}).digest())"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert out.stdout.strip() == specfile.parse(TEXT).digest()
 
 
 # --- with_values ---------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import base64
 import signal
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -105,12 +106,17 @@ def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path
     spec, folder = tiny(losses=["lsgan"], training__seeds=[0, 1, 2]), Folder(tmp_path)
     for seed, best_step in ((0, 7), (1, 7), (2, None)):
         here = folder / "train" / run_name("lsgan", seed)
-        here.write_record(
-            "run.json", RunRecord(label="lsgan", seed=seed, values={}, state="finished", best_step=best_step)
-        )
+        about = {"identity": RunPlan(spec, "lsgan", seed, 1, 2).identity(), "best_step": best_step}
+        record = RunRecord(label="lsgan", seed=seed, values={}, state="finished")
+        here.write_record("run.json", record.model_copy(update=about))
         if best_step:
             checkpoint.save(here / "checkpoints", 7, {"x": torch.ones(1)}, {})
             checkpoint.save_best(here / "checkpoints", {"weight": torch.ones(9)}, best_step, 0.5)
+    downstream = ["lsgan-seed1.json", "lsgan-seed1.audit.json", "lsgan-seed1.png", "lsgan-seed1.pairs.png"]
+    for name in (*downstream, "lsgan-seed10.json", "real.json"):
+        (folder / "evaluation").write(name, "{}")
+    folder.write("report/report.json", "{}")
+    folder.write("model/model.json", "{}")
     path = tmp_path / "train" / "lsgan-seed1" / "checkpoints" / checkpoint.BEST
     if harm == "flipped":
         path.write_bytes(path.read_bytes()[:-1] + b"\x00")
@@ -121,6 +127,8 @@ def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path
     class Recorder:
         """Takes the place of the cluster, whose own work isn't looked at here."""
 
+        content: Mapping[str, str] = MappingProxyType({})
+
         def train(self, spec: JobSpec, todo: list[tuple[RunPlan, Folder]]) -> list[RunRecord]:
             again.extend(plan.seed for plan, here in todo if not here.exists("run.json") | here.exists("checkpoints"))
             return []
@@ -128,6 +136,10 @@ def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path
     stand_in: Any = Recorder()
     kept = pipeline.train(folder, spec, stand_in)
     assert (again, [record.seed for record in kept]) == (([1], [0, 2]) if harm else ([], [0, 1, 2]))
+    # What was made of the lost weights goes with them, and nothing else does.
+    rest = {"lsgan-seed10.json", "real.json"}
+    assert set((folder / "evaluation").names()) == (rest if harm else rest | set(downstream))
+    assert folder.exists("report") == folder.exists("model") == (harm is None)
 
 
 @pytest.mark.ray

@@ -102,6 +102,8 @@ class Audit(Record):
     """None for real images."""
     classes: Classes | None = None
     """None where the data set has no classes."""
+    failed: str = ""
+    """Why there is neither, where the audit failed."""
 
 
 class Learned(Record):

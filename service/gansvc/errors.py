@@ -41,6 +41,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"
 
 
+def reason_of(error: BaseException) -> str:
+    """Return an error as one line: our own errors are sentences already, others need their kind beside the text."""
+    if isinstance(error, GansvcError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def printable(text: object, keep: str = "") -> str:
     """Return text in which what could drive a terminal, or can't be written, is an escape: ``\\u001b``.
 

@@ -16,6 +16,7 @@ from gansvc.cluster.kuberay.manifest import JOB_LABEL
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.cluster.kuberay.pods import Manifest
 from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.identity import of_job, refuse_another
 from gansvc.jobfolder import STATUS, Job
 from gansvc.lifecycle import Submission
 from gansvc.placement import Placement
@@ -41,8 +42,8 @@ def preview(spec: JobSpec, cluster: str | None = None, storage: str | None = Non
     Raises:
         SpecError: the operator would refuse it, or the job has no place to be kept.
     """
-    where, identity = _space(cluster), jobfolder.new_id(spec.name)
-    written = rayjob(identity, identity, spec, storage_there(spec, config.storage(storage, cluster).value))
+    where, draft = _space(cluster), jobfolder.new_id(spec.name)
+    written = rayjob(draft, draft, spec, storage_there(spec, config.storage(storage, cluster).value))
     if where.name:
         written["metadata"]["namespace"] = where.name
     return written
@@ -57,6 +58,7 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
     """
     where, uri = _space(cluster), config.storage(storage, cluster).value
     kept = storage_there(spec, uri)
+    preview(spec, cluster, storage)  # refused, if it is, before its folder is made
     space = connection.connect(where).space
     say(f"cluster: {space.address}")
     job = jobfolder.new(spec.name, uri)
@@ -73,19 +75,20 @@ def resume(job: Job) -> bool:
     """Send a new RayJob for a job that failed or was stopped: it goes on from what its folder holds.
 
     Returns:
-        Whether it was sent: one whose runs all have a score isn't.
+        Whether it was sent: one whose runs all have a score, and that lacks nothing else, isn't.
 
     Raises:
-        SpecError: the job is at work.
+        SpecError: the job is at work, or its job.yaml isn't what it was begun with.
         RunError: its folder doesn't say what it was.
         ClusterError: the API server can't be reached or refuses.
     """
     known = lifecycle.status(job)
-    if known.phase == "SUCCEEDED" and not known.partial:
+    if known.complete:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
     last, spec = _sent(job)
+    refuse_another(Folder(job.folder), of_job(spec))
     # Two drivers would write to one folder; a RayJob that has ended has no cluster any more.
     rayjobs.stop(namespace.parse(last.address), last.driver(job))
     earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))

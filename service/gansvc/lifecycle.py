@@ -88,7 +88,7 @@ def resumed(job: Job, submission: Submission) -> None:
     """Keep where a job is sent once more, and that it is on its way again; what it has done still counts."""
     # In this order: a status at work beside the submission of a dead driver would be judged as lost.
     sent(job, submission)
-    update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": ()}
+    update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": (), "missing": ()}
     Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from gansvc.errors import GansvcError
 from gansvc.records import STATUS_LINE, TRIAL_ENDED, Phase, Progress, Status
 from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.store import Folder, run_name, trial_folders
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
@@ -69,6 +69,17 @@ class Monitor:
         with self._lock:
             self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
 
+    def lack(self, what: str, reason: str) -> None:
+        """Note what couldn't be made beside scores and report: the job succeeds without it, and resuming tries again.
+
+        Args:
+            what: its name, as ``model``.
+            reason: why, in words.
+        """
+        self.warn(f"{what} could not be made ({reason}); `gansvc resume` tries again")
+        with self._lock:
+            self._status = self._status.model_copy(update={"missing": (*self._status.missing, what)})
+
     def end(self, phase: Phase, error: str = "") -> None:
         """Move the job to a final phase; the last thing written."""
         self._over.set()
@@ -89,9 +100,13 @@ class Monitor:
                     print(f"status.json could not be renewed: {error}", flush=True)  # noqa: T201
 
     def _write(self, final: bool = False) -> None:
-        update: dict[str, object] = {"updated": time.time()}
-        update |= self._counts(final)
-        self._status = self._status.model_copy(update=update)
+        try:
+            counts = self._counts(final)
+        except GansvcError as error:
+            # Where a job stands, and how it ended, is told whatever else its folder holds.
+            print(f"what is done could not be counted: {error}", flush=True)  # noqa: T201
+            counts = {}
+        self._status = self._status.model_copy(update={"updated": time.time(), **counts})
         if self._tells and (final or time.monotonic() - self._told > _TELLING):
             self._told = time.monotonic()
             print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
@@ -100,12 +115,12 @@ class Monitor:
     def _counts(self, final: bool) -> dict[str, object]:
         spec, search = self.spec, self.folder / "search"
         planned_runs = [(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-        trial_folders = [here / name for loss in spec.losses for here in [search / loss.label] for name in here.names()]
-        trial_folders = [trial for trial in trial_folders if "/trial-" in trial.uri] if spec.search else []
+        searched_losses = spec.losses if spec.search else ()
+        trials_begun = [trial for loss in searched_losses for trial in trial_folders(search / loss.label)]
         run_folders = [self.folder / "train" / run_name(label, seed) for label, seed in planned_runs]
-        over = [trial for trial in trial_folders if trial.exists(TRIAL_ENDED)]
+        over = [trial for trial in trials_begun if trial.exists(TRIAL_ENDED)]
         searched = _seeds(over)
-        searching = _seeds(trial for trial in trial_folders if trial not in over)
+        searching = _seeds(trial for trial in trials_begun if trial not in over)
         ended = {"trials": len(over), "runs": sum(run.exists("run.json") for run in run_folders)}
         at_work = [] if final else _progress(searching if self._status.phase == "SEARCHING" else run_folders)
         best = min(

@@ -8,18 +8,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import specfile, versions
+from gansvc import identity, scores, specfile, versions
 from gansvc.cluster import driver
-from gansvc.errors import GansvcError, RunError
+from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor, refuse
 from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
-from gansvc.report import build
+from gansvc.report import build, ranking
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -80,24 +80,27 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     """Take the job through its phases.
 
     Raises:
+        SpecError: an earlier start of the job had another spec or other data.
         RunError: no run of any loss ended with a usable generator.
     """
-    folder.write("job.yaml", specfile.dump(spec))
-    folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
     monitor.enter("PENDING")
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     _end_when_told(monitor)
     cluster.check(folder)
+    identity.hold(folder, identity.of_job(spec, cluster.content))
+    folder.write("job.yaml", specfile.dump(spec))
+    folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
+    found = spec
     if spec.search:
         monitor.enter("SEARCHING")
-        spec = search(folder, spec, cluster)
+        found = search(folder, spec, cluster)
     monitor.enter("TRAINING")
-    runs = train(folder, spec, cluster)
+    runs = train(folder, found, cluster)
     monitor.enter("EVALUATING")
-    scores = evaluate(folder, spec, cluster, runs)
+    evaluate(folder, found, cluster, runs, monitor)
     monitor.enter("REPORTING")
-    report(folder, spec, cluster, runs, scores)
+    report(folder, spec, found, cluster, monitor)
 
 
 def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
@@ -113,42 +116,114 @@ def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
 
 
 def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRecord]:
-    """Train every loss with every seed and return how the runs ended."""
+    """Train every loss with every seed and return how the runs ended.
+
+    Raises:
+        RunError: a folder holds another run.
+    """
     todo, ended, how = [], [], spec.training
     for loss in spec.losses:
         for seed in spec.training.seeds:
-            here = folder / "train" / run_name(loss.label, seed)
-            record = here.read_record("run.json", RunRecord)
+            name = run_name(loss.label, seed)
+            here, content = folder / "train" / name, cluster.content
+            plan = RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images, content=content)
+            record = checkpoint.run_record(here, plan.identity())
             if record is not None and record.state in ENDED:
-                if record.best_step is None or checkpoint.has_best(here / "checkpoints"):
+                if record.best_step is None or checkpoint.best_digest(here / "checkpoints"):
                     ended.append(record)
                     continue
                 # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
-                here.delete("checkpoints")
-            here.delete("run.json")
-            todo.append((RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images), here))
+                for lost in ("checkpoints", "samples"):
+                    here.delete(lost)
+                _forget_scores(folder, name)
+            here.delete(checkpoint.RUN)
+            todo.append((plan, here))
     return [*ended, *cluster.train(spec, todo)]
 
 
-def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord]) -> list[Score]:
+def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], monitor: Monitor) -> None:
     """Score the best checkpoint of every run that has one, and the noise floor.
 
+    A score that is of other weights, of another run or of other data is made again; so is one whose audit failed.
+
     Raises:
-        RunError: no run has one.
+        RunError: no run has one, or none could be scored.
     """
     usable = [run for run in runs if run.best_step is not None]
     if not usable:
         reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
         raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
-    return cluster.evaluate(spec, usable, folder)
+    names = {run_name(run.label, run.seed): run for run in usable}
+    for name in (*names, scores.REAL):
+        _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.content)
+    failed = cluster.evaluate(spec, usable, folder)
+    if set(failed) >= set(names):
+        raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
+    for name, reason in failed.items():
+        monitor.lack(f"the score of {name}", reason)
+    for name in (*names, scores.REAL):
+        for what, reason in scores.failures(folder / "evaluation", name):
+            monitor.lack(what, reason)
 
 
-def report(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], scores: list[Score]) -> None:
-    """Write the report, and the model folder of the winner's best seed."""
-    asked = specfile.read(folder.read("job.yaml") or b"", folder.path("job.yaml"))
+def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Cluster, monitor: Monitor) -> None:
+    """Write the report, then the model folder of its first loss's best seed, which may fail without costing the report.
+
+    Args:
+        folder: the job folder.
+        asked: the spec that was submitted.
+        found: the same with the values that the search found.
+        cluster: what exports the model.
+        monitor: is told what couldn't be made.
+    """
     written = build.build(folder, asked)
-    cluster.export_best(spec, written.leaderboard[0].label, runs, scores, folder)
-    build.write(folder, written)
+    for name, reason in build.write(folder, written).items():
+        monitor.lack(f"the figure {name}", reason)
+    best = ranking.best_run(written)
+    if best is None:
+        monitor.lack("the model", f"no run has a score in {written.objective}, which ranks")
+        return
+    name = run_name(best.label, best.seed)
+    score = folder.read_record(f"evaluation/{name}.json", Score)
+    assert score is not None, "a run on the leaderboard has a score"
+    try:
+        failed = cluster.export(found, best, score, folder)
+    except ClusterError:
+        raise
+    except Exception as error:  # the report is there, and says more than the model
+        folder.delete("model")
+        monitor.lack("the model", reason_of(error))
+        return
+    for form, reason in failed.items():
+        monitor.lack(f"model/{form}", reason)
+
+
+def _drop_what_does_not_hold(
+    folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, content: Mapping[str, str]
+) -> None:
+    """Delete a score, the noise floor's for None, that is of other weights, or beside which something failed."""
+    target = folder / "evaluation"
+    score = target.read_record(f"{name}.json", Score)
+    if score is None:
+        return
+    weights = checkpoint.best_digest(folder / "train" / name / "checkpoints") if run else ""
+    if found := scores.stale(score, weights or "", run.identity if run else {}, content):
+        print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
+        _forget_scores(folder, name)
+        return
+    unaudited = spec.evaluation.audit and not target.exists(f"{name}{scores.AUDIT}")
+    if unaudited or any(scores.failures(target, name)):
+        target.delete(f"{name}.json")
+
+
+def _forget_scores(folder: Folder, name: str) -> None:
+    """Delete what was made of a run's weights: its score, audits and pictures, the report and the model."""
+    target = folder / "evaluation"
+    for file in target.names():
+        if file.startswith(f"{name}."):
+            target.delete(file)
+    for made in ("report", "model"):
+        folder.delete(made)
 
 
 def _searched(folder: Folder) -> list[TrialRecord] | None:

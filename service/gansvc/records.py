@@ -122,6 +122,8 @@ class RunRecord(Record):
     """How often it was started; above 1 it was restarted from a checkpoint."""
     warnings: tuple[str, ...] = ()
     """What the report should say of its starts and its samples."""
+    identity: dict[str, Any] = {}
+    """What decided its result, see RunPlan.identity; empty in records of earlier versions."""
 
 
 class TrialRecord(Record):
@@ -164,6 +166,8 @@ class Contract(Record):
     dtype: str
     seed: int
     torch_fidelity: str
+    data: dict[str, str] = {}
+    """Hashes of every split's images and labels, see ``gan.data.Images.content``."""
 
     def differences(self, other: Contract) -> list[str]:
         """Return the names of the fields in which two contracts differ."""
@@ -183,6 +187,10 @@ class Score(Record):
     skipped: dict[str, str] = {}
     """Column that was left out to the reason, as half a sentence."""
     contract: Contract
+    weights: str = ""
+    """Digest of the generator's weights that it scored, see ``gan.checkpoint.digest``; empty for real images."""
+    identity: dict[str, Any] = {}
+    """That of the run that it scored, see RunRecord.identity."""
     seconds: float
     """Process-seconds of generating, extracting, measuring and auditing."""
 
@@ -242,6 +250,13 @@ class Status(Record):
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""
     warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What a job that succeeded couldn't make beside its scores and its report, and a resume tries again."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is done and nothing is left for a resume to try."""
+        return self.phase == "SUCCEEDED" and not self.partial and not self.missing
 
     @property
     def partial(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from gansvc import lifecycle, specfile, submission
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.identity import of_job, refuse_another
 from gansvc.jobfolder import Job
 from gansvc.records import FINAL_PHASES
 from gansvc.spec import JobSpec
@@ -22,15 +23,15 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
     Where it ran on a local cluster, one is started if none runs; where it ran elsewhere, it is sent there again.
 
     Returns:
-        Whether it was sent: one whose runs all have a score isn't.
+        Whether it was sent: one whose runs all have a score, and that lacks nothing else, isn't.
 
     Raises:
-        SpecError: the job is at work.
+        SpecError: the job is at work, or its job.yaml isn't what it was begun with.
         RunError: its folder doesn't say what it was or where it ran.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
     known = lifecycle.status(job)
-    if known.phase == "SUCCEEDED" and not known.partial:
+    if known.complete:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
@@ -38,6 +39,7 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
     if last is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
     spec = specfile.read(kept, f"{job.folder}/job.yaml")
+    refuse_another(Folder(job.folder), of_job(spec))
     lifecycle.await_end(job, last)
     _send(job, spec, _next(job, last, say))
     return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -222,6 +220,11 @@ class JobSpec(Section):
                 return loss
         raise SpecError(f"losses: none has the label {label!r}; known: {', '.join(x.label for x in self.losses)}")
 
+    @property
+    def objective(self) -> Objective:
+        """Metric on the validation split that ranks trials and checkpoints: the search's, or KID without a search."""
+        return self.search.objective if self.search else "kid"
+
     def trial_training(self) -> Training:
         """Return how a search's trial is trained: as a run, with the search's own budget where it gives one."""
         search, training = self.search, self.training
@@ -250,8 +253,3 @@ class JobSpec(Section):
         for path, value in values.items():
             set_value(data, path, value)
         return validated(type(self), data)
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the resolved spec without its place, as 64 hex digits."""
-        data = self.model_dump(mode="json", exclude={"cluster"})
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem, FileType
 
 M = TypeVar("M", bound=BaseModel)
+_TRIAL = re.compile(r"trial-\d{5,}")
 
 
 class Folder:
@@ -224,6 +225,16 @@ def _copy(path: Path, data: bytes) -> None:
 def run_name(label: str, seed: int) -> str:
     """Return the name of a run's folder under train/, and of its score under evaluation/."""
     return f"{label}-seed{seed}"
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's folder under search/<label>/, by its number from 0."""
+    return f"trial-{number:05d}"
+
+
+def trial_folders(search: Folder) -> list[Folder]:
+    """Return the folders of a loss's trials, in the order of their numbers; its other files are none."""
+    return [search / name for name in search.names() if _TRIAL.fullmatch(name)]
 
 
 def seed_name(seed: int) -> str:

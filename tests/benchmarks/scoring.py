@@ -14,8 +14,9 @@ import torch
 import torch_fidelity
 from torch.utils.data import Dataset
 
+from gansvc import scores
 from gansvc.catalog.metrics import METRICS
-from gansvc.cluster import driver, evaluation
+from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.evaluate import generate
@@ -69,7 +70,7 @@ def measure(rounds: int | None = None) -> Measured:
 
         theirs: list[dict[str, float]] = []
         pairs = alternate("evaluate", rounds or 3, plain, ours)
-        scored = {score.seed: score.metrics for score in evaluation.scores(folder / "evaluation")}
+        scored = {score.seed: score.metrics for score in scores.every(folder / "evaluation")}
     for seed, metrics in enumerate(theirs):
         refuse_unlike(scored[seed], metrics)
     what = (
@@ -93,9 +94,10 @@ def _ours(spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], folder:
     """Score the checkpoints anew: nothing is cached, and the real images' own score is passed over."""
     shutil.rmtree(Path(os.environ["GANSVC_CACHE"], "features"), ignore_errors=True)
     folder.delete("evaluation")
-    (folder / "evaluation").write(f"{evaluation.REAL}.json", "{}")
+    (folder / "evaluation").write(f"{scores.REAL}.json", "{}")
     started = time.monotonic()
-    cluster.evaluate(spec, runs, folder)
+    if failed := cluster.evaluate(spec, runs, folder):
+        raise RunError(f"evaluate: {failed}")
     return time.monotonic() - started
 
 

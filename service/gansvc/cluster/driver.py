@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
-from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import evaluation, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
+from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan
 from gansvc.records import RunRecord, Score, TrialRecord
 from gansvc.spec import JobSpec
@@ -37,6 +37,11 @@ class Cluster:
     cpus: float
     gpus: float
 
+    @property
+    def content(self) -> Mapping[str, str]:
+        """Hashes of the data set and of the extractor's weights."""
+        return self.assets.content
+
     def check(self, folder: Folder) -> None:
         """Make sure that all nodes share a job's folder.
 
@@ -56,33 +61,33 @@ class Cluster:
         at_once = self._at_once(self.worker, workers)
         return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
-    def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> list[Score]:
-        """Score runs' best checkpoints and the noise floor.
+    def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> dict[str, str]:
+        """Score runs' best checkpoints and the noise floor; return the reason by the name of each that failed.
 
         Raises:
             ClusterError: the storage fails, or a checkpoint is damaged.
         """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
-        done = evaluation.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once)
-        try:
-            for name in done:
+        share, content = self.worker, self.assets.content
+        failed = {}
+        for name, error in evaluation.score_all(
+            spec, runs, folder / "train", target, self.images, share, at_once, content
+        ):
+            if error is None:
                 print(f"scored {name}", flush=True)  # noqa: T201
-        except ray.exceptions.RayTaskError as error:
-            raise training.operators_fault(error) or error from None
-        return evaluation.scores(target)
+                continue
+            if fault := training.operators_fault(error):
+                raise fault from None
+            failed[name] = training.last_line(error)
+            print(f"{name} can't be scored: {failed[name]}", flush=True)  # noqa: T201
+        return failed
 
-    def export_best(
-        self, spec: JobSpec, label: str, runs: Sequence[RunRecord], scores: Sequence[Score], folder: Folder
-    ) -> None:
-        """Write the model folder from the seed of that loss which scored best; the job's id is its folder's name."""
-        metric = METRICS["kid" if "kid" in spec.evaluation.metrics else spec.evaluation.metrics[0]]
-        column, sign = metric.columns[0][0], 1 if metric.better == "lower" else -1
-        best = min((s for s in scores if s.label == label), key=lambda score: sign * score.metrics[column])
-        run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
+    def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder) -> dict[str, str]:
+        """Write the model folder of a scored run; return the reason by the name of each file that can't be made."""
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
         job = folder.uri.rstrip("/").rpartition("/")[2]
         classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
-        export.export(folder / "model", job, spec, self.images.channels, run, best, weights, classes)
+        return export.export(folder / "model", job, spec, self.images.channels, run, score, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
         by_cpus = self.cpus / (share.cpus * workers)
@@ -114,7 +119,8 @@ def connect(spec: JobSpec) -> Cluster:
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
-    assets = Assets(ray.put(images.train), validator, labels)
+    content = images.content() | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
+    assets = Assets(ray.put(images.train), validator, labels, content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
 

@@ -13,7 +13,7 @@ from statistics import fmean
 from gansvc.catalog.spaces import Value
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord
 from gansvc.spec import JobSpec
-from gansvc.store import Folder, seed_name
+from gansvc.store import Folder, seed_name, trial_folders
 
 WORST = 1e9
 """What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
@@ -36,19 +36,10 @@ class Earlier:
         return self.reports[-1]["objective"] if self.reports else WORST
 
 
-def trial_name(number: int) -> str:
-    """Return the name of a trial's folder, by its number from 0."""
-    return f"trial-{number:05d}"
-
-
 def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[Earlier]]:
     """Return the trials of losses that a search folder holds; label to trials."""
     return {
-        label: [
-            _read(spec, folder / label / name)
-            for name in (folder / label).names()
-            if (folder / label / name).exists("values.json")
-        ]
+        label: [_read(spec, trial) for trial in trial_folders(folder / label) if trial.exists("values.json")]
         for label in labels
     }
 

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import ray
 import torch
 from torch import nn
 
+from gansvc.audits import Audit
 from gansvc.cluster.training import Share
-from gansvc.gan import audit, evaluate, usefulness
+from gansvc.errors import ClusterError, RunError, reason_of
+from gansvc.gan import audit, checkpoint, evaluate, usefulness
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import CHUNK, Features, Validator, joined
 from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
 from gansvc.records import RunRecord, Score
+from gansvc.scores import AUDIT, REAL, USEFULNESS
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
 GRID = 64
-REAL = "real"
-"""Label of the noise floor's score."""
-AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
-"""What follows a run's name in the name of its audit, and of the usefulness of its images."""
 
-Prepared = tuple[Features, audit.Reals | None]
-"""Features of the reference split, and what the audits share, where there are any."""
+Prepared = tuple[Features, audit.Reals | str | None]
+"""Features of the reference split, and what the audits share; why that couldn't be made, or None without audits."""
 Extracted = tuple[Features, float]
 """Features, and the seconds that an evaluator took for them."""
 Task = tuple[RunRecord | None, int | None]
@@ -48,8 +47,11 @@ def score_all(
     images: Images,
     share: Share,
     at_once: int,
-) -> Iterator[str]:
+    content: Mapping[str, str],
+) -> Iterator[tuple[str, BaseException | None]]:
     """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
+
+    With the name comes the error of one that can't be scored; the others go on.
 
     Where there are fewer of them than evaluators, the evaluators share each run's samples; the scores are the same.
 
@@ -61,6 +63,7 @@ def score_all(
         images: the data set.
         share: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
+        content: hashes of the data set.
     """
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
@@ -72,12 +75,15 @@ def score_all(
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.chosen(spec, runs)
-    actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
+    given = (spec, data, train, target, share, useful, content)
+    actors = (asks.remote(*given) for _ in range(min(at_once, len(todo))))
     yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
 
 
-def _shared_out(todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]) -> Iterator[str]:
-    """Give each evaluator its next task when it is up and free; yield the name of each run that is scored.
+def _shared_out(
+    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
+) -> Iterator[tuple[str, BaseException | None]]:
+    """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
     The features stay in the object store: this process passes on references.
     """
@@ -106,7 +112,16 @@ def _shared_out(todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
                 made[_name(run)].append(task)
             at_work[task], begun[task] = actor, (run, part)
         if ended and ended[1] is None:
-            yield ray.get(done)
+            yield _name(ended[0]), _error(done)
+
+
+def _error(task: ray.ObjectRef) -> BaseException | None:
+    """Return what a task raised, or None."""
+    try:
+        ray.get(task)
+    except ray.exceptions.RayError as error:
+        return cast("BaseException", error)
+    return None
 
 
 class Evaluator:
@@ -120,12 +135,13 @@ class Evaluator:
         target: Folder,
         share: Share,
         useful: frozenset[str] = frozenset(),
+        content: Mapping[str, str] | None = None,
     ) -> None:
         torch.set_num_threads(max(1, int(share.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
         self.device = _device(share)
-        # Names of the runs whose usefulness is measured.
-        self.useful = useful
+        # Names of the runs whose usefulness is measured; hashes of the data set.
+        self.useful, self.content = useful, content
 
     def prepare(self) -> Prepared:
         """Return the features of the reference split, and what the audits share."""
@@ -134,7 +150,12 @@ class Evaluator:
         features = evaluate.reference_features(reference, evaluation.extractor, self.device)
         if self.useful:
             usefulness.prepare(self.images, self.device)
-        return features, audit.reals(self.images, features, evaluation, self.device) if evaluation.audit else None
+        if not evaluation.audit:
+            return features, None
+        try:
+            return features, audit.reals(self.images, features, evaluation, self.device)
+        except Exception as error:  # an audit beside the scores must not cost the scores
+            return features, reason_of(error)
 
     def extract(self, run: RunRecord | None, part: int = 0, parts: int = 1) -> Extracted:
         """Return the features of one part of a run's samples: of every chunk k where k modulo parts is the part.
@@ -159,7 +180,10 @@ class Evaluator:
         label, seed, step = (run.label, run.seed, run.best_step or 0) if run else (REAL, 0, 0)
         features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
-        found = evaluate.score(label, seed, step, features, images, reference, evaluation)
+        found = evaluate.score(label, seed, step, features, images, reference, evaluation, self.content)
+        if run is not None:
+            weights = checkpoint.digest(self._generator(run).state_dict())
+            found = found.model_copy(update={"weights": weights, "identity": run.identity})
         if real is not None:
             self._audit(run, found, features, real)
         if run is not None and _name(run) in self.useful:
@@ -171,7 +195,20 @@ class Evaluator:
         self.target.write_record(f"{_name(run)}.json", whole)
         return _name(run)
 
-    def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> None:
+    def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals | str) -> None:
+        """Write the audit; where it fails, a record that says why."""
+        try:
+            if isinstance(real, str):
+                raise RunError(real)
+            record = self._audited(run, score, features, real)
+        except ClusterError:
+            raise
+        except Exception as error:  # an audit beside the scores must not cost the scores
+            about = {"label": score.label, "seed": score.seed, "step": score.step}
+            record = Audit(**about, extractor=score.contract.extractor, failed=reason_of(error))
+        self.target.write_record(f"{_name(run)}{AUDIT}", record)
+
+    def _audited(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> Audit:
         if run is None:
             # Fresh real images, which the classifier hasn't learned, are the best that a generator can come to.
             fresh = self.images.val
@@ -181,7 +218,7 @@ class Evaluator:
         record = audit.audit(score, features if run else None, shown, self.images, real)
         if record.memorisation is not None:
             self.target.write(f"{_name(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
-        self.target.write_record(f"{_name(run)}{AUDIT}", record)
+        return record
 
     def _generator(self, run: RunRecord) -> nn.Module:
         weights = self.train / run_name(run.label, run.seed) / "checkpoints"
@@ -214,8 +251,7 @@ def _validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
     evaluation = spec.evaluation
     chosen = images[evaluate.subset(len(images), evaluation.validation_samples, evaluation.seed)]
     features = evaluate.reference_features(chosen, evaluation.extractor, _device(share))
-    objective = spec.search.objective if spec.search else "kid"
-    return Validator(evaluation, objective, features, spec.network.latent_dim)
+    return Validator(evaluation, spec.objective, features, spec.network.latent_dim)
 
 
 def _device(share: Share) -> str:
@@ -224,11 +260,3 @@ def _device(share: Share) -> str:
 
 def _name(run: RunRecord | None) -> str:
     return REAL if run is None else run_name(run.label, run.seed)
-
-
-def scores(folder: Folder) -> list[Score]:
-    """Return all scores of an evaluation folder, the noise floor left out."""
-    others = (AUDIT, USEFULNESS, f"{REAL}.json")
-    names = [name for name in folder.names() if name.endswith(".json") and not name.endswith(others)]
-    found = (folder.read_record(name, Score) for name in names)
-    return [score for score in found if score is not None]

@@ -15,8 +15,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster.earlier import WORST, Earlier, trial_name
+from gansvc.cluster.earlier import WORST, Earlier
 from gansvc.spec import JobSpec
+from gansvc.store import trial_name
 
 
 class Proposal(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -21,10 +21,11 @@ from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
 from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
+from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
 from gansvc.spec import JobSpec, Search
-from gansvc.store import Folder, seed_name
+from gansvc.store import Folder, seed_name, trial_folders
 
 EXPERIMENT = ".tune"
 """Folder of Tune's own files; the trials' are in a folder for each loss."""
@@ -116,7 +117,7 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     for stale in (TRIAL_ENDED, SCRATCH):
         trial.delete(stale)
     trial.write("values.json", json.dumps(values))
-    todo = _tasks(spec, label, values, trial)
+    todo = _tasks(spec, label, values, trial, assets.content)
     before = so_far(todo)
 
     def report(scored: Evaluated) -> None:
@@ -127,7 +128,7 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
         trial.delete(SCRATCH)
     else:
         for plan, here in todo:
-            record = here.read_record("run.json", RunRecord) or run_here(plan, assets, here, share, report)
+            record = checkpoint.run_record(here, plan.identity()) or run_here(plan, assets, here, share, report)
             if record.state == "diverged":
                 break
     diverged = any((ran := here.read_record("run.json", RunRecord)) and ran.state == "diverged" for _, here in todo)
@@ -136,14 +137,16 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
         tune.report(so_far(todo) | ({"objective": WORST} if diverged else {}))
 
 
-def _tasks(spec: JobSpec, label: str, values: dict[str, Value], trial: Folder) -> list[Task]:
+def _tasks(
+    spec: JobSpec, label: str, values: dict[str, Value], trial: Folder, content: Mapping[str, str]
+) -> list[Task]:
     """Return the trainings of a trial: one for each seed of the search, in a folder of its own."""
     settings, how = spec.search, spec.trial_training()
     assert settings is not None
     sampled = spec.with_values({f"losses.{label}.{field}": value for field, value in values.items()})
     return [
         (
-            RunPlan(sampled, label, seed, how.epochs, settings.evaluations, how.images, is_trial=True),
+            RunPlan(sampled, label, seed, how.epochs, settings.evaluations, how.images, is_trial=True, content=content),
             trial / seed_name(seed),
         )
         for seed in range(settings.seed, settings.seed + settings.seeds)
@@ -159,7 +162,7 @@ def _asks(settings: Search, share: Share) -> dict[str, float]:
 
 def _concluded(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
     """Write down one loss's trials, best first, and clear away what nobody needs after the search."""
-    trials = [_read(spec, label, folder / name) for name in folder.names() if (folder / name).exists("values.json")]
+    trials = [_read(spec, label, trial) for trial in trial_folders(folder) if trial.exists("values.json")]
     # A trial that was stopped after fewer seeds was not the best of those that had them all.
     trials.sort(key=lambda t: (t.objective is None, t.state == "diverged", -len(t.objectives), t.objective or 0.0))
     folder.write("trials.json", json.dumps([trial.model_dump(mode="json") for trial in trials], indent=2) + "\n")
@@ -172,8 +175,11 @@ def _concluded(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
 
 def _read(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     """Return what a trial left in its folder."""
+    settings = spec.search
+    assert settings is not None
     values, failed = json.loads(trial.read("values.json") or b""), (trial.read(TRIAL_ENDED) or b"").decode()
-    plans = [(plan.seed, here) for plan, here in _tasks(spec, label, values, trial)]
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    plans = [(seed, trial / seed_name(seed)) for seed in seeds]
     records = [record for _, here in plans if (record := here.read_record("run.json", RunRecord))]
     scores = {seed: scored for seed, here in plans if (scored := here.read_lines("evaluations.jsonl", Evaluated))}
     objectives = {seed: min(line.objective for line in scored) for seed, scored in scores.items()}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -18,6 +18,7 @@ from ray.train.torch import TorchTrainer, get_device, prepare_model
 
 from gansvc.cluster.earlier import told
 from gansvc.errors import ClusterError, RunError
+from gansvc.gan import checkpoint
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.records import Evaluated, RunRecord
@@ -54,6 +55,8 @@ class Assets:
     """A gan.evaluate.Validator."""
     labels: ray.ObjectRef
     """The train split's classes, int64 (N,), or None where the data set has none."""
+    content: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the data set and of the extractor's weights; see RunPlan."""
 
 
 def run_here(
@@ -92,7 +95,7 @@ def run_distributed(
             failure = type(getattr(error, "controller_failure", None)).__name__
             left -= failure == "WorkerGroupStartupFailedError"
             if left < 0 or failure not in ("WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"):
-                raise operators_fault(error) or RunError(_reason(error)) from error
+                raise operators_fault(error) or RunError(last_line(error)) from error
 
 
 def room(share: Share) -> int:
@@ -161,11 +164,12 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
         except (RunError, ray.exceptions.RayError) as error:
             if fault := operators_fault(error):
                 raise fault from None
-            reason = _reason(error)
+            reason = last_line(error)
         if broken := next((task for task in taken if _ended(task) is None), None):
             plan, folder = broken
             values = plan.loss.model_dump(mode="json")
-            failed = RunRecord(label=plan.label, seed=plan.seed, values=values, state="failed", reason=reason)
+            about = {"label": plan.label, "seed": plan.seed, "values": values, "identity": plan.identity()}
+            failed = RunRecord(**about, state="failed", reason=reason)
             folder.write_record("run.json", failed)
     return [record for task in todo if (record := _ended(task))]
 
@@ -176,7 +180,8 @@ def so_far(todo: list[Task]) -> dict[str, float]:
 
 
 def _ended(task: Task) -> RunRecord | None:
-    return task[1].read_record("run.json", RunRecord)
+    plan, folder = task
+    return checkpoint.run_record(folder, plan.identity())
 
 
 def _run_in_a_task(task: Task, assets: Assets, share: Share) -> None:
@@ -231,7 +236,7 @@ def _workers_failures(error: BaseException) -> list[BaseException]:
     return list(getattr(error, "worker_failures", {}).values())
 
 
-def _reason(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     """Return the last line of the innermost error: what went wrong, without the frames."""
     cause = error
     while cause.__cause__ is not None and cause.__cause__ is not cause:

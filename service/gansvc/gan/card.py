@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ LIMITS = (
 )
 
 
-def readme(card: ModelCard, with_onnx: bool) -> str:
-    """Return the card as Markdown."""
+def readme(card: ModelCard, forms: Collection[str]) -> str:
+    """Return the card as Markdown; ``forms`` are the names of the files that need no gansvc."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -41,7 +42,7 @@ def readme(card: ModelCard, with_onnx: bool) -> str:
         scores=_scores(card.score) if card.score else [],
         contract=card.score.contract.model_dump() if card.score else {},
         spec_yaml=yaml.safe_dump(card.spec, sort_keys=False, allow_unicode=True),
-        with_onnx=with_onnx,
+        forms=forms,
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import safetensors.torch
@@ -13,11 +14,14 @@ import torch
 from safetensors import SafetensorError
 
 from gansvc.errors import ClusterError, RunError
+from gansvc.identity import differences
+from gansvc.records import RunRecord
 from gansvc.store import Folder
 
 KEEP = 2
 """Checkpoints kept beside the best generator: the newest, and the one before in case the newest is damaged."""
 BEST = "best.safetensors"
+RUN = "run.json"
 NO_WEIGHTS = (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 """What safetensors raises on a file that is none."""
 _AGAIN = "resume the job to train that run again"
@@ -70,10 +74,22 @@ def newest(folder: Folder, identity: dict[str, object]) -> tuple[int, dict[str, 
     return 0, {}, [f"{path} is damaged, and none before it is whole; began anew" for path in damaged]
 
 
+def run_record(folder: Folder, identity: dict[str, Any]) -> RunRecord | None:
+    """Return how the run in a folder ended, or None where it hasn't.
+
+    Raises:
+        RunError: it was another run; the message lists the differences.
+    """
+    record = folder.read_record(RUN, RunRecord)
+    if record is not None:
+        _refuse_another_run(folder.path(RUN), record.identity, identity)
+    return record
+
+
 def save_best(folder: Folder, generator: dict[str, torch.Tensor], step: int, objective: float) -> None:
     """Write the averaged generator's weights that scored best so far, with their step and score in the header."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in generator.items()}
-    header = {"step": str(step), "objective": repr(objective), "digest": _weights_digest(weights)}
+    header = {"step": str(step), "objective": repr(objective), "digest": digest(weights)}
     folder.write(BEST, safetensors.torch.save(weights, header))
 
 
@@ -92,13 +108,13 @@ def load_best(folder: Folder) -> dict[str, torch.Tensor]:
         raise ClusterError(f"{folder.path(BEST)} is damaged ({error}); {_AGAIN}") from None
 
 
-def has_best(folder: Folder) -> bool:
-    """Return whether the best generator's weights are there and whole."""
+def best_digest(folder: Folder) -> str | None:
+    """Return the digest of the best generator's weights, or None where they are missing or damaged."""
     data = folder.read(BEST)
     try:
-        return data is not None and bool(_weights(data))
+        return None if data is None else digest(_weights(data))
     except NO_WEIGHTS:
-        return False
+        return None
 
 
 def _weights(data: bytes) -> dict[str, torch.Tensor]:
@@ -109,7 +125,7 @@ def _weights(data: bytes) -> dict[str, torch.Tensor]:
     """
     weights: dict[str, torch.Tensor] = safetensors.torch.load(data)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if (header.get("__metadata__") or {}).get("digest", digest := _weights_digest(weights)) != digest:
+    if (header.get("__metadata__") or {}).get("digest", found := digest(weights)) != found:
         raise ValueError("its weights are not those that were written")
     return weights
 
@@ -134,13 +150,13 @@ def _load(data: bytes, name: str) -> dict[str, Any] | None:
     return content if whole else None
 
 
-def _weights_digest(weights: dict[str, torch.Tensor]) -> str:
+def digest(weights: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 of named tensors: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _digest(data: bytes) -> str:
@@ -148,11 +164,5 @@ def _digest(data: bytes) -> str:
 
 
 def _refuse_another_run(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    ours = json.loads(json.dumps(ours))
-    differences = [
-        f"{section}: {theirs.get(section)!r} there, {ours[section]!r} here"
-        for section in ours
-        if theirs.get(section) != ours[section]
-    ]
-    if differences:
-        raise RunError(f"{path} is of another run ({'; '.join(differences)}); resume with the spec it was made with")
+    if found := differences(theirs, ours):
+        raise RunError(f"{path} is of another run ({'; '.join(found)}); resume with what it was made with")

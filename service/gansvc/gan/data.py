@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from gansvc.catalog.arrays import Arrays
-from gansvc.catalog.datasets import Dataset
+from gansvc.catalog.datasets import SPLITS, Dataset
 
 # ITU-R BT.601 luma, the weights that PIL's convert("L") uses.
 _LUMA = (0.299, 0.587, 0.114)
@@ -39,6 +39,14 @@ class Images:
     def channels(self) -> int:
         """Number of channels, 1 or 3."""
         return int(self.train.shape[1])
+
+    def content(self) -> dict[str, str]:
+        """Return the SHA-256 of each split's images and labels, under the names that an npz file has for them.
+
+        They are those of what is trained on: resized, and with the asked channels.
+        """
+        found = {f"{name}_images": content_hash(self.split(name)) for name in SPLITS}
+        return found | {f"{name}_labels": content_hash(labels) for name, labels in self.labels.items()}
 
     def split(self, name: str) -> torch.Tensor:
         """Return the images of the split train, val or test."""
@@ -129,7 +137,7 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 
 
 def content_hash(images: torch.Tensor) -> str:
-    """Return the SHA-256 of images' shape and pixels, as 64 hex digits."""
+    """Return the SHA-256 of shape and values of images or labels, as 64 hex digits."""
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
     digest.update(images.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()

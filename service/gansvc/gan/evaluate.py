@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -172,7 +172,14 @@ class Validator:
 
 
 def score(
-    label: str, seed: int, step: int, fake: Features, reference: torch.Tensor, real: Features, evaluation: Evaluation
+    label: str,
+    seed: int,
+    step: int,
+    fake: Features,
+    reference: torch.Tensor,
+    real: Features,
+    evaluation: Evaluation,
+    content: Mapping[str, str] | None = None,
 ) -> Score:
     """Return the metrics of generated features against a reference split, with the contract that they hold under.
 
@@ -184,6 +191,7 @@ def score(
         reference: the reference images, uint8.
         real: their features.
         evaluation: what the spec asks for.
+        content: hashes of the data set, see ``Images.content``.
     """
     started = time.monotonic()
     extractor = evaluation.extractor
@@ -208,6 +216,7 @@ def score(
         dtype="float32",
         seed=evaluation.seed,
         torch_fidelity=version("torch-fidelity"),
+        data=dict(content or {}),
     )
     seconds = time.monotonic() - started
     return Score(

@@ -68,8 +68,10 @@ def export(
     score: Score,
     weights: Folder,
     classes: tuple[str, ...] = (),
-) -> None:
-    """Write the model folder of one run's best checkpoint.
+) -> dict[str, str]:
+    """Write the model folder of one run's best checkpoint; return the reason by the name of each form that failed.
+
+    The forms that need no gansvc come last: the model itself is there without them.
 
     Args:
         target: the model folder.
@@ -109,11 +111,12 @@ def export(
     target.write("samples.png", png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
     inputs = {"z": torch.zeros(2, spec.network.latent_dim)}
     inputs |= {"labels": torch.zeros(2, dtype=torch.int64)} if card.classes else {}
-    target.write("generator.torchscript.pt", portable.torchscript(network, inputs))
-    graph = portable.onnx(network, inputs)
-    if graph is not None:
-        target.write("generator.onnx", graph)
-    target.write("README.md", readme(card, with_onnx=graph is not None))
+    forms, failed = portable.forms(network, inputs)
+    for name in portable.NAMES:
+        # What an earlier export left is of other weights.
+        target.write(name, forms[name]) if name in forms else target.delete(name)
+    target.write("README.md", readme(card, tuple(forms)))
+    return failed
 
 
 def sample(model: Path, count: int, out: Path, seed: int, of: str | None = None) -> Path:

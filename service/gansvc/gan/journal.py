@@ -123,6 +123,7 @@ class Journal:
                 *self._resized(),
                 *self._collapse(),
             ),
+            identity=self.plan.identity(),
         )
         self.folder.write_record("run.json", record)
         if self._events:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from gansvc.catalog.losses import Loss
+from gansvc.identity import of_validation
 from gansvc.records import Evaluated
 from gansvc.spec import JobSpec
 
@@ -27,6 +29,8 @@ class RunPlan:
     """Budget in images that the critic sees; takes the place of epochs where it is given."""
     is_trial: bool = False
     """A trial keeps no sample grids and no event folder, and isn't scored before its first step."""
+    content: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the data set's content, see ``Images.content``, and of the extractor's weights."""
 
     @property
     def loss(self) -> Loss:
@@ -45,17 +49,19 @@ class RunPlan:
         """Return the steps after which the run is scored and saved, rising; the last is the last step."""
         return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
 
-    def identity(self) -> dict[str, object]:
-        """Return what a checkpoint must agree with to be resumed: all that decides the parameters."""
+    def identity(self) -> dict[str, Any]:
+        """Return what a run that is resumed, or counted as done, must agree with: all that decides its result."""
         training = self.spec.training.model_dump(mode="json", exclude={"workers", "seeds", "max_restarts", "patience"})
         # Left out where it is off: checkpoints from before the field was there lack it.
         off = set() if self.spec.network.conditional else {"conditional"}
         budget = {"epochs": self.epochs, "images": self.images, "evaluations": self.evaluations}
         return {
+            "data": dict(self.content),
             "dataset": self.spec.dataset.model_dump(mode="json", exclude={"root", "path"}),
             "network": self.spec.network.model_dump(mode="json", exclude=off),
             "loss": self.loss.model_dump(mode="json"),
             "training": training | budget,
+            "validation": of_validation(self.spec),
             "seed": self.seed,
         }
 

@@ -11,6 +11,10 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from gansvc.errors import reason_of
+
+NAMES = TORCHSCRIPT, ONNX = "generator.torchscript.pt", "generator.onnx"
+"""Files of the two forms in a model folder."""
 OUTPUT = "images"
 """Name of the output: float32 (N, channels, size, size) in [-1, 1]."""
 
@@ -51,6 +55,23 @@ def onnx(network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> bytes | None
             dynamic_axes=free,
         )
     return file.getvalue()
+
+
+def forms(network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return a generator in each form by its file's name, and the reason by the name of each that can't be made.
+
+    ONNX is in neither where the package onnx is missing. Arguments as for ``torchscript``.
+    """
+    made, failed = {}, {}
+    for name, make in ((TORCHSCRIPT, torchscript), (ONNX, onnx)):
+        try:
+            content = make(network, inputs)
+        except Exception as error:  # a tracer may fail on any module; the model is there without it
+            failed[name] = reason_of(error)
+            continue
+        if content is not None:
+            made[name] = content
+    return made, failed
 
 
 @contextmanager

@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 from gansvc.audits import Exam, Learned, Usefulness
+from gansvc.errors import reason_of
 from gansvc.gan import classifier
 from gansvc.gan.classifier import BATCH, RECIPE, Labelled
 from gansvc.gan.conditional import generate_of
@@ -117,7 +118,7 @@ def usefulness(run: RunRecord, network: nn.Module, spec: JobSpec, images: Images
         made = generate_of(network, spec.network.latent_dim, spec.evaluation.seed, real.train.labels)
         found: dict[str, object] = {"exam": real.exam(), "rows": measured(made, real, device)}
     except Exception as error:  # a measure beside the score must not cost the score
-        found = {"failed": f"{type(error).__name__}: {error}"}
+        found = {"failed": reason_of(error)}
     return bare.model_copy(update={**found, "seconds": time.monotonic() - started})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gansvc.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
-from gansvc.report import numbers
+from gansvc.report import numbers, ranking
 from gansvc.report.model import Column, Report, Row
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -24,13 +24,9 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
 
 def winners(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
     """Return, for each loss in the order of the leaderboard, the audit of its best seed, where there is one."""
-    best = {}
-    for row in rows:
-        if by.key in row.metrics:
-            values = row.metrics[by.key].values
-            best[row.label] = (min if by.better == "lower" else max)(values, key=values.__getitem__)
+    best = [(row.label, ranking.best_seed(row, by)) for row in rows]
     table = {(audit.label, audit.seed): audit for audit in audits}
-    return tuple(table[label, seed] for label, seed in best.items() if (label, seed) in table)
+    return tuple(table[label, seed] for label, seed in best if seed is not None and (label, seed) in table)
 
 
 def of_report(report: Report) -> tuple[Audit, ...]:
@@ -41,14 +37,18 @@ def of_report(report: Report) -> tuple[Audit, ...]:
 
 
 def warnings(found: Sequence[Audit]) -> tuple[str, ...]:
-    """Return one warning for each audit that shows signs of copying."""
-    return tuple(verdict(audit) for audit in found if audit.memorisation and audit.memorisation.flagged)
+    """Return one warning for each audit that shows signs of copying, or that failed."""
+    return tuple(
+        verdict(audit) for audit in found if audit.failed or (audit.memorisation and audit.memorisation.flagged)
+    )
 
 
 def verdict(audit: Audit) -> str:
     """Return what an audit says of copying, as one sentence without a full stop."""
     memory = audit.memorisation
     name = f"{audit.label}, seed {audit.seed},"
+    if audit.failed:
+        return f"{name} was scored, but its audit failed: {audit.failed}"
     if memory is None:
         return f"{name} was not audited"
     if memory.flagged is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from gansvc.audits import Audit
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError, GansvcError, SpecError, reason_of
 from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import (
     audit,
@@ -55,7 +55,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     dataset = _dataset(spec)
     measured = {key for score in scores for key in score.metrics}
     columns = numbers.columns(spec.evaluation.metrics, measured, sum(dataset.images.values()) or None)
-    validation_metric = spec.search.objective if spec.search else "kid"
+    validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by)
     audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
@@ -96,16 +96,29 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     )
 
 
-def write(folder: Folder, report: Report) -> None:
+def write(folder: Folder, report: Report) -> dict[str, str]:
     """Write report/report.json, report.md, report.html and figures/*.png, each file whole.
 
     The histories and the image grids are read from the job folder; a figure that has nothing to show is left out.
+
+    Returns:
+        The reason by the name of each figure that can't be drawn: the report goes without it.
 
     Raises:
         ClusterError: the storage fails.
         SpecError: the report's spec isn't valid.
     """
-    drawn = {name: data for name, data in _figures(folder, report).items() if data is not None}
+    drawn, failed = {}, {}
+    for name, draw in _figures(folder, report).items():
+        try:
+            data = draw()
+        except GansvcError:
+            raise
+        except Exception as error:  # a picture must not cost the report
+            failed[name] = reason_of(error)
+            continue
+        if data is not None:
+            drawn[name] = data
     for name, data in drawn.items():
         folder.write(f"report/figures/{name}", data)
     text = markdown.render(report, tuple(drawn))
@@ -114,6 +127,7 @@ def write(folder: Folder, report: Report) -> None:
     folder.write(REPORT_HTML, html.render(report, text, pictures, _gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
     folder.write_record(REPORT_JSON, report)
+    return failed
 
 
 class _ReadScore(Score):
@@ -187,20 +201,21 @@ def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
     return tuple(found)
 
 
-def _figures(folder: Folder, report: Report) -> dict[str, bytes | None]:
+def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
+    """Return how each figure is drawn, by its name."""
     labels = [loss["label"] for loss in report.spec["losses"]]
     histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
     palette = drawing.palette(labels)
     return {
-        "samples.png": figures.samples(_real_grid(folder, report), _grids(folder, report)),
-        f"{report.validation_metric}.png": figures.validation(report, palette),
-        "losses.png": figures.losses(histories, palette),
-        "wasserstein.png": figures.wasserstein(histories, palette),
-        "search.png": figures.search(report, palette),
-        "best-by-images.png": spending.draw(report, palette, "images"),
-        "best-by-seconds.png": spending.draw(report, palette, "seconds"),
-        "pairs.png": figures.pairs(_pairs(folder, report)),
-        "usefulness.png": figures.usefulness(report, palette),
+        "samples.png": lambda: figures.samples(_real_grid(folder, report), _grids(folder, report)),
+        f"{report.validation_metric}.png": lambda: figures.validation(report, palette),
+        "losses.png": lambda: figures.losses(histories, palette),
+        "wasserstein.png": lambda: figures.wasserstein(histories, palette),
+        "search.png": lambda: figures.search(report, palette),
+        "best-by-images.png": lambda: spending.draw(report, palette, "images"),
+        "best-by-seconds.png": lambda: spending.draw(report, palette, "seconds"),
+        "pairs.png": lambda: figures.pairs(_pairs(folder, report)),
+        "usefulness.png": lambda: figures.usefulness(report, palette),
     }
 
 

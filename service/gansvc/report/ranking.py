@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from gansvc.errors import RunError
-from gansvc.records import Contract, Score
+from gansvc.records import Contract, RunRecord, Score
 from gansvc.report import numbers
-from gansvc.report.model import Cell, Column, Row
+from gansvc.report.model import Cell, Column, Report, Row
 from gansvc.report.resampling import ENOUGH, best_shares, difference, interval
 
 FLOOR_MAY_DIFFER = frozenset({"samples", "kid_subset_size"})
@@ -52,6 +52,20 @@ def ordered(rows: Sequence[Row], by: Column) -> tuple[Row, ...]:
     ranked = sorted((row for row in rows if by.key in row.metrics), key=lambda row: sign * row.metrics[by.key].mean)
     unranked = [row for row in rows if by.key not in row.metrics]
     return (*_compared(ranked, by), *unranked)
+
+
+def best_seed(row: Row, by: Column) -> int | None:
+    """Return the seed of a loss that scored best by a column, or None where none has it."""
+    values = row.metrics[by.key].values if by.key in row.metrics else {}
+    return (min if by.better == "lower" else max)(values, key=values.__getitem__, default=None)
+
+
+def best_run(report: Report) -> RunRecord | None:
+    """Return the run of the first loss's best seed by the column that ranks; None where no loss has a score in it."""
+    by = report.column(report.objective)
+    if by is None or not report.leaderboard or (seed := best_seed(report.leaderboard[0], by)) is None:
+        return None
+    return next(run for run in report.runs if (run.label, run.seed) == (report.leaderboard[0].label, seed))
 
 
 def _compared(ranked: Sequence[Row], by: Column) -> list[Row]:
