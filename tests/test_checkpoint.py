@@ -22,6 +22,7 @@ import torch
 
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint, export
+from gansvc.records import RunRecord
 from gansvc.store import Folder
 
 from .object_storage import Gate
@@ -254,6 +255,7 @@ def test_the_best_generator_of_another_network_is_told(best: Folder, tiny: Calla
 WRITER = """
 import sys, torch
 from gansvc.gan import checkpoint
+from gansvc.records import RunRecord
 from gansvc.store import Folder
 checkpoint.save(Folder(sys.argv[1]), 4, {"weight": torch.zeros(4000000)}, {"seed": 0})
 """
@@ -280,3 +282,15 @@ def test_an_interrupted_upload_leaves_the_checkpoint_before_it(gate: Gate, bucke
     assert [name[:13] for name in folder.names()] == ["step-00000003"]
     found = checkpoint.newest(folder, {"seed": 0})
     assert found is not None and found[0] == 3 and found[2] == []
+
+
+def test_a_run_that_is_over_is_compared_with_what_is_asked_for(tmp_path: Path) -> None:
+    folder, record = Folder(tmp_path), RunRecord(label="wgan", seed=3, values={}, state="finished")
+    assert checkpoint.run_record(folder, IDENTITY) is None
+    folder.write_record("run.json", record.model_copy(update={"identity": IDENTITY}))
+    assert checkpoint.run_record(folder, IDENTITY) == record.model_copy(update={"identity": IDENTITY})
+    with pytest.raises(RunError, match=r"run\.json is of another run \(seed: 3 there, 4 here\)"):
+        checkpoint.run_record(folder, IDENTITY | {"seed": 4})
+    folder.write_record("run.json", record)
+    with pytest.raises(RunError, match="an earlier gansvc wrote it; submit the job anew"):
+        checkpoint.run_record(folder, IDENTITY)

@@ -164,5 +164,7 @@ def _digest(data: bytes) -> str:
 
 
 def _refuse_another_run(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    if not theirs:
+        raise RunError(f"{path} doesn't say what it was made of: an earlier gansvc wrote it; submit the job anew")
     if found := differences(theirs, ours):
         raise RunError(f"{path} is of another run ({'; '.join(found)}); resume with what it was made with")
