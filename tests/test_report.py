@@ -563,3 +563,15 @@ def test_the_floor_names_the_split_that_it_was_made_of(folder: Folder) -> None:
     assert contract is not None
     other = report.model_copy(update={"contract": contract.model_copy(update={"reference_split": "train"})})
     assert other.floor_split == "test" and "real test images in place" in render(other)
+
+
+def test_a_floor_of_as_many_test_images_as_train_has_is_no_set_against_itself(folder: Folder) -> None:
+    equal = CONTRACT.model_copy(update={"reference_split": "train", "reference_images": 1080})
+    for label in LABELS:
+        for seed in SEEDS:
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", make_score(label, seed, equal))
+    floor = equal.model_copy(update={"samples": 1080})
+    folder.write_record("evaluation/real.json", make_score("real", 0, floor, kid=0.005))
+    report = build(folder, make_spec(evaluation={"extractor": "efficientnet-lite0", "reference": "train"}))
+    assert report.floor_split == "test"
+    assert not any("noise floor" in warning for warning in report.warnings)

@@ -146,6 +146,11 @@ class TrialRecord(Record):
     """Of all seeds together."""
 
 
+def floor_split(reference: str) -> str:
+    """Return the split whose real images make the noise floor: train, or test where train is the reference itself."""
+    return "test" if reference == "train" else "train"
+
+
 class Contract(Record):
     """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
@@ -164,6 +169,11 @@ class Contract(Record):
     dtype: str
     seed: int
     torch_fidelity: str
+
+    @property
+    def floor_split(self) -> str:
+        """The split whose real images make the noise floor of scores under this contract."""
+        return floor_split(self.reference_split)
 
     def differences(self, other: Contract) -> list[str]:
         """Return the names of the fields in which two contracts differ."""

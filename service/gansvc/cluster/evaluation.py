@@ -11,19 +11,18 @@ import ray
 import torch
 from torch import nn
 
+from gansvc.catalog.labels import REAL
 from gansvc.cluster.training import Share
 from gansvc.gan import audit, evaluate, usefulness
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import CHUNK, Features, Validator, joined
 from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord, Score, floor_split
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
 GRID = 64
-REAL = "real"
-"""Label of the noise floor's score."""
 AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
 """What follows a run's name in the name of its audit, and of the usefulness of its images."""
 
@@ -193,12 +192,9 @@ class Evaluator:
         )
 
     def _real(self) -> torch.Tensor:
-        """Take as many real images as are generated, or all there are, from the train split.
-
-        Where the train split itself is the reference, the test split stands in: a set against itself has no noise.
-        """
+        """Take as many real images as are generated, or all there are: a set against itself has no noise."""
         evaluation = self.spec.evaluation
-        real = self.images.split("test" if evaluation.reference == "train" else "train")
+        real = self.images.split(floor_split(evaluation.reference))
         return real[evaluate.subset(len(real), evaluation.samples, evaluation.seed)]
 
     def _shown(self, run: RunRecord | None) -> torch.Tensor:

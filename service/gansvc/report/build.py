@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError, field_validator
 
 from gansvc.audits import Audit
+from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import (
@@ -49,7 +50,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    floor = folder.read_record("evaluation/real.json", _ReadScore)
+    floor = folder.read_record(f"evaluation/{REAL}.json", _ReadScore)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, floor)
     dataset = _dataset(spec)
@@ -219,7 +220,7 @@ def _real_grid(folder: Folder, report: Report) -> tuple[str, bytes | None]:
     """Return the title and the grid of the real images, which made the noise floor."""
     by, floor = report.column(report.objective), report.noise_floor or {}
     value = f": {by.title} {numbers.metric(by, floor[by.key])}" if by and by.key in floor else ""
-    return f"real images{value}", folder.read("evaluation/real.png")
+    return f"real images{value}", folder.read(f"evaluation/{REAL}.png")
 
 
 def _grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:

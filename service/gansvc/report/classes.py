@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from gansvc.audits import Audit, Classes
+from gansvc.catalog.labels import REAL
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report
 
-REAL = "real"
 _DOMAIN = (("kid", "domain KID"), ("is", "domain IS"))
 
 

@@ -194,8 +194,8 @@ class Report(Record):
 
     @property
     def floor_split(self) -> str:
-        """The split whose real images make the noise floor: train, or test where train is the reference itself."""
-        return "test" if self.contract is not None and self.contract.reference_split == "train" else "train"
+        """The split whose real images make the noise floor; train where no score says what the reference was."""
+        return "train" if self.contract is None else self.contract.floor_split
 
     def column(self, key: str) -> Column | None:
         """Return the leaderboard's column of that key, or None if it wasn't asked for."""
