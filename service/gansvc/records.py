@@ -170,11 +170,6 @@ class Contract(Record):
     seed: int
     torch_fidelity: str
 
-    @property
-    def floor_split(self) -> str:
-        """The split whose real images make the noise floor of scores under this contract."""
-        return floor_split(self.reference_split)
-
     def differences(self, other: Contract) -> list[str]:
         """Return the names of the fields in which two contracts differ."""
         return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
@@ -193,6 +188,8 @@ class Score(Record):
     skipped: dict[str, str] = {}
     """Column that was left out to the reason, as half a sentence."""
     contract: Contract
+    validation: float | None = None
+    """Of the noise floor: what as many real training images as are generated on the way score on the val split."""
     seconds: float
     """Process-seconds of generating, extracting, measuring and auditing."""
 
@@ -248,6 +245,8 @@ class Status(Record):
     best_label: str = ""
     best_objective: float | None = None
     """Best validation score so far."""
+    objective: str = ""
+    """Metric of the validation scores, kid or fid; empty in earlier versions' files."""
     images_per_second: float = 0.0
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""

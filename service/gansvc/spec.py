@@ -222,6 +222,11 @@ class JobSpec(Section):
                 return loss
         raise SpecError(f"losses: none has the label {label!r}; known: {', '.join(x.label for x in self.losses)}")
 
+    @property
+    def objective(self) -> Objective:
+        """Metric on the validation split that ranks trials and checkpoints: the search's, or KID without a search."""
+        return self.search.objective if self.search else "kid"
+
     def trial_training(self) -> Training:
         """Return how a search's trial is trained: as a run, with the search's own budget where it gives one."""
         search, training = self.search, self.training

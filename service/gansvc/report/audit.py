@@ -23,7 +23,7 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
     return tuple(audit for audit in found if audit is not None)
 
 
-def winners(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
+def of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
     """Return, for each loss in the order of the leaderboard, the audit of its best seed, where there is one."""
     best = {}
     for row in rows:
@@ -35,9 +35,9 @@ def winners(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[A
 
 
 def of_report(report: Report) -> tuple[Audit, ...]:
-    """Return the winners of a report that were audited for memorisation."""
+    """Return the audits of a report's best seeds that were audited for memorisation."""
     by = report.column(report.objective)
-    found = winners(report.audits, report.leaderboard, by) if by else ()
+    found = of_best_seeds(report.audits, report.leaderboard, by) if by else ()
     return tuple(audit for audit in found if audit.memorisation is not None)
 
 
