@@ -122,7 +122,7 @@ class Evaluator:
     ) -> None:
         torch.set_num_threads(max(1, int(share.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
-        self.device = _device(share)
+        self.share, self.device = share, _device(share)
         # Names of the runs whose usefulness is measured.
         self.useful = useful
 
@@ -159,6 +159,8 @@ class Evaluator:
         features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
         found = evaluate.score(label, seed, step, features, images, reference, evaluation)
+        if run is None:
+            found = found.model_copy(update={"validation": self._validation_floor(features, reference)})
         if real is not None:
             self._audit(run, found, features, real)
         if run is not None and _name(run) in self.useful:
@@ -169,6 +171,22 @@ class Evaluator:
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
         self.target.write_record(f"{_name(run)}.json", whole)
         return _name(run)
+
+    def _validation_floor(self, real: Features, reference: Features) -> float:
+        """Return what real training images score on the validation split, as many as are generated on the way.
+
+        Args:
+            real: features of the noise floor's images, which are training images unless these are the reference.
+            reference: features of the reference split.
+        """
+        validator = _validator(self.spec, self.images.val, self.share)
+        evaluation, count = self.spec.evaluation, len(validator.reference)
+        train = reference if evaluation.reference == "train" else real
+        if len(train) < min(count, len(self.images.train)):
+            some = self.images.train[evaluate.subset(len(self.images.train), count, evaluation.seed)]
+            train = evaluate.reference_features(some, evaluation.extractor, self.device)
+        chosen = evaluate.subset(len(train), count, evaluation.seed)
+        return validator.measured(Features(train.pool[chosen], train.logits[chosen]))
 
     def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> None:
         if run is None:
@@ -210,8 +228,7 @@ def _validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
     evaluation = spec.evaluation
     chosen = images[evaluate.subset(len(images), evaluation.validation_samples, evaluation.seed)]
     features = evaluate.reference_features(chosen, evaluation.extractor, _device(share))
-    objective = spec.search.objective if spec.search else "kid"
-    return Validator(evaluation, objective, features, spec.network.latent_dim)
+    return Validator(evaluation, spec.objective, features, spec.network.latent_dim)
 
 
 def _device(share: Share) -> str:
