@@ -66,9 +66,28 @@ def test_losses_of_two_jobs_stand_on_one_leaderboard() -> None:
     merged = merge([one, report("two", {"hinge": {0: 0.02, 1: 0.05}})])
     assert [(row.rank, row.label) for row in merged.leaderboard] == [(1, "hinge"), (2, "wgan"), (3, "lsgan")]
     gap = merged.leaderboard[1].difference
-    assert gap is not None and gap.mean == pytest.approx((0.03 + 0.01) / 2) and gap.ahead == 1
-    assert merged.headline.startswith("hinge is best on d: KID 0.0350 ± 0.0212 over 2 seeds, 3.5 times the noise floor")
+    assert gap is not None and gap.mean == pytest.approx((0.03 + 0.01) / 2) and gap.ahead is None
+    assert merged.winner is None and merged.headline == (
+        "lowest KID: hinge, 0.0350 ± 0.0212 on the test split of d over 2 seeds, 3.5 times the noise floor (0.0100); "
+        "no winner, because a ranking over 2 seeds is not supported."
+    )
     assert merged.contract == CONTRACT and merged.jobs == ("one", "two") and merged.differences == ()
+
+
+def test_a_winner_over_several_jobs_must_have_learned_in_each_of_them() -> None:
+    def validated(made: Report, start: float, best: float, metric: str) -> Report:
+        found = {"initial_objective": start, "best_objective": best}
+        runs = tuple(run.model_copy(update=found) for run in made.runs)
+        return made.model_copy(update={"runs": runs, "validation_metric": metric})
+
+    one = report("one", {"wgan": {0: 0.02, 1: 0.03}, "lsgan": {0: 0.07, 1: 0.08, 2: 0.09}})
+    two = report("two", {"wgan": {2: 0.03}})
+    merged = merge([validated(one, 2.0, 0.5, "kid"), validated(two, 400.0, 90.0, "fid")])
+    assert merged.winner == "wgan" and [row.learned for row in merged.leaderboard] == [True, True]
+    idle = merge([validated(one, 2.0, 0.5, "kid"), validated(two, 400.0, 401.0, "fid")])
+    assert idle.winner is None and "because wgan learned nothing" in idle.headline
+    unknown = merge([one, validated(two, 400.0, 90.0, "fid")])
+    assert unknown.winner == "wgan" and "whether it learned isn't known" in unknown.headline
 
 
 def test_more_seeds_of_a_loss_that_was_trained_alike_join_its_row() -> None:
@@ -147,7 +166,7 @@ def test_the_command_prints_the_leaderboard_of_two_job_folders_or_the_refusal(
     put("two", report("two", {"hinge": {0: 0.02, 1: 0.05}}, training={"epochs": 7}))
     put("three", report("three", {"ns": {0: 0.02}}, contract=CONTRACT.model_copy(update={"resize": 224})))
     code, out, err = call("one", "two")
-    assert code == 0 and "hinge is best on d" in out and "noise floor: real images" in out
+    assert code == 0 and "lowest KID: hinge" in out and "noise floor: real images" in out
     assert "the jobs were not given the same training.epochs: 50, 7" in err
     assert json.loads(call("one", "two", "--json")[1])["leaderboard"][0]["label"] == "hinge"
     code, out, err = call("one", "two", "three")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gansvc import specfile
-from gansvc.cluster import evaluation, jobs, local
+from gansvc.cluster import evaluation, jobs, local, scoring
 from gansvc.cluster.training import Share
 from gansvc.gan import checkpoint, data
 from gansvc.records import RunRecord, Score
@@ -92,18 +92,16 @@ def main(folder: Folder) -> None:
     few = data.Images(images.train[:160], images.val[:60], images.test[:60])
 
     def score(target: Folder, cpus: float, at_once: int) -> list[str]:
-        done = [
-            *evaluation.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once, few.content())
-        ]
+        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once, few.content())]
         assert [error for _, error in done if error] == []
         return sorted(name for name, _ in done)
 
-    usual, evaluation.Evaluator = evaluation.Evaluator, Watched  # type: ignore[misc]
-    scored: list[tuple[int | str, list[str]]] = [(1, score(folder / "1", 0.5, 1))]
-    for name in ("2", "3", "crowded"):
-        (folder / name).write("real.json", (folder / "1").read("real.json") or b"")
-    scored += [(count, score(folder / str(count), 0.5, count)) for count in (2, 3, 3)]
-    evaluation.Evaluator = usual  # type: ignore[misc]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "Evaluator", Watched)
+        scored: list[tuple[int | str, list[str]]] = [(1, score(folder / "1", 0.5, 1))]
+        for name in ("2", "3", "crowded"):
+            (folder / name).write("real.json", (folder / "1").read("real.json") or b"")
+        scored += [(count, score(folder / str(count), 0.5, count)) for count in (2, 3, 3)]
     scored.append(("crowded", score(folder / "crowded", 0.6 * ray.cluster_resources()["CPU"], 2)))
     folder.write("scored.json", json.dumps(scored))
 

@@ -104,7 +104,7 @@ def test_the_page_says_what_the_markdown_says(written: tuple[Folder, str]) -> No
     for label in LABELS:
         assert all(f">{label}-{letter}" in text for letter in "abcd"), "every trial"
     assert "A | B &lt;2021&gt;" in text
-    first = re.search(r'<tr class="winner">.*?</tr>', text, re.DOTALL)
+    first = re.search(r'<tr class="first">.*?</tr>', text, re.DOTALL)
     assert first and "wgan-gp" in first[0] and "<strong>0.0310 ± 0.0014" in first[0]
     floor = re.search(r'<tr class="floor">.*?</tr>', text, re.DOTALL)
     assert floor and "noise floor" in floor[0] and "0.0050" in floor[0]

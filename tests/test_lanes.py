@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from gansvc import specfile
-from gansvc.cluster import evaluation, jobs, local, training
+from gansvc.cluster import jobs, local, scoring, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.gan import checkpoint, data
 from gansvc.gan.plan import RunPlan
@@ -50,7 +50,7 @@ def main(folder: Folder) -> None:
     ray.init()
     spec, share = specfile.parse((folder.read("job.yaml") or b"").decode()), Share(0.5, 0)
     images = data.load(spec.dataset)
-    validator, labels = evaluation.validator(spec, images.val[:60], share), ray.put(None)
+    validator, labels = scoring.validator(spec, images.val[:60], share), ray.put(None)
     assets = Assets(ray.put(images.train[:160]), validator, labels)
     todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
     records = training.run_all(todo, assets, share, 1, 1)

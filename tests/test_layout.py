@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": {"catalog", "records", "spec"},
     "config": {"errors", "explain", "store", "specfile"},
     "identity": {"errors", "records", "store", "spec"},
-    "scores": {"records", "audits", "store", "identity"},
+    "scores": {"records", "audits", "catalog", "store", "identity"},
     "versions": {"errors"},
     "jobfolder": {"errors", "filesystems", "records", "store", "config"},
     "monitor": {"errors", "records", "store", "spec"},
@@ -45,8 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gan",
     },
     "pipeline": {
-        *("errors", "records", "store", "spec", "specfile", "identity", "scores", "versions", "monitor", "gan"),
-        *("report", "cluster"),
+        *("errors", "records", "catalog", "store", "spec", "specfile", "identity", "scores", "versions", "monitor"),
+        *("gan", "report", "cluster"),
     },
     "kubestatus": {"errors", "records", "store", "jobfolder", "specfile", "cluster"},
     "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "kubestatus", "cluster"},
@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 RAY_AT_HOME = "cluster"
 TORCH_AT_HOME = (
     *("catalog/residual.py", "catalog/conditional.py", "gan/"),
-    *("cluster/driver.py", "cluster/evaluation.py", "cluster/search.py", "cluster/training.py"),
+    *("cluster/driver.py", "cluster/evaluation.py", "cluster/scoring.py", "cluster/search.py", "cluster/training.py"),
 )
 # What only gansvc[train] brings: a laptop that only submits doesn't have it.
 TRAIN_ONLY = {

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 from skimage.color import rgb2lab
 
@@ -134,7 +135,8 @@ def make_job(path: Path) -> Folder:
             folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
             folder.write(f"evaluation/{label}-seed{seed}.png", grid(seed))
     real = CONTRACT.model_copy(update={"samples": 1080})
-    folder.write_record("evaluation/real.json", make_score("real", 0, real, kid=0.005, inception_score=3.4))
+    floor = make_score("real", 0, real, kid=0.005, inception_score=3.4).model_copy(update={"validation": 0.002})
+    folder.write_record("evaluation/real.json", floor)
     folder.write("evaluation/real.png", grid(9))
     return folder
 
@@ -162,18 +164,34 @@ def test_higher_inception_score_ranks_first_where_kid_was_not_asked_for(folder: 
     assert "times" not in report.headline.split(";")[0]
 
 
-def test_headline_names_the_best_its_seeds_the_floor_and_how_sure_the_order_is(folder: Folder) -> None:
-    assert build(folder, make_spec()).headline == (
-        "wgan-gp is best on histology: KID 0.0310 ± 0.0014 over 2 seeds, 6.2 times the noise floor (0.0050); "
-        "ahead of wgan in 100 % of resamplings (with 2 seeds chance alone does that at least 1 time in 2)."
+def test_headline_names_the_lowest_its_split_its_seeds_the_floor_and_why_there_is_no_winner(folder: Folder) -> None:
+    report = build(folder, make_spec())
+    assert report.winner is None
+    assert report.headline == (
+        "lowest KID: wgan-gp, 0.0310 ± 0.0014 on the test split of histology over 2 seeds, 6.2 times the noise floor "
+        "(0.0050); no winner, because a ranking over 2 seeds is not supported."
     )
-    folder.write_record("evaluation/wgan-seed1.json", make_score("wgan", 1, kid=0.031))
-    told = "; ahead of wgan in 75 % of resamplings, so the order of these two is not supported."
-    assert build(folder, make_spec()).headline.endswith(told)
     one_seed = build(folder, make_spec(training={"seeds": [0]}))
-    assert "KID 0.0300 over 1 seed" in one_seed.headline
-    assert one_seed.headline.endswith("a ranking over one seed is not supported.")
+    assert "wgan-gp, 0.0300 on the test split of histology over 1 seed" in one_seed.headline
+    assert one_seed.headline.endswith("a ranking over 1 seed is not supported.")
     assert any("one seed only" in warning for warning in one_seed.warnings)
+
+
+def test_a_winner_is_named_where_its_runs_beat_their_untrained_generators_alone(folder: Folder) -> None:
+    spec = make_spec(training={"seeds": [0, 1, 2]})
+    score_all(folder, range(3), lsgan=0.05, wgan=0.04, wgan_gp=0.03)
+    for label in LABELS:
+        make_run(folder, label, 2)
+    report = build(folder, spec)
+    assert report.winner == "wgan-gp" and [row.learned for row in report.leaderboard] == [True] * 3
+    assert report.headline.startswith(
+        "wgan-gp is best on histology: KID 0.0310 ± 0.0010 on the test split over 3 seeds"
+    )
+    for seed in range(3):
+        make_run(folder, "wgan-gp", seed, initial_objective=0.4, best_objective=0.42)
+    idle = build(folder, spec)
+    assert idle.winner is None and idle.leaderboard[0].learned is False
+    assert "no winner, because wgan-gp learned nothing" in idle.headline
 
 
 @pytest.mark.parametrize("floor", [-0.0003, 0.0, 0.00001])
@@ -196,8 +214,11 @@ def score_all(folder: Folder, seeds: range, **kid: float) -> None:
 
 def test_enough_seeds_that_agree_need_no_reservation(folder: Folder) -> None:
     score_all(folder, range(6), lsgan=0.05, wgan=0.04, wgan_gp=0.03)
+    for label in LABELS:
+        for seed in range(2, 6):
+            make_run(folder, label, seed)
     report = build(folder, make_spec(training={"seeds": list(range(6))}))
-    assert report.headline.endswith("; ahead of wgan in 100 % of resamplings.")
+    assert report.headline.endswith("; ahead of every other loss in 100 % of resamplings.")
     gap = report.leaderboard[2].difference
     assert gap is not None and gap.mean == pytest.approx(0.02) and gap.seeds == tuple(range(6))
     assert [row.best_share for row in report.leaderboard] == [1, 0, 0]
@@ -214,15 +235,17 @@ def test_one_seed_gives_no_interval_and_says_so_in_the_table(folder: Folder) -> 
     assert "One seed gives no interval, and no order of the losses" in text and "resamplings" not in text
 
 
-def test_a_loss_with_one_seed_takes_no_share_from_the_others(folder: Folder) -> None:
-    folder.delete("evaluation/lsgan-seed0.json")
-    rows = {row.label: row for row in build(folder, make_spec()).leaderboard}
+def test_a_loss_with_few_seeds_takes_no_share_from_the_others(folder: Folder) -> None:
+    spec = make_spec(training={"seeds": [0, 1, 2]})
+    score_all(folder, range(3), wgan=0.04, wgan_gp=0.03)
+    rows = {row.label: row for row in build(folder, spec).leaderboard}
     assert (rows["wgan-gp"].best_share, rows["wgan"].best_share, rows["lsgan"].best_share) == (1, 0, None)
-    assert rows["lsgan"].difference is None
+    folder.delete("evaluation/lsgan-seed0.json")
+    assert {row.label: row for row in build(folder, spec).leaderboard}["lsgan"].difference is None
     folder.delete("evaluation/wgan-gp-seed0.json")
-    report = build(folder, make_spec())
+    report = build(folder, spec)
     assert report.leaderboard[0].label == "wgan-gp"
-    assert [row.best_share for row in report.leaderboard] == [None] * 3, "the first has one seed, so nothing is sure"
+    assert [row.best_share for row in report.leaderboard] == [None] * 3, "the first has two seeds, so nothing is sure"
 
 
 def test_small_sets_show_kid_first_and_mark_a_rank_deficient_fid(folder: Folder) -> None:
@@ -299,7 +322,7 @@ def test_restarts_divergence_and_missing_seeds_are_warned_of(folder: Folder) -> 
         "lsgan-seed1 never beat its untrained generator on the validation split",
     ):
         assert sentence in report.warnings
-    assert "wgan has one scored seed, so its place is not supported" in report.headline
+    assert "wgan-gp has fewer than 3 scored seeds in common with wgan and lsgan" in report.headline
     assert report.leaderboard[1].metrics["kid"].std is None
 
 
@@ -375,8 +398,8 @@ def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Fold
             assert f"| {label}-{letter}" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     first = next(line for line in lines if line.startswith("| 1 | wgan-gp | 0, 1 |"))
-    assert "| **0.0310 ± 0.0014 (0.0010)** | 0.0300 to 0.0320 | - | 100 % |" in first
-    assert any("| lsgan |" in line and "| 0.0240 (0.0180 to 0.0300) | 0 % |" in line for line in lines)
+    assert "| **0.0310 ± 0.0014 (0.0010)** | 0.0300 to 0.0320 | - | not supported |" in first
+    assert any("| lsgan |" in line and "| 0.0240 (0.0180 to 0.0300) | not supported |" in line for line in lines)
     assert "2 seeds 1 time in 2; under 5 % that falls with 6 seeds" in text
     assert "**2.10" not in first, "lsgan has the best IS"
     assert any("| lsgan |" in line and "**3.00 ± 0.14**" in line for line in lines)
@@ -389,10 +412,27 @@ def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Fold
     assert "None" not in text.replace("\nNone.\n", "")
     drawn = ("samples", "losses", "wasserstein", "kid", "search", "best-by-images", "best-by-seconds")
     assert [text.count(f"(figures/{name}.png)") for name in drawn] == [1] * len(drawn)
-    floors = [line for line in lines if "noise floor: real train images against test" in line]
-    assert len(floors) == len(LABELS) + 1 and all("| 0.0050 |" in line for line in floors), (
+    assert "All scores of this table are against the test split." in text
+    floors = [line for line in lines if "noise floor: real train images against val" in line]
+    assert len(floors) == len(LABELS) + 1 and all("| 0.0020 |" in line for line in floors), (
         "in each search, and the runs"
     )
+
+
+def test_tables_and_curves_of_validation_scores_have_no_floor_where_none_was_measured_on_val(folder: Folder) -> None:
+    real = CONTRACT.model_copy(update={"samples": 1080})
+    folder.write_record("evaluation/real.json", make_score("real", 0, real, kid=0.005))
+    report = build(folder, make_spec())
+    assert report.validation_floor is None and "against val" not in render(report)
+    assert drawing.noise_floor(Figure().subplots(), report) is None
+
+
+def test_the_floor_of_curves_is_that_of_the_validation_split_and_its_legend_says_so(folder: Folder) -> None:
+    axes = Figure().subplots()
+    assert drawing.noise_floor(axes, build(folder, make_spec())) == 0.002
+    (line,) = axes.get_lines()
+    assert line.get_ydata() == [0.002, 0.002]
+    assert line.get_label() == "noise floor, KID on val 0.0020:\nreal train images against val"
 
 
 @pytest.mark.parametrize("images, said", [({"train": 900, "val": 120}, "120"), ({"val": 1000}, "500"), ({}, "500")])
@@ -563,3 +603,15 @@ def test_the_floor_names_the_split_that_it_was_made_of(folder: Folder) -> None:
     assert contract is not None
     other = report.model_copy(update={"contract": contract.model_copy(update={"reference_split": "train"})})
     assert other.floor_split == "test" and "real test images in place" in render(other)
+
+
+def test_a_floor_of_as_many_test_images_as_train_has_is_no_set_against_itself(folder: Folder) -> None:
+    equal = CONTRACT.model_copy(update={"reference_split": "train", "reference_images": 1080})
+    for label in LABELS:
+        for seed in SEEDS:
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", make_score(label, seed, equal))
+    floor = equal.model_copy(update={"samples": 1080})
+    folder.write_record("evaluation/real.json", make_score("real", 0, floor, kid=0.005))
+    report = build(folder, make_spec(evaluation={"extractor": "efficientnet-lite0", "reference": "train"}))
+    assert report.floor_split == "test"
+    assert not any("noise floor" in warning for warning in report.warnings)

@@ -99,7 +99,10 @@ def test_markdown_has_both_tables(folder: Folder) -> None:
     text = render(build(folder, make_spec()))
     section = text[text.index("## Classes") :]
     section = section[: section.index("\n## ", 1)]
-    assert "| loss | KID | domain KID | IS | domain IS | distance of class histograms |" in section
+    assert (
+        "| loss | KID on test | domain KID on test | IS on test | domain IS on test | distance of class histograms |"
+        in section
+    )
     assert "| wgan | 0.0300 ± 0.0141 | 0.5500 | 1.97 ± 0.01 | 1.03 | 0.100 |" in section
     assert "| fresh real images (val) | n/a | 0.0123 | n/a | 1.50 | 0.050 |" in section
     assert "| 0 | 27.0 % | 20.0 % | 20.0 % |" in section and "| 1 | 73.0 % | 80.0 % | 80.0 % |" in section

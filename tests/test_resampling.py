@@ -52,6 +52,13 @@ def test_one_seed_gives_nothing() -> None:
     assert best_shares({}, "lower") == {}
 
 
+def test_two_seeds_give_no_share_and_no_clear_difference() -> None:
+    far = {"a": {0: 1.0, 1: 1.1}, "b": {0: 9.0, 1: 9.1, 2: 9.2}}
+    assert best_shares(far, "lower") == {}
+    gap = difference(far["b"], far["a"], "lower")
+    assert gap is not None and gap.ahead is None and not gap.clear and gap.interval == pytest.approx((8.0, 8.0))
+
+
 def test_shares_against_all_paired_resamplings_listed() -> None:
     wins = dict.fromkeys(THREE, 0.0)
     for drawn in itertools.product((0, 1, 2), repeat=3):
@@ -88,10 +95,10 @@ def test_equal_losses_share_every_draw() -> None:
 
 
 def test_a_difference_takes_the_seeds_that_both_have() -> None:
-    gap = difference({0: 3.0, 1: 5.0, 7: 99.0}, {1: 1.0, 0: 2.0, 8: -99.0}, "lower")
+    gap = difference({0: 3.0, 1: 5.0, 2: 6.5, 7: 99.0}, {1: 1.0, 0: 2.0, 2: 4.0, 8: -99.0}, "lower")
     assert gap is not None
-    assert (gap.seeds, gap.mean, gap.interval, gap.ahead) == ((0, 1), 2.5, (1.0, 4.0), 1.0)
-    worse = difference({0: 3.0, 1: 5.0}, {1: 1.0, 0: 2.0}, "higher")
+    assert (gap.seeds, gap.mean, gap.interval, gap.ahead) == ((0, 1, 2), 2.5, (1.0, 4.0), 1.0)
+    worse = difference({0: 3.0, 1: 5.0, 2: 6.5}, {1: 1.0, 0: 2.0, 2: 4.0}, "higher")
     assert worse is not None and (worse.mean, worse.ahead) == (2.5, 0.0)
 
 

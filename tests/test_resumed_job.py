@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_a_resumed_job_goes_on_with_its_own_data_spec_and_weights(
     tiny: Callable[..., JobSpec], cluster: local.Cluster, tmp_path: Path
 ) -> None:
     draw, data, elsewhere = np.random.default_rng(0), tmp_path / "mine.npz", tmp_path / "moved.npz"
-    images = {
+    images: dict[str, Any] = {
         f"{split}_images": draw.integers(0, 256, (40, 28, 28), dtype=np.uint8) for split in ("train", "val", "test")
     }
     np.savez(data, **images)

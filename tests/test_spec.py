@@ -373,6 +373,14 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"losses": [{"name": "wgan", "betas": [0.5, 1.0]}]}, ["losses[0].betas[1]: 1.0 ", "less than 1"]),
     ({"losses": [{"name": "wgan-gp", "penalty_weight": -1}]}, ["losses[0].penalty_weight: -1 ", "equal to 0"]),
     ({"losses": [{"name": "wgan", "label": "A/B"}]}, ["losses[0].label: 'A/B' ", "must match the pattern"]),
+    (
+        {"losses": [{"name": "wgan", "label": "real"}]},
+        ["losses[0].label: 'real' ", "the noise floor", "choose another"],
+    ),
+    (
+        {"losses": ["lsgan", {"name": "wgan", "label": "lsgan-seed0"}]},
+        ["losses[1].label: 'lsgan-seed0' ", "the name of a run", "leave out '-seed0'"],
+    ),
     ({"network": {"name": "dcgan", "width": 2}}, ["network.width: 2 ", "greater than or equal to 4"]),
     ({"network": {"name": "dcgan", "latent_dim": 0}}, ["network.latent_dim: 0 ", "greater than or equal to 1"]),
     ({"dataset": {"name": "mnist", "channels": 2}}, ["dataset.channels: 2 ", "1 or 3"]),

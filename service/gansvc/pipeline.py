@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from gansvc import identity, scores, specfile, versions
+from gansvc.catalog.labels import REAL
 from gansvc.cluster import driver
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
@@ -154,14 +155,14 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
         reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
         raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
     names = {run_name(run.label, run.seed): run for run in usable}
-    for name in (*names, scores.REAL):
+    for name in (*names, REAL):
         _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.content)
     failed = cluster.evaluate(spec, usable, folder)
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     for name, reason in failed.items():
         monitor.lack(f"the score of {name}", reason)
-    for name in (*names, scores.REAL):
+    for name in (*names, REAL):
         for what, reason in scores.failures(folder / "evaluation", name):
             monitor.lack(what, reason)
 

@@ -148,6 +148,11 @@ class TrialRecord(Record):
     """Of all seeds together."""
 
 
+def floor_split(reference: str) -> str:
+    """Return the split whose real images make the noise floor: train, or test where train is the reference itself."""
+    return "test" if reference == "train" else "train"
+
+
 class Contract(Record):
     """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
@@ -191,6 +196,8 @@ class Score(Record):
     """Digest of the generator's weights that it scored, see ``gan.checkpoint.digest``; empty for real images."""
     identity: dict[str, Any] = {}
     """That of the run that it scored, see RunRecord.identity."""
+    validation: float | None = None
+    """Of the noise floor: what as many real training images as are generated on the way score on the val split."""
     seconds: float
     """Process-seconds of generating, extracting, measuring and auditing."""
 
@@ -246,6 +253,8 @@ class Status(Record):
     best_label: str = ""
     best_objective: float | None = None
     """Best validation score so far."""
+    objective: str = ""
+    """Metric of the validation scores, kid or fid; empty in earlier versions' files."""
     images_per_second: float = 0.0
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""

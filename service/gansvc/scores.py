@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gansvc.audits import Audit, Usefulness
+from gansvc.catalog.labels import REAL
 from gansvc.identity import differences
 from gansvc.records import Score
 from gansvc.store import Folder
 
-REAL = "real"
-"""Label, and name, of the noise floor's score."""
 AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
 """What follows a run's name in the name of its audit, and of the usefulness of its images."""
 

@@ -15,6 +15,7 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from gansvc import scores
+from gansvc.catalog.labels import REAL
 from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import driver
 from gansvc.errors import RunError
@@ -94,7 +95,7 @@ def _ours(spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], folder:
     """Score the checkpoints anew: nothing is cached, and the real images' own score is passed over."""
     shutil.rmtree(Path(os.environ["GANSVC_CACHE"], "features"), ignore_errors=True)
     folder.delete("evaluation")
-    (folder / "evaluation").write(f"{scores.REAL}.json", "{}")
+    (folder / "evaluation").write(f"{REAL}.json", "{}")
     started = time.monotonic()
     if failed := cluster.evaluate(spec, runs, folder):
         raise RunError(f"evaluate: {failed}")

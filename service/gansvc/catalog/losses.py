@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 from pydantic import Field
 
 from gansvc.catalog.entry import Section, section_of
+from gansvc.catalog.labels import Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ class Loss(Section):
     """Whether the generator's loss compares with the critic's logits of real images."""
 
     name: str
-    label: Annotated[str, Field(max_length=40, pattern=r"^([a-z0-9][a-z0-9_-]*)?$")] = ""
+    label: Label = ""
     """Name in tables and folders; the loss's own name unless one job holds the same loss twice."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Optimiser of both players."""

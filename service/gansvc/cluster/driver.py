@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import ray
 
-from gansvc.cluster import evaluation, search, sharing, training
+from gansvc.cluster import scoring, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import data, export
@@ -70,7 +70,7 @@ class Cluster:
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
         share, content = self.worker, self.assets.content
         failed = {}
-        for name, error in evaluation.score_all(
+        for name, error in scoring.score_all(
             spec, runs, folder / "train", target, self.images, share, at_once, content
         ):
             if error is None:
@@ -118,7 +118,7 @@ def connect(spec: JobSpec) -> Cluster:
     _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
-    validator, labels = evaluation.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
+    validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     content = images.content() | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
     assets = Assets(ray.put(images.train), validator, labels, content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()

@@ -1,26 +1,24 @@
-"""The evaluators: actors that share the scoring of runs' best checkpoints, and the task that makes the validator."""
+"""The evaluator: an actor that extracts and scores runs' best checkpoints, and audits them."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
 
-import ray
 import torch
 from torch import nn
 
 from gansvc.audits import Audit
+from gansvc.catalog.labels import REAL
 from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError, RunError, reason_of
 from gansvc.gan import audit, checkpoint, evaluate, usefulness
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import CHUNK, Features, Validator, joined
+from gansvc.gan.evaluate import Features, Validator, joined
 from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
-from gansvc.records import RunRecord, Score
-from gansvc.scores import AUDIT, REAL, USEFULNESS
+from gansvc.records import RunRecord, Score, floor_split
+from gansvc.scores import AUDIT, USEFULNESS
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -30,98 +28,6 @@ Prepared = tuple[Features, audit.Reals | str | None]
 """Features of the reference split, and what the audits share; why that couldn't be made, or None without audits."""
 Extracted = tuple[Features, float]
 """Features, and the seconds that an evaluator took for them."""
-Task = tuple[RunRecord | None, int | None]
-"""A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
-
-
-def validator(spec: JobSpec, images: torch.Tensor, share: Share) -> ray.ObjectRef:
-    """Return a reference to the job's Validator, made in a worker from the validation images."""
-    return ray.remote(_validator).options(num_cpus=share.cpus, num_gpus=share.gpus).remote(spec, images, share)
-
-
-def score_all(
-    spec: JobSpec,
-    runs: list[RunRecord],
-    train: Folder,
-    target: Folder,
-    images: Images,
-    share: Share,
-    at_once: int,
-    content: Mapping[str, str],
-) -> Iterator[tuple[str, BaseException | None]]:
-    """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
-
-    With the name comes the error of one that can't be scored; the others go on.
-
-    Where there are fewer of them than evaluators, the evaluators share each run's samples; the scores are the same.
-
-    Args:
-        spec: the job's spec.
-        runs: finished runs.
-        train: the folder that holds the runs' folders.
-        target: the evaluation folder.
-        images: the data set.
-        share: what an evaluator asks of the cluster.
-        at_once: evaluators that work at the same time.
-        content: hashes of the data set.
-    """
-    # The noise floor comes last: by then its features are cached, since the audits need them too.
-    wanted: list[RunRecord | None] = [*runs, None]
-    missing = [run for run in wanted if not target.exists(f"{_name(run)}.json")]
-    if not missing:
-        return
-    parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
-    todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
-    data = ray.put(images)
-    asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
-    useful = usefulness.chosen(spec, runs)
-    given = (spec, data, train, target, share, useful, content)
-    actors = (asks.remote(*given) for _ in range(min(at_once, len(todo))))
-    yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
-
-
-def _shared_out(
-    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
-) -> Iterator[tuple[str, BaseException | None]]:
-    """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
-
-    The features stay in the object store: this process passes on references.
-    """
-    left = Counter(_name(run) for run, _ in todo)
-    made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
-    begun: dict[ray.ObjectRef, Task] = {}
-    prepared: ray.ObjectRef | None = None
-    while todo or begun:
-        (done,), _ = ray.wait(list(at_work), fetch_local=False)
-        actor, ended = at_work.pop(done), begun.pop(done, None)
-        if ended and ended[1] is not None:
-            left[_name(ended[0])] -= 1
-            if not left[_name(ended[0])]:
-                todo.appendleft((ended[0], None))
-
-        # An evaluator that nothing is left for isn't kept, so that another job gets its place.
-        if prepared is None:
-            prepared = actor.prepare.remote()
-            at_work[prepared] = actor
-        elif todo:
-            run, part = todo.popleft()
-            if part is None:
-                task = actor.score.remote(run, prepared, *made.pop(_name(run)))
-            else:
-                task = actor.extract.remote(run, part, parts)
-                made[_name(run)].append(task)
-            at_work[task], begun[task] = actor, (run, part)
-        if ended and ended[1] is None:
-            yield _name(ended[0]), _error(done)
-
-
-def _error(task: ray.ObjectRef) -> BaseException | None:
-    """Return what a task raised, or None."""
-    try:
-        ray.get(task)
-    except ray.exceptions.RayError as error:
-        return cast("BaseException", error)
-    return None
 
 
 class Evaluator:
@@ -139,7 +45,7 @@ class Evaluator:
     ) -> None:
         torch.set_num_threads(max(1, int(share.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
-        self.device = _device(share)
+        self.share, self.device = share, _device(share)
         # Names of the runs whose usefulness is measured; hashes of the data set.
         self.useful, self.content = useful, content
 
@@ -181,19 +87,37 @@ class Evaluator:
         features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
         found = evaluate.score(label, seed, step, features, images, reference, evaluation, self.content)
-        if run is not None:
+        if run is None:
+            found = found.model_copy(update={"validation": self._validation_floor(features, reference)})
+        else:
             weights = checkpoint.digest(self._generator(run).state_dict())
             found = found.model_copy(update={"weights": weights, "identity": run.identity})
         if real is not None:
             self._audit(run, found, features, real)
-        if run is not None and _name(run) in self.useful:
+        if run is not None and file_stem(run) in self.useful:
             learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
-            self.target.write_record(f"{_name(run)}{USEFULNESS}", learned)
-        self.target.write(f"{_name(run)}.png", png(self._shown(run)))
+            self.target.write_record(f"{file_stem(run)}{USEFULNESS}", learned)
+        self.target.write(f"{file_stem(run)}.png", png(self._shown(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
-        self.target.write_record(f"{_name(run)}.json", whole)
-        return _name(run)
+        self.target.write_record(f"{file_stem(run)}.json", whole)
+        return file_stem(run)
+
+    def _validation_floor(self, real: Features, reference: Features) -> float:
+        """Return what real training images score on the validation split, as many as are generated on the way.
+
+        Args:
+            real: features of the noise floor's images, which are training images unless these are the reference.
+            reference: features of the reference split.
+        """
+        validator = make_validator(self.spec, self.images.val, self.share)
+        evaluation, count = self.spec.evaluation, len(validator.reference)
+        train = reference if evaluation.reference == "train" else real
+        if len(train) < min(count, len(self.images.train)):
+            some = self.images.train[evaluate.subset(len(self.images.train), count, evaluation.seed)]
+            train = evaluate.reference_features(some, evaluation.extractor, self.device)
+        chosen = evaluate.subset(len(train), count, evaluation.seed)
+        return validator.measured(Features(train.pool[chosen], train.logits[chosen]))
 
     def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals | str) -> None:
         """Write the audit; where it fails, a record that says why."""
@@ -206,7 +130,7 @@ class Evaluator:
         except Exception as error:  # an audit beside the scores must not cost the scores
             about = {"label": score.label, "seed": score.seed, "step": score.step}
             record = Audit(**about, extractor=score.contract.extractor, failed=reason_of(error))
-        self.target.write_record(f"{_name(run)}{AUDIT}", record)
+        self.target.write_record(f"{file_stem(run)}{AUDIT}", record)
 
     def _audited(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> Audit:
         if run is None:
@@ -217,7 +141,7 @@ class Evaluator:
             shown = torch.cat(list(self._samples(run, min(audit.AUDITED, len(features)))))
         record = audit.audit(score, features if run else None, shown, self.images, real)
         if record.memorisation is not None:
-            self.target.write(f"{_name(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
+            self.target.write(f"{file_stem(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
         return record
 
     def _generator(self, run: RunRecord) -> nn.Module:
@@ -230,12 +154,9 @@ class Evaluator:
         )
 
     def _real(self) -> torch.Tensor:
-        """Take as many real images as are generated, or all there are, from the train split.
-
-        Where the train split itself is the reference, the test split stands in: a set against itself has no noise.
-        """
+        """Take as many real images as are generated, or all there are: a set against itself has no noise."""
         evaluation = self.spec.evaluation
-        real = self.images.split("test" if evaluation.reference == "train" else "train")
+        real = self.images.split(floor_split(evaluation.reference))
         return real[evaluate.subset(len(real), evaluation.samples, evaluation.seed)]
 
     def _shown(self, run: RunRecord | None) -> torch.Tensor:
@@ -246,7 +167,8 @@ class Evaluator:
         return real[torch.linspace(0, len(real) - 1, min(GRID, len(real))).long()]
 
 
-def _validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
+def make_validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
+    """Return the job's Validator, made of the validation images, uint8 (N, C, H, W)."""
     torch.set_num_threads(max(1, int(share.cpus)))
     evaluation = spec.evaluation
     chosen = images[evaluate.subset(len(images), evaluation.validation_samples, evaluation.seed)]
@@ -258,5 +180,6 @@ def _device(share: Share) -> str:
     return "cuda" if share.gpus and torch.cuda.is_available() else "cpu"
 
 
-def _name(run: RunRecord | None) -> str:
+def file_stem(run: RunRecord | None) -> str:
+    """Return what the names of a run's files in the evaluation folder begin with; None stands for the noise floor."""
     return REAL if run is None else run_name(run.label, run.seed)

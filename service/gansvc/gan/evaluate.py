@@ -167,8 +167,12 @@ class Validator:
         images = generate(network, self.latent_dim, self.evaluation.seed, len(self.reference), rank, world_size)
         mine = extract(images, self.evaluation.extractor, device)
         fake = mine if world_size == 1 else _gathered(mine, world_size)
-        found = measure(fake, self.reference, (self.objective,), kid_subsets=1, kid_subset_size=len(self.reference))
-        return Validation(found[self.objective], spread(fake.pool) / spread(self.reference.pool))
+        return Validation(self.measured(fake), spread(fake.pool) / spread(self.reference.pool))
+
+    def measured(self, fake: Features) -> float:
+        """Return the score of features, those of real images too: so the noise floor of validation is measured."""
+        size = min(len(fake), len(self.reference))
+        return measure(fake, self.reference, (self.objective,), kid_subsets=1, kid_subset_size=size)[self.objective]
 
 
 def score(

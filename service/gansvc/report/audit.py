@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gansvc.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
+from gansvc.catalog.labels import REAL
 from gansvc.report import numbers, ranking
 from gansvc.report.model import Column, Report, Row
 from gansvc.spec import JobSpec
@@ -18,11 +19,11 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
         ClusterError: a file isn't an audit.
     """
     names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    found = (folder.read_record(f"evaluation/{name}.audit.json", Audit) for name in (*names, "real"))
+    found = (folder.read_record(f"evaluation/{name}.audit.json", Audit) for name in (*names, REAL))
     return tuple(audit for audit in found if audit is not None)
 
 
-def winners(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
+def of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
     """Return, for each loss in the order of the leaderboard, the audit of its best seed, where there is one."""
     best = [(row.label, ranking.best_seed(row, by)) for row in rows]
     table = {(audit.label, audit.seed): audit for audit in audits}
@@ -30,9 +31,9 @@ def winners(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[A
 
 
 def of_report(report: Report) -> tuple[Audit, ...]:
-    """Return the winners of a report that were audited for memorisation."""
+    """Return the audits of a report's best seeds that were audited for memorisation."""
     by = report.column(report.objective)
-    found = winners(report.audits, report.leaderboard, by) if by else ()
+    found = of_best_seeds(report.audits, report.leaderboard, by) if by else ()
     return tuple(audit for audit in found if audit.memorisation is not None)
 
 

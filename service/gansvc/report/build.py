@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError, field_validator
 
-from gansvc.audits import Audit
+from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, GansvcError, SpecError, reason_of
 from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report import (
@@ -16,9 +16,11 @@ from gansvc.report import (
     drawing,
     figures,
     findings,
+    floor,
     html,
     markdown,
     numbers,
+    pictures,
     ranking,
     spending,
     usefulness,
@@ -49,32 +51,37 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    floor = folder.read_record("evaluation/real.json", _ReadScore)
+    real = folder.read_record(f"evaluation/{REAL}.json", _ReadScore)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
-    contract = ranking.common_contract(scores, floor)
+    contract = ranking.common_contract(scores, real)
     dataset = _dataset(spec)
     measured = {key for score in scores for key in score.metrics}
     columns = numbers.columns(spec.evaluation.metrics, measured, sum(dataset.images.values()) or None)
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
-    rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by)
+    rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
     audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
-    copies = audit.warnings(audit.winners(audits, rows, by))
+    copies = audit.warnings(audit.of_best_seeds(audits, rows, by))
     useful = usefulness.gather(folder, spec)
-    floor_value = floor.metrics.get(by.key) if floor else None
+    reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
+    doubts = floor.doubts(metrics, reals, columns, rows, contract)
+    split, beside = contract.reference_split if contract else "", floor.beside(rows, by, metrics, doubts)
     return Report(
         job=folder.uri.rstrip("/").rpartition("/")[2],
         name=spec.name,
         created=datetime.now(UTC),
         versions=versions.current(),
-        headline=ranking.headline(rows, by, spec.dataset.name, floor_value),
+        headline=ranking.headline(rows, by, spec.dataset.name, split, beside),
+        winner=ranking.winner(rows, by),
         objective=by.key,
         columns=columns,
         leaderboard=rows,
-        noise_floor=floor.metrics if floor else None,
-        noise_floor_images=floor.contract.samples if floor else None,
+        noise_floor=metrics,
+        noise_floor_images=reals,
+        floor_doubts=doubts,
+        validation_floor=real.validation if real else None,
         fid_rank_deficient=findings.rank_deficient(contract),
-        noise_floor_rank_deficient=findings.rank_deficient(floor.contract if floor else None),
+        noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
         published=_published(spec, rows),
         dataset=dataset,
@@ -90,7 +97,8 @@ def build(folder: Folder, spec: JobSpec) -> Report:
             *copies,
             *findings.of_starts(starts),
             *usefulness.warnings(useful),
-            *findings.warnings(spec, runs, scores, trials, floor),
+            *floor.warnings(doubts),
+            *findings.warnings(spec, runs, scores, trials, real),
         ),
         spec=spec.model_dump(mode="json", exclude_none=True),
     )
@@ -123,8 +131,8 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
         folder.write(f"report/figures/{name}", data)
     text = markdown.render(report, tuple(drawn))
     folder.write(REPORT_MARKDOWN, text)
-    pictures = {f"figures/{name}": data for name, data in drawn.items()}
-    folder.write(REPORT_HTML, html.render(report, text, pictures, _gallery(folder, report)))
+    shown = {f"figures/{name}": data for name, data in drawn.items()}
+    folder.write(REPORT_HTML, html.render(report, text, shown, pictures.gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
     folder.write_record(REPORT_JSON, report)
     return failed
@@ -207,14 +215,14 @@ def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | N
     histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
     palette = drawing.palette(labels)
     return {
-        "samples.png": lambda: figures.samples(_real_grid(folder, report), _grids(folder, report)),
+        "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
         f"{report.validation_metric}.png": lambda: figures.validation(report, palette),
         "losses.png": lambda: figures.losses(histories, palette),
         "wasserstein.png": lambda: figures.wasserstein(histories, palette),
         "search.png": lambda: figures.search(report, palette),
         "best-by-images.png": lambda: spending.draw(report, palette, "images"),
         "best-by-seconds.png": lambda: spending.draw(report, palette, "seconds"),
-        "pairs.png": lambda: figures.pairs(_pairs(folder, report)),
+        "pairs.png": lambda: figures.pairs(pictures.pairs(folder, report)),
         "usefulness.png": lambda: figures.usefulness(report, palette),
     }
 
@@ -223,37 +231,3 @@ def _history(folder: Folder, run: RunRecord) -> list[History]:
     lines = folder.read_lines(f"train/{run_name(run.label, run.seed)}/history.jsonl", History)
     latest = {line.step: line for line in lines}
     return [latest[step] for step in sorted(latest)]
-
-
-def _gallery(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
-    title, real = _real_grid(folder, report)
-    return ([(title, real)] if real is not None else []) + _grids(folder, report)
-
-
-def _real_grid(folder: Folder, report: Report) -> tuple[str, bytes | None]:
-    """Return the title and the grid of the real images, which made the noise floor."""
-    by, floor = report.column(report.objective), report.noise_floor or {}
-    value = f": {by.title} {numbers.metric(by, floor[by.key])}" if by and by.key in floor else ""
-    return f"real images{value}", folder.read("evaluation/real.png")
-
-
-def _grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
-    """Return the title and the grid of each scored loss, from its seed nearest to its mean: no picking."""
-    by = report.column(report.objective)
-    found = []
-    for row in report.leaderboard:
-        cell = row.metrics.get(report.objective)
-        if by is None or cell is None:
-            continue
-        seed = min(cell.values, key=lambda seed: abs(cell.values[seed] - cell.mean))
-        grid = folder.read(f"evaluation/{run_name(row.label, seed)}.png")
-        if grid is not None:
-            found.append((f"{row.label}, seed {seed}: {by.title} {numbers.metric(by, cell.values[seed])}", grid))
-    return found
-
-
-def _pairs(folder: Folder, report: Report) -> list[tuple[Audit, bytes]]:
-    found = [
-        (one, folder.read(f"evaluation/{run_name(one.label, one.seed)}.pairs.png")) for one in audit.of_report(report)
-    ]
-    return [(one, grid) for one, grid in found if grid is not None]

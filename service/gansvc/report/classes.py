@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from gansvc.audits import Audit, Classes
+from gansvc.catalog.labels import REAL
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report
 
-REAL = "real"
 _DOMAIN = (("kid", "domain KID"), ("is", "domain IS"))
 
 
@@ -79,6 +79,7 @@ def scores_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the domain scores beside the usual ones; the last row is fresh real images, if known."""
     columns = [report.column(key) or numbers.columns((key,))[0] for key, _ in _DOMAIN]
     rows = {row.label: row for row in report.leaderboard}
+    reference = report.contract.reference_split if report.contract else "test"
     table = []
     for label, seen in of_report(report).items():
         cells = ["fresh real images (val)" if label == REAL else label]
@@ -88,7 +89,11 @@ def scores_table(report: Report) -> tuple[list[str], list[list[str]]]:
         table.append([*cells, f"{fmean(one.distance for one in seen):.3f}"])
     head = [
         "loss",
-        *(name for column, (_, domain) in zip(columns, _DOMAIN, strict=True) for name in (column.title, domain)),
+        *(
+            f"{name} on {split}"
+            for column, (_, domain) in zip(columns, _DOMAIN, strict=True)
+            for name, split in ((column.title, reference), (domain, "test"))
+        ),
     ]
     return [*head, "distance of class histograms"], table
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from gansvc.errors import SpecError
-from gansvc.records import Contract, Record
-from gansvc.report import ranking
+from gansvc.records import Contract, Record, RunRecord
+from gansvc.report import floor, ranking
 from gansvc.report.model import Column, Report, Row
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
@@ -22,12 +23,17 @@ class Comparison(Record):
 
     jobs: tuple[str, ...]
     headline: str
+    winner: str | None
+    """Label of the loss that won, as in a report."""
     objective: str
     """Column that ranks."""
     columns: tuple[Column, ...]
     """Those that all jobs have."""
     leaderboard: tuple[Row, ...]
     noise_floor: dict[str, float] | None
+    """That of the first job that has one."""
+    floor_doubts: dict[str, str]
+    """Column to the reason why the noise floor can't be trusted there, as in a report."""
     contract: Contract
     differences: tuple[str, ...]
     """What the jobs were not given alike, one line a field: the scores compare, the losses may not."""
@@ -48,15 +54,19 @@ def merge(reports: Sequence[Report]) -> Comparison:
         raise SpecError("JOB: the jobs share no metric; score them with the same evaluation.metrics")
     by = next((column for column in shared if column.key == reports[0].objective), shared[0])
     rows = ranking.ordered(_rows(reports, shared), by)
-    floor = next((report.noise_floor for report in reports if report.noise_floor is not None), None)
-    floor_value = floor.get(by.key) if floor else None
+    having = next((report for report in reports if report.noise_floor is not None), reports[0])
+    real = having.noise_floor
+    doubts = floor.doubts(real, having.noise_floor_images, shared, rows, contract)
+    beside = floor.beside(rows, by, real, doubts)
     return Comparison(
         jobs=tuple(report.job for report in reports),
-        headline=ranking.headline(rows, by, reports[0].dataset.name, floor_value),
+        headline=ranking.headline(rows, by, reports[0].dataset.name, contract.reference_split, beside),
+        winner=ranking.winner(rows, by),
         objective=by.key,
         columns=tuple(shared),
         leaderboard=rows,
-        noise_floor=floor,
+        noise_floor=real,
+        floor_doubts=doubts,
         contract=contract,
         differences=tuple(_differences(reports)),
     )
@@ -95,12 +105,24 @@ def _rows(reports: Sequence[Report], shown: Sequence[Column]) -> list[Row]:
             label if labels.count(label) == 1 else f"{label} ({', '.join(report.job for report, _ in members)})",
             [row for _, row in members],
             shown,
+            _learned(members),
         )
         for (label, _), members in groups.items()
     ]
 
 
-def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column]) -> Row:
+def _learned(members: Sequence[tuple[Report, Row]]) -> bool | None:
+    """Return whether a loss that several jobs trained learned; validation scores of unlike metrics aren't averaged."""
+    runs: dict[str, list[RunRecord]] = defaultdict(list)
+    for report, row in members:
+        runs[report.validation_metric] += [
+            run for run in report.runs if run.label == row.label and run.seed in row.seeds
+        ]
+    found = {ranking.learned(alike) for alike in runs.values()}
+    return next((said for said in (False, None) if said in found), True)
+
+
+def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: bool | None) -> Row:
     cells = {}
     for column in shown:
         found = [row.metrics[column.key] for row in rows if column.key in row.metrics]
@@ -108,7 +130,8 @@ def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column]) -> Row:
         within = [cell.within for cell in found if cell.within is not None]
         if values:
             cells[column.key] = ranking.cell(values, fmean(within) if within else None)
-    return Row(rank=None, label=label, seeds=tuple(sorted(s for row in rows for s in row.seeds)), metrics=cells)
+    seeds = tuple(sorted(seed for row in rows for seed in row.seeds))
+    return Row(rank=None, label=label, seeds=seeds, metrics=cells, learned=learned)
 
 
 def _given(report: Report, label: str) -> str:

@@ -136,12 +136,11 @@ def log_axis(axes: Axes) -> None:
 
 
 def noise_floor(axes: Axes, report: Report) -> float | None:
-    """Draw the noise floor of the validation metric as a line, and return it; None where there is none."""
-    floor = (report.noise_floor or {}).get(report.validation_metric)
-    if floor is None or report.contract is None:
+    """Draw the noise floor of the validation scores as a line, and return it; None where it wasn't measured."""
+    name, floor = report.validation_metric, report.validation_floor
+    if floor is None:
         return None
-    splits = f"real {report.floor_split} images against {report.contract.reference_split}"
-    text = f"noise floor {numbers.objective(report.validation_metric, floor)}:\n{splits};\nthe losses are against val"
+    text = f"noise floor, {name.upper()} on val {numbers.objective(name, floor)}:\nreal train images against val"
     axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
     return floor
 

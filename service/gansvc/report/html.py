@@ -112,7 +112,7 @@ class _Page:
         return str(self._parser.renderer.render(tokens, self._parser.options, {"title": title}))
 
     def _mark_rows(self, tokens: list[Token]) -> None:
-        """Mark the leaderboard's winner and noise floor, and what _mark_cell marks."""
+        """Mark the leaderboard's first row and noise floor, and what _mark_cell marks."""
         row, column, keys, ranked = Token("tr_open", "tr", 1), 0, -1, False
         for token, content in pairwise(tokens):
             if token.type == "tr_open":
@@ -124,7 +124,7 @@ class _Page:
                     ranked = text == "rank" if column == 0 else ranked
                     keys = column if text in _KEYS else -1 if column == 0 else keys
                 elif column == 0 and ranked and text in ("1", ""):
-                    row.attrSet("class", "winner" if text else "floor")
+                    row.attrSet("class", "first" if text else "floor")
                 self._mark_cell(token, text, column == keys)
                 column += 1
 

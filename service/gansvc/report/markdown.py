@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 
 from gansvc import specfile
-from gansvc.report import audit, classes, numbers, usefulness
-from gansvc.report.model import Column, Report, Row
+from gansvc.report import audit, classes, floor, numbers, usefulness
+from gansvc.report.model import FEWEST, Column, Report, Row
 from gansvc.report.resampling import ENOUGH
 
 ARROWS = {"lower": "↓", "higher": "↑"}
@@ -45,6 +45,8 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         leaderboard=_leaderboard(report),
         most_seeds=max((len(row.seeds) for row in report.leaderboard), default=0),
         enough=ENOUGH,
+        fewest=FEWEST,
+        floor_worth=escape(floor.worth(report)),
         searches={label: _trials(report, label) for label in report.trials},
         published=_published(report),
         contract=_contract(report),
@@ -107,22 +109,24 @@ def _leaderboard(report: Report) -> str:
 
 
 def _sureness(row: Row, column: Column) -> list[str]:
-    """Return the interval of a loss's ranking mean, its difference to the winner, and how often it is best."""
+    """Return the interval of a loss's ranking mean, its difference to the first row, and how often it is best."""
     cell, gap = row.metrics.get(column.key), row.difference
     if cell is not None and len(cell.values) == 1:
         return ["one seed", "not supported", "not supported"]
     between = "" if gap is None else f"{numbers.metric(column, gap.mean)} ({numbers.span(column, gap.interval)})"
     missing = "-" if row.rank == 1 else numbers.MISSING
-    return [numbers.span(column, cell.interval if cell else None), between or missing, numbers.percent(row.best_share)]
+    share = numbers.percent(row.best_share) if row.best_share is not None or cell is None else "not supported"
+    return [numbers.span(column, cell.interval if cell else None), between or missing, share]
 
 
-def _floor(report: Report, floor: Mapping[str, float]) -> list[str]:
+def _floor(report: Report, real: Mapping[str, float]) -> list[str]:
     cells = []
     for column in report.columns:
-        value = floor.get(column.key)
-        text = numbers.metric(column, value, floor.get("is_std") if column.key == "is" else None)
-        text += numbers.subsets(column, floor.get("kid_std")) if value is not None else ""
-        cells.append(text + _mark(column, report.noise_floor_rank_deficient and value is not None))
+        value = real.get(column.key)
+        text = numbers.metric(column, value, real.get("is_std") if column.key == "is" else None)
+        text += numbers.subsets(column, real.get("kid_std")) if value is not None else ""
+        text += _mark(column, report.noise_floor_rank_deficient and value is not None)
+        cells.append(f"{text} ‡" if column.key in report.floor_doubts else text)
         cells += ["", "", ""] if column.key == report.objective else []
     return cells
 
@@ -166,12 +170,10 @@ def _trials(report: Report, label: str) -> str:
 
 def _validation_floor(report: Report, before: int, after: int) -> list[list[str]]:
     """Return the row of the noise floor for a table of validation scores, with so many empty cells around it."""
-    floor = (report.noise_floor or {}).get(report.validation_metric)
-    if floor is None:
+    if report.validation_floor is None:
         return []
-    against = report.contract.reference_split if report.contract else "the reference"
-    name = f"*noise floor: real {report.floor_split} images against {against}*"
-    return [[name, *[""] * before, numbers.objective(report.validation_metric, floor), *[""] * after]]
+    value = numbers.objective(report.validation_metric, report.validation_floor)
+    return [["*noise floor: real train images against val*", *[""] * before, value, *[""] * after]]
 
 
 def _published(report: Report) -> str:
@@ -186,9 +188,10 @@ def _published(report: Report) -> str:
             lines.append([escape(row.label), known[key].title, escape(row.source), theirs, ours])
     shown = [column for column in report.columns if any(line[1] == column.title for line in lines)]
     for column in shown if report.noise_floor is not None else ():
-        floor = numbers.metric(column, (report.noise_floor or {}).get(column.key))
-        lines.append(["*noise floor: real images*", column.title, "", "", floor])
-    return _table(["loss", "metric", "source", "published", "ours"], lines, left=3) if lines else ""
+        real = numbers.metric(column, (report.noise_floor or {}).get(column.key))
+        lines.append(["*noise floor: real images*", column.title, "", "", real])
+    ours = f"ours, on {report.contract.reference_split}" if report.contract else "ours"
+    return _table(["loss", "metric", "source", "published", ours], lines, left=3) if lines else ""
 
 
 def _escaped(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

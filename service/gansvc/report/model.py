@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from gansvc.audits import Audit, Usefulness
-from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord
+from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord, floor_split
 from gansvc.store import Folder
 
 REPORT_JSON = "report/report.json"
 REPORT_MARKDOWN = "report/report.md"
 REPORT_HTML = "report/report.html"
+FEWEST = 3
+"""Seeds that two losses have in common at least, where anything is said of which one is better."""
 
 
 class Versions(Record):
@@ -65,36 +67,38 @@ class Cell(Record):
 
 
 class Difference(Record):
-    """A loss's paired difference to the winner: its value minus the winner's, seed by seed."""
+    """A loss's paired difference to the first one: its value minus that one's, seed by seed."""
 
     mean: float
     interval: tuple[float, float]
     """95 % bootstrap interval of the mean."""
-    ahead: float
-    """Share of the resamplings, 0 to 1, in which the winner is better; a tie counts half."""
+    ahead: float | None
+    """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``FEWEST`` seeds."""
     seeds: tuple[int, ...]
     """Seeds that both were scored on: at least two."""
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out nought."""
-        return not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval leaves out nought, over ``FEWEST`` seeds or more."""
+        return len(self.seeds) >= FEWEST and not self.interval[0] <= 0 <= self.interval[1]
 
 
 class Row(Record):
     """One loss on the leaderboard."""
 
     rank: int | None
-    """1 is best; None where the ranking metric is missing."""
+    """1 has the best mean; None where the ranking metric is missing."""
     label: str
     seeds: tuple[int, ...]
     """Seeds that were scored."""
     metrics: dict[str, Cell]
     """Column to its cell; a column without a finite value is absent."""
     difference: Difference | None = None
-    """To the winner, in the ranking column; None for the winner itself and below two seeds in common."""
+    """To the first row, in the ranking column; None for that row itself and below two seeds in common."""
     best_share: float | None = None
-    """Share of the resamplings in which it is best by the ranking column; None where seeds don't allow it."""
+    """Share of the resamplings in which it is best by the ranking column; None below ``FEWEST`` seeds in common."""
+    learned: bool | None = None
+    """Whether its mean best validation score is below that of its untrained generators; None where it isn't known."""
 
 
 class PublishedRow(Record):
@@ -158,6 +162,8 @@ class Report(Record):
     versions: Versions
     headline: str
     """The answer in one sentence."""
+    winner: str | None = None
+    """Label of the loss that learned and is better than every other one beyond chance; None where there is none."""
     objective: str
     """Column that ranks the leaderboard."""
     columns: tuple[Column, ...]
@@ -167,6 +173,10 @@ class Report(Record):
     """The metrics of real images against the reference split; None where they were not scored."""
     noise_floor_images: int | None
     """Real images that the noise floor scored."""
+    floor_doubts: dict[str, str] = Field(default_factory=dict)
+    """Column in which some loss's mean is better than the noise floor to why that can't be trusted there."""
+    validation_floor: float | None = None
+    """Validation score of real training images, the floor of curves and trials; None in earlier reports."""
     fid_rank_deficient: bool = False
     """Whether FID had no more samples, or no more reference images, than the features have dimensions."""
     noise_floor_rank_deficient: bool = False
@@ -194,8 +204,8 @@ class Report(Record):
 
     @property
     def floor_split(self) -> str:
-        """The split whose real images make the noise floor: train, or test where train is the reference itself."""
-        return "test" if self.contract is not None and self.contract.reference_split == "train" else "train"
+        """The split whose real images make the noise floor; train where no score says what the reference was."""
+        return "train" if self.contract is None else floor_split(self.contract.reference_split)
 
     def column(self, key: str) -> Column | None:
         """Return the leaderboard's column of that key, or None if it wasn't asked for."""

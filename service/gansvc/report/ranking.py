@@ -1,14 +1,14 @@
-"""Scores to leaderboard: means over seeds, the order, and the sentence that says who is best and how sure we are."""
+"""Scores to leaderboard: means over seeds, the order, who won if anyone did, and the sentence that says so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
 from gansvc.errors import RunError
 from gansvc.records import Contract, RunRecord, Score
 from gansvc.report import numbers
-from gansvc.report.model import Cell, Column, Report, Row
+from gansvc.report.model import FEWEST, Cell, Column, Report, Row
 from gansvc.report.resampling import ENOUGH, best_shares, difference, interval
 
 FLOOR_MAY_DIFFER = frozenset({"samples", "kid_subset_size"})
@@ -41,9 +41,28 @@ def _refuse(one: Score, other: Score, names: Sequence[str]) -> None:
         )
 
 
-def leaderboard(labels: Sequence[str], scores: Sequence[Score], shown: Sequence[Column], by: Column) -> tuple[Row, ...]:
+def leaderboard(
+    labels: Sequence[str], scores: Sequence[Score], shown: Sequence[Column], by: Column, runs: Sequence[RunRecord] = ()
+) -> tuple[Row, ...]:
     """Return one row per loss, best first by the mean of one column; losses without it stand last, unranked."""
-    return ordered([_row(label, [score for score in scores if score.label == label], shown) for label in labels], by)
+    rows = []
+    for label in labels:
+        row = _row(label, [score for score in scores if score.label == label], shown)
+        own = [run for run in runs if run.label == label and run.seed in row.seeds]
+        rows.append(row.model_copy(update={"learned": learned(own) if len(own) == len(row.seeds) else None}))
+    return ordered(rows, by)
+
+
+def learned(runs: Iterable[RunRecord]) -> bool | None:
+    """Return whether the mean of the runs' best validation scores is below that of their untrained generators.
+
+    None without a run, and where a record doesn't hold both scores.
+    """
+    pairs = [(run.best_objective, run.initial_objective) for run in runs]
+    known = [(best, start) for best, start in pairs if best is not None and start is not None]
+    if not known or len(known) < len(pairs):
+        return None
+    return fmean(best for best, _ in known) < fmean(start for _, start in known)
 
 
 def ordered(rows: Sequence[Row], by: Column) -> tuple[Row, ...]:
@@ -71,13 +90,13 @@ def best_run(report: Report) -> RunRecord | None:
 def _compared(ranked: Sequence[Row], by: Column) -> list[Row]:
     """Return the ranked rows with their ranks and how sure these are."""
     values = {row.label: row.metrics[by.key].values for row in ranked}
-    # A loss with one seed takes no share from the others; where it comes first, nothing says how sure that is.
-    drawn = {label: found for label, found in values.items() if len(found) > 1}
+    # A loss with few seeds takes no share from the others; where it comes first, nothing says how sure that is.
+    drawn = {label: found for label, found in values.items() if len(found) >= FEWEST}
     shares = best_shares(drawn, by.better) if ranked and ranked[0].label in drawn else {}
     found = []
     for rank, row in enumerate(ranked, 1):
-        to_winner = None if rank == 1 else difference(values[row.label], values[ranked[0].label], by.better)
-        update = {"rank": rank, "difference": to_winner, "best_share": shares.get(row.label)}
+        to_first = None if rank == 1 else difference(values[row.label], values[ranked[0].label], by.better)
+        update = {"rank": rank, "difference": to_first, "best_share": shares.get(row.label)}
         found.append(row.model_copy(update=update))
     return found
 
@@ -109,44 +128,77 @@ def cell(values: Mapping[int, float], within: float | None) -> Cell:
     )
 
 
-def headline(rows: Sequence[Row], by: Column, dataset: str, floor: float | None) -> str:
-    """Return the job's answer in one sentence: the best loss, its value, the noise floor, and how sure the order is."""
+def winner(rows: Sequence[Row], by: Column) -> str | None:
+    """Return the label of the first loss if it learned and is better than every other ranked loss beyond chance.
+
+    Where it isn't known whether it learned, as in old records, that alone doesn't cost it the place.
+    """
+    ranked = [row for row in rows if row.rank is not None]
+    return ranked[0].label if len(ranked) > 1 and not _lacks(ranked, by) else None
+
+
+def headline(rows: Sequence[Row], by: Column, dataset: str, split: str, floor: str) -> str:
+    """Return the job's answer in one sentence: a winner, or the first loss and why it is none.
+
+    Args:
+        rows: the leaderboard.
+        by: the column that ranks.
+        dataset: name of the data set.
+        split: the split that the scores are against.
+        floor: what is to be said of the noise floor, with its comma; see ``floor.beside``.
+    """
     ranked = [row for row in rows if row.rank is not None]
     if not ranked:
         return f"No loss was scored on {dataset}; the warnings say why."
-    best = ranked[0].metrics[by.key]
-    verb = "is best on" if len(ranked) > 1 else "on"
-    value = f"{by.title} {numbers.metric(by, best.mean, best.std)} over {numbers.times(len(best.values), 'seed')}"
-    return f"{ranked[0].label} {verb} {dataset}: {value}{_against(best.mean, by, floor)}{_support(ranked, by)}."
+    first, cell = ranked[0], ranked[0].metrics[by.key]
+    value, seeds = numbers.metric(by, cell.mean, cell.std), numbers.times(len(cell.values), "seed")
+    won = winner(rows, by)
+    if won is None and len(rows) > 1:
+        extreme = "lowest" if by.better == "lower" else "highest"
+        why = ", and ".join(_lacks(ranked, by)) or "no other loss was scored"
+        said = f"{extreme} {by.title}: {first.label}, {value} on the {split} split of {dataset} over {seeds}{floor}"
+        return f"{said}; no winner, because {why}."
+    verb = "on" if won is None else "is best on"
+    said = f"{first.label} {verb} {dataset}: {by.title} {value} on the {split} split over {seeds}{floor}"
+    return f"{said}{_support(ranked) if won else _unlearned(first, '; ')}."
 
 
-def _against(mean: float, by: Column, floor: float | None) -> str:
-    if floor is None:
-        return ""
-    written = numbers.metric(by, floor)
-    # KID's estimate can fall to 0 or below it, and a floor above the scores' direction has no ratio worth saying.
-    if by.better == "higher" or round(floor, by.decimals) <= 0 or mean <= 0:
-        return f"; the noise floor is {written}"
-    return f", {mean / floor:.1f} times the noise floor ({written})"
+def _lacks(ranked: Sequence[Row], by: Column) -> list[str]:
+    """Return what the first of ranked losses lacks to be a winner, as clauses."""
+    first, others = ranked[0], ranked[1:]
+    found = [clause] if (clause := _unlearned(first)) else []
+    seeds = {row.label: set(row.metrics[by.key].values) for row in ranked}
+    few = [row.label for row in others if len(seeds[first.label] & seeds[row.label]) < FEWEST]
+    if few and len({frozenset(own) for own in seeds.values()}) == 1:
+        found.append(f"a ranking over {numbers.times(len(seeds[first.label]), 'seed')} is not supported")
+    elif few:
+        found.append(f"{first.label} has fewer than {FEWEST} scored seeds in common with {numbers.listed(few)}")
+    close = [row for row in others if row.label not in few and row.difference and not row.difference.clear]
+    if len(close) == 1 and (gap := close[0].difference):
+        span = numbers.span(by, gap.interval)
+        found.append(f"the 95 % interval of its difference to {close[0].label}, {span}, includes 0")
+    elif close:
+        names = numbers.listed([row.label for row in close])
+        found.append(f"the 95 % intervals of its differences to {names} include 0")
+    return found
 
 
-def _support(ranked: Sequence[Row], by: Column) -> str:
-    if len(ranked) < 2:
-        return ""
-    best, runner_up = ranked[:2]
-    if all(len(row.metrics[by.key].values) == 1 for row in ranked):
-        return "; a ranking over one seed is not supported"
-    for row in (best, runner_up):
-        if len(row.metrics[by.key].values) == 1:
-            return f"; {row.label} has one scored seed, so its place is not supported"
-    gap = runner_up.difference
-    if gap is None:
-        return f"; it shares too few seeds with {runner_up.label}, the next, for their order to be supported"
-    ahead = f"; ahead of {runner_up.label} in {numbers.percent(gap.ahead)} of resamplings"
-    if not gap.clear:
-        return f"{ahead}, so the order of these two is not supported"
-    seeds = len(gap.seeds)
+def _unlearned(row: Row, before: str = "") -> str:
+    """Return that a loss learned nothing, as a clause, or nothing where it did or that isn't known."""
+    said = f"{before}{row.label} learned nothing: its mean validation score isn't better than its untrained generators'"
+    return said if row.learned is False else ""
+
+
+def _support(ranked: Sequence[Row]) -> str:
+    """Return how sure a winner is, with its semicolon."""
+    gaps = [row.difference for row in ranked[1:] if row.difference]
+    ahead, seeds = min(gap.ahead or 0.0 for gap in gaps), min(len(gap.seeds) for gap in gaps)
+    names = ranked[1].label if len(gaps) == 1 else "every other loss"
+    said = f"; ahead of {names} in {numbers.percent(ahead)} of resamplings"
     if seeds < ENOUGH:
         # Two equal losses differ in the same direction in all k seeds with probability 2^(1-k).
-        return f"{ahead} (with {seeds} seeds chance alone does that at least 1 time in {2 ** (seeds - 1)})"
-    return ahead
+        chance = f"at least 1 time in {2 ** (seeds - 1)}"
+        said += f" (with {seeds} seeds chance alone does that between two equal losses {chance})"
+    if ranked[0].learned is None:
+        said += "; whether it learned isn't known, as the records don't hold its untrained generators' score"
+    return said

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gansvc.report.model import Difference
+from gansvc.report.model import FEWEST, Difference
 
 Better = Literal["lower", "higher"]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,35 +44,35 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def difference(values: Mapping[int, float], winner: Mapping[int, float], better: Better) -> Difference | None:
-    """Return a loss's paired difference to the winner, over the seeds that both have; None below two.
+def difference(values: Mapping[int, float], first: Mapping[int, float], better: Better) -> Difference | None:
+    """Return a loss's paired difference to the first one, over the seeds that both have; None below two.
 
     Args:
         values: seed to the loss's value.
-        winner: seed to the winner's value.
+        first: seed to the first one's value.
         better: which way is better.
     """
-    seeds = sorted(values.keys() & winner.keys())
-    gaps = [values[seed] - winner[seed] for seed in seeds]
+    seeds = sorted(values.keys() & first.keys())
+    gaps = [values[seed] - first[seed] for seed in seeds]
     between = interval(gaps)
     if between is None:
         return None
-    shares = best_shares({"": {s: values[s] for s in seeds}, "winner": {s: winner[s] for s in seeds}}, better)
-    return Difference(mean=float(np.mean(gaps)), interval=between, ahead=shares["winner"], seeds=tuple(seeds))
+    shares = best_shares({"other": {s: values[s] for s in seeds}, "first": {s: first[s] for s in seeds}}, better)
+    return Difference(mean=float(np.mean(gaps)), interval=between, ahead=shares.get("first"), seeds=tuple(seeds))
 
 
 def best_shares(losses: Mapping[str, Mapping[int, float]], better: Better) -> dict[str, float]:
     """Return the share of resamplings in which each loss has the best mean; losses that tie share the draw.
 
     All losses get the same draw of seeds, so only seeds that all of them have are drawn. Empty below two losses or
-    two such seeds.
+    ``FEWEST`` such seeds: fewer would give shares of 100 % to chance.
 
     Args:
         losses: label to (seed to value).
         better: which way is better.
     """
     seeds = sorted(set.intersection(*(set(values) for values in losses.values()))) if losses else []
-    if len(losses) < 2 or len(seeds) < 2:
+    if len(losses) < 2 or len(seeds) < FEWEST:
         return {}
     sign = 1 if better == "lower" else -1
     table = np.array([[sign * values[seed] for seed in seeds] for values in losses.values()])

@@ -77,7 +77,7 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     for measured in found:
         name = f"{measured.label}, seed {measured.seed}"
         rows += [_row(name, one, row(measured, "real", one.share)) for one in measured.rows if one.what != "real"]
-    head = ["loss", "trained on", "real images", "generated images", "accuracy", "balanced accuracy"]
+    head = ["loss", "trained on", "real images", "generated images", "accuracy on test", "balanced accuracy on test"]
     return [*head, "accuracy, with minus without generated"], rows
 
 

@@ -1,0 +1,112 @@
+"""The scoring of a job's runs, shared out among evaluators, and the task that makes the validator."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import ray
+import torch
+
+from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
+from gansvc.cluster.training import Share
+from gansvc.gan import usefulness
+from gansvc.gan.data import Images
+from gansvc.gan.evaluate import CHUNK
+from gansvc.records import RunRecord
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+Task = tuple[RunRecord | None, int | None]
+"""A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
+
+
+def validator(spec: JobSpec, images: torch.Tensor, share: Share) -> ray.ObjectRef:
+    """Return a reference to the job's Validator, made in a worker from the validation images."""
+    return ray.remote(make_validator).options(num_cpus=share.cpus, num_gpus=share.gpus).remote(spec, images, share)
+
+
+def score_all(
+    spec: JobSpec,
+    runs: list[RunRecord],
+    train: Folder,
+    target: Folder,
+    images: Images,
+    share: Share,
+    at_once: int,
+    content: Mapping[str, str],
+) -> Iterator[tuple[str, BaseException | None]]:
+    """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
+
+    With the name comes the error of one that can't be scored; the others go on.
+
+    Where there are fewer of them than evaluators, the evaluators share each run's samples; the scores are the same.
+
+    Args:
+        spec: the job's spec.
+        runs: finished runs.
+        train: the folder that holds the runs' folders.
+        target: the evaluation folder.
+        images: the data set.
+        share: what an evaluator asks of the cluster.
+        at_once: evaluators that work at the same time.
+        content: hashes of the data set.
+    """
+    # The noise floor comes last: by then its features are cached, since the audits need them too.
+    wanted: list[RunRecord | None] = [*runs, None]
+    missing = [run for run in wanted if not target.exists(f"{file_stem(run)}.json")]
+    if not missing:
+        return
+    parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
+    todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
+    data = ray.put(images)
+    asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
+    useful = usefulness.chosen(spec, runs)
+    given = (spec, data, train, target, share, useful, content)
+    actors = (asks.remote(*given) for _ in range(min(at_once, len(todo))))
+    yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
+
+
+def _shared_out(
+    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
+) -> Iterator[tuple[str, BaseException | None]]:
+    """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
+
+    The features stay in the object store: this process passes on references.
+    """
+    left = Counter(file_stem(run) for run, _ in todo)
+    made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
+    begun: dict[ray.ObjectRef, Task] = {}
+    prepared: ray.ObjectRef | None = None
+    while todo or begun:
+        (done,), _ = ray.wait(list(at_work), fetch_local=False)
+        actor, ended = at_work.pop(done), begun.pop(done, None)
+        if ended and ended[1] is not None:
+            left[file_stem(ended[0])] -= 1
+            if not left[file_stem(ended[0])]:
+                todo.appendleft((ended[0], None))
+
+        # An evaluator that nothing is left for isn't kept, so that another job gets its place.
+        if prepared is None:
+            prepared = actor.prepare.remote()
+            at_work[prepared] = actor
+        elif todo:
+            run, part = todo.popleft()
+            if part is None:
+                task = actor.score.remote(run, prepared, *made.pop(file_stem(run)))
+            else:
+                task = actor.extract.remote(run, part, parts)
+                made[file_stem(run)].append(task)
+            at_work[task], begun[task] = actor, (run, part)
+        if ended and ended[1] is None:
+            yield file_stem(ended[0]), _error(done)
+
+
+def _error(task: ray.ObjectRef) -> BaseException | None:
+    """Return what a task raised, or None."""
+    try:
+        ray.get(task)
+    except ray.exceptions.RayError as error:
+        return cast("BaseException", error)
+    return None

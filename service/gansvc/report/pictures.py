@@ -1,0 +1,51 @@
+"""The pictures that a report shows beside its figures: grids of images with their titles, read from the job folder."""
+
+from __future__ import annotations
+
+from gansvc.audits import Audit
+from gansvc.catalog.labels import REAL
+from gansvc.report import audit, numbers
+from gansvc.report.model import Column, Report
+from gansvc.store import Folder, run_name
+
+
+def gallery(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
+    """Return the title and the grid of the real images, where they are there, then of each scored loss."""
+    title, real = real_grid(folder, report)
+    return ([(title, real)] if real is not None else []) + grids(folder, report)
+
+
+def real_grid(folder: Folder, report: Report) -> tuple[str, bytes | None]:
+    """Return the title and the grid of the real images, which made the noise floor."""
+    by, floor = report.column(report.objective), report.noise_floor or {}
+    value = f": {_measured(report, by)} {numbers.metric(by, floor[by.key])}" if by and by.key in floor else ""
+    return f"real images{value}", folder.read(f"evaluation/{REAL}.png")
+
+
+def _measured(report: Report, by: Column) -> str:
+    """Return what a picture's number is: ``KID on test``."""
+    return f"{by.title} on {report.contract.reference_split}" if report.contract else by.title
+
+
+def grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
+    """Return the title and the grid of each scored loss, from its seed nearest to its mean: no picking."""
+    by = report.column(report.objective)
+    found = []
+    for row in report.leaderboard:
+        cell = row.metrics.get(report.objective)
+        if by is None or cell is None:
+            continue
+        seed = min(cell.values, key=lambda seed: abs(cell.values[seed] - cell.mean))
+        grid = folder.read(f"evaluation/{run_name(row.label, seed)}.png")
+        value = numbers.metric(by, cell.values[seed])
+        if grid is not None:
+            found.append((f"{row.label}, seed {seed}: {_measured(report, by)} {value}", grid))
+    return found
+
+
+def pairs(folder: Folder, report: Report) -> list[tuple[Audit, bytes]]:
+    """Return the audits that were made of each loss's best seed, with the picture of the closest pairs."""
+    found = [
+        (one, folder.read(f"evaluation/{run_name(one.label, one.seed)}.pairs.png")) for one in audit.of_report(report)
+    ]
+    return [(one, grid) for one, grid in found if grid is not None]
