@@ -16,7 +16,7 @@ from gansvc.errors import SpecError
 from gansvc.gan import evaluate
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8
 from gansvc.gan.evaluate import Features, Validator, chunks, extract, generate, joined, measure
-from gansvc.records import Score
+from gansvc.records import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -166,3 +166,24 @@ def test_noise_floor_never_compares_a_split_with_itself(
     real, other = (extract(chunks(images.split(name)), LITE) for name in (reference, floor))
     assert score.metrics["kid"] == pytest.approx(measure(other, real, ("kid",), 100, 60)["kid"], rel=1e-6)
     assert (tmp_path / "real.png").is_file()
+
+
+def test_contracts_differ_by_field_and_a_field_that_an_older_record_lacks_is_said_to_be_unknown(
+    tiny: Make, histology: Images
+) -> None:
+    features = extract(chunks(histology.test), LITE)
+    args = ("wgan", 3, 7, features, histology.test, features, tiny().evaluation)
+    contract = evaluate.score(*args, histology.content).contract
+    assert contract.fields().keys() > {"torch", "timm", "torch_fidelity", "fid", "data.train_images", "data.val_images"}
+    assert evaluate.score(*args, histology.content).contract.differences(contract) == []
+    changed = contract.model_copy(update={"data": contract.data | {"val_images": "ab" * 32}})
+    assert contract.unlike(changed) == [f"data.val_images ({contract.data['val_images'][:12]} and abababababab)"]
+    # What a record of an earlier version holds.
+    older = Contract.model_validate(contract.model_dump(exclude={"torch", "timm", "fid", "data"}))
+    assert older.differences(older) == []
+    versions = {name: getattr(contract, name) for name in ("torch", "timm", "fid")}
+    assert older.unlike(contract) == [
+        *(f"{name} (unknown and {value})" for name, value in versions.items()),
+        "data (unknown and known)",
+    ]
+    assert contract.unlike(older, but=("torch", "timm", "data")) == ["fid (1 and unknown)"]

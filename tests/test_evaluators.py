@@ -92,7 +92,7 @@ def main(folder: Folder) -> None:
     few = data.Images(images.train[:160], images.val[:60], images.test[:60])
 
     def score(target: Folder, cpus: float, at_once: int) -> list[str]:
-        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once, few.content())]
+        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once)]
         assert [error for _, error in done if error] == []
         return sorted(name for name, _ in done)
 

@@ -97,12 +97,12 @@ def test_an_identity_without_end_is_compared_nevertheless() -> None:
 def test_content_moves_with_each_split_and_each_label(histology: Images) -> None:
     labels = {name: torch.arange(len(histology.split(name))) % 2 for name in ("train", "val", "test")}
     images = Images(histology.train, histology.val, histology.test, labels)
-    first = images.content()
+    first = images.content
     assert set(first) == {f"{name}_{what}" for name in ("train", "val", "test") for what in ("images", "labels")}
     again = Images(images.train.clone(), images.val.clone(), images.test.clone(), labels)
-    assert first == again.content()
-    assert histology.content() == {name: value for name, value in first.items() if name.endswith("_images")}
+    assert first == again.content
+    assert histology.content == {name: value for name, value in first.items() if name.endswith("_images")}
     changed = images.val.clone()
     changed[3, 0, 0, 0] ^= 1
-    other = Images(images.train, changed, images.test, labels | {"test": 1 - labels["test"]}).content()
+    other = Images(images.train, changed, images.test, labels | {"test": 1 - labels["test"]}).content
     assert {name for name in first if first[name] != other[name]} == {"val_images", "test_labels"}

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "audits": {"records"},
     "explain": {"errors"},
+    "cachefolder": set(),
     "catalog": {"errors", "explain"},
     "filesystems": {"errors"},
     "store": {"errors", "filesystems"},
@@ -37,12 +38,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitor": {"errors", "records", "store", "spec"},
     "terminal": {"errors"},
     "live": {"records"},
-    "gan": {"errors", "records", "audits", "catalog", "store", "spec", "identity"},
+    "gan": {"errors", "records", "audits", "cachefolder", "catalog", "store", "spec", "identity"},
     "report": {"errors", "records", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "catalog", "spec", "specfile", "gan"},
     "cluster": {
-        *("errors", "filesystems", "records", "audits", "catalog", "store", "placement", "spec", "config", "scores"),
-        "gan",
+        *("errors", "cachefolder", "filesystems", "records", "audits", "catalog", "store", "placement", "spec"),
+        *("config", "scores", "gan"),
     },
     "pipeline": {
         *("errors", "records", "catalog", "store", "spec", "specfile", "identity", "scores", "versions", "monitor"),

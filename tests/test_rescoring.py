@@ -107,7 +107,10 @@ def test_another_data_set_is_read_as_the_model_makes_images_and_does_not_compare
     noise = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "grey.npz", **{f"{split}_images": noise for split in ("train", "val", "test")})  # type: ignore[arg-type]
     found = api.evaluate(job[0], {"name": "npz", "path": str(tmp_path / "grey.npz")}, {"evaluation.metrics": ["kid"]})
-    assert set(found.differences) == {"reference_images", "reference_sha256", "kid_subset_size"}
+    assert set(found.differences) == {
+        *("reference_images", "reference_sha256", "kid_subset_size"),
+        *(f"data.{split}_images" for split in ("train", "val", "test")),
+    }
     assert found.score.contract.reference_sha256 == data.content_hash(
         torch.from_numpy(noise)[:, None].expand(-1, 3, -1, -1)
     )

@@ -214,8 +214,9 @@ def evaluate(
         show(found.model_dump_json(indent=2))
         return
     _out().print(live.rescored(found.model_dump(mode="json")))
-    if found.differences:
-        _say(f"the two don't compare: their contracts differ in {', '.join(found.differences)}")
+    if found.card and found.differences:
+        unlike = found.card.contract.unlike(found.score.contract)
+        _say(f"the two don't compare: their contracts differ in {', '.join(unlike)}")
 
 
 @app.command()

@@ -194,6 +194,7 @@ def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:
     checks.append(Check("workers", "ok", f"{len(here)} of {len(states)} answer: {', '.join(s.node for s in here)}"))
     checks += _grouped("gansvc there", here, lambda s: "" if s.torch else bare, "with torch on every node", "fault")
     checks += _grouped("storage", here, lambda s: s.storage, "written and read from every node", "fault")
+    checks += _grouped("cache", here, lambda s: s.cache, "written on every node", "note")
     if spec:
         fetched = "; or fetch it once: gansvc prefetch FILE"
         data, weights = spec.dataset.entry.downloads, spec.evaluation.extractor

@@ -156,7 +156,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
         raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
     names = {run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
-        _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.content)
+        _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.images.content)
     failed = cluster.evaluate(spec, usable, folder)
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")

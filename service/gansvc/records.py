@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -153,6 +154,10 @@ def floor_split(reference: str) -> str:
     return "test" if reference == "train" else "train"
 
 
+UNKNOWN = "unknown"
+"""What stands for a field that a record of an earlier version lacks."""
+
+
 class Contract(Record):
     """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
@@ -171,12 +176,36 @@ class Contract(Record):
     dtype: str
     seed: int
     torch_fidelity: str
+    torch: str = UNKNOWN
+    timm: str = UNKNOWN
+    """``not used`` where the extractor is none of timm's."""
+    fid: str = UNKNOWN
+    """Number of gansvc's own way to compute FID: it changes with the numbers, not with each version of gansvc."""
     data: dict[str, str] = {}
-    """Hashes of every split's images and labels, see ``gan.data.Images.content``."""
+    """Hashes of every split's images and labels, see ``gan.data.Images.content``; empty in older records."""
+
+    def fields(self) -> dict[str, str]:
+        """Return its fields as text, each split's hash as one of its own; what an older record lacks is unknown."""
+        plain = {name: str(value) for name, value in self.model_dump(exclude={"data"}).items()}
+        return plain | ({f"data.{name}": value for name, value in self.data.items()} or {"data": UNKNOWN})
 
     def differences(self, other: Contract) -> list[str]:
         """Return the names of the fields in which two contracts differ."""
-        return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
+        ours, theirs = self.fields(), other.fields()
+        if not (self.data and other.data):
+            # All hashes of one against none of the other are one difference.
+            ours, theirs = ({n: v for n, v in f.items() if not n.startswith("data.")} for f in (ours, theirs))
+        return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+
+    def unlike(self, other: Contract, but: Collection[str] = ()) -> list[str]:
+        """Return the fields in which two contracts differ, but for some, with both values: ``seed (0 and 1)``."""
+        ours, theirs = ({"data": "known"} | contract.fields() for contract in (self, other))
+        shown = ((name, ours.get(name, "none"), theirs.get(name, "none")) for name in self.differences(other))
+        return [f"{name} ({_cut(one)} and {_cut(two)})" for name, one, two in shown if name not in but]
+
+
+def _cut(value: str) -> str:
+    return value[:12] if len(value) == 64 else value  # of a hash the first digits do
 
 
 class Score(Record):
@@ -217,6 +246,8 @@ class NodeState(Record):
     """Version; empty where it isn't installed."""
     storage: str = ""
     """Why the storage can't be used from there."""
+    cache: str = ""
+    """Why the cache can't be written there."""
     dataset: str = ""
     """Where the data set was looked for, and how to get it."""
     weights: str = ""

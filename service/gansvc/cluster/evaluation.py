@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from gansvc.audits import Audit
 from gansvc.catalog.labels import REAL
 from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError, RunError, reason_of
-from gansvc.gan import audit, checkpoint, evaluate, usefulness
+from gansvc.gan import audit, evaluate, tensorfile, usefulness
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import Features, Validator, joined
 from gansvc.gan.export import best_generator
@@ -41,13 +41,12 @@ class Evaluator:
         target: Folder,
         share: Share,
         useful: frozenset[str] = frozenset(),
-        content: Mapping[str, str] | None = None,
     ) -> None:
         torch.set_num_threads(max(1, int(share.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
         self.share, self.device = share, _device(share)
-        # Names of the runs whose usefulness is measured; hashes of the data set.
-        self.useful, self.content = useful, content
+        # Names of the runs whose usefulness is measured.
+        self.useful = useful
 
     def prepare(self) -> Prepared:
         """Return the features of the reference split, and what the audits share."""
@@ -86,11 +85,11 @@ class Evaluator:
         label, seed, step = (run.label, run.seed, run.best_step or 0) if run else (REAL, 0, 0)
         features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
-        found = evaluate.score(label, seed, step, features, images, reference, evaluation, self.content)
+        found = evaluate.score(label, seed, step, features, images, reference, evaluation, self.images.content)
         if run is None:
             found = found.model_copy(update={"validation": self._validation_floor(features, reference)})
         else:
-            weights = checkpoint.digest(self._generator(run).state_dict())
+            weights = tensorfile.digest(self._generator(run).state_dict())
             found = found.model_copy(update={"weights": weights, "identity": run.identity})
         if real is not None:
             self._audit(run, found, features, real)

@@ -10,6 +10,7 @@ from pathlib import Path
 from platform import node as hostname
 from typing import Any
 
+from gansvc import cachefolder
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
 from gansvc.records import NodeFiles, NodeState
@@ -60,6 +61,7 @@ def look(storage: str, sign: str, spec: JobSpec | None) -> NodeState:
         ray=version("ray"),
         torch=_version("torch"),
         storage=_storage_problem(storage, sign),
+        cache=cachefolder.problem(),
         dataset=(spec.dataset.missing() or "") if spec else "",
         weights=(spec.evaluation.extractor.missing() or "") if spec else "",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 import ray
@@ -35,7 +35,6 @@ def score_all(
     images: Images,
     share: Share,
     at_once: int,
-    content: Mapping[str, str],
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
 
@@ -51,7 +50,6 @@ def score_all(
         images: the data set.
         share: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
-        content: hashes of the data set.
     """
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
@@ -63,8 +61,7 @@ def score_all(
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.chosen(spec, runs)
-    given = (spec, data, train, target, share, useful, content)
-    actors = (asks.remote(*given) for _ in range(min(at_once, len(todo))))
+    actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
     yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
 
 

@@ -40,7 +40,7 @@ def readme(card: ModelCard, forms: Collection[str]) -> str:
     return template.render(
         card=card,
         scores=_scores(card.score) if card.score else [],
-        contract=card.score.contract.model_dump() if card.score else {},
+        contract=card.score.contract.fields() if card.score else {},
         spec_yaml=yaml.safe_dump(card.spec, sort_keys=False, allow_unicode=True),
         forms=forms,
     )

@@ -6,14 +6,12 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from gansvc.errors import ClusterError, RunError
+from gansvc.gan import tensorfile
 from gansvc.identity import differences
 from gansvc.records import RunRecord
 from gansvc.store import Folder
@@ -22,8 +20,6 @@ KEEP = 2
 """Checkpoints kept beside the best generator: the newest, and the one before in case the newest is damaged."""
 BEST = "best.safetensors"
 RUN = "run.json"
-NO_WEIGHTS = (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
-"""What safetensors raises on a file that is none."""
 _AGAIN = "resume the job to train that run again"
 _NAME = re.compile(r"^step-(\d{8})\.([0-9a-f]{16})\.pt$")
 
@@ -88,9 +84,7 @@ def run_record(folder: Folder, identity: dict[str, Any]) -> RunRecord | None:
 
 def save_best(folder: Folder, generator: dict[str, torch.Tensor], step: int, objective: float) -> None:
     """Write the averaged generator's weights that scored best so far, with their step and score in the header."""
-    weights = {name: tensor.contiguous().cpu() for name, tensor in generator.items()}
-    header = {"step": str(step), "objective": repr(objective), "digest": digest(weights)}
-    folder.write(BEST, safetensors.torch.save(weights, header))
+    folder.write(BEST, tensorfile.pack(generator, step=str(step), objective=repr(objective)))
 
 
 def load_best(folder: Folder) -> dict[str, torch.Tensor]:
@@ -103,8 +97,8 @@ def load_best(folder: Folder) -> dict[str, torch.Tensor]:
     if data is None:
         raise ClusterError(f"{folder.path(BEST)} is missing; {_AGAIN}")
     try:
-        return _weights(data)
-    except NO_WEIGHTS as error:
+        return tensorfile.unpack(data)[0]
+    except tensorfile.UNREADABLE as error:
         raise ClusterError(f"{folder.path(BEST)} is damaged ({error}); {_AGAIN}") from None
 
 
@@ -112,22 +106,9 @@ def best_digest(folder: Folder) -> str | None:
     """Return the digest of the best generator's weights, or None where they are missing or damaged."""
     data = folder.read(BEST)
     try:
-        return None if data is None else digest(_weights(data))
-    except NO_WEIGHTS:
+        return None if data is None else tensorfile.digest(tensorfile.unpack(data)[0])
+    except tensorfile.UNREADABLE:
         return None
-
-
-def _weights(data: bytes) -> dict[str, torch.Tensor]:
-    """Return the weights of a safetensors file; one of an earlier version carries no digest of them.
-
-    Raises:
-        NO_WEIGHTS: it isn't one, or its weights are not those that were written.
-    """
-    weights: dict[str, torch.Tensor] = safetensors.torch.load(data)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if (header.get("__metadata__") or {}).get("digest", found := digest(weights)) != found:
-        raise ValueError("its weights are not those that were written")
-    return weights
 
 
 def _names(folder: Folder) -> list[str]:
@@ -148,15 +129,6 @@ def _load(data: bytes, name: str) -> dict[str, Any] | None:
         # A foreign file under a right name can make torch raise whatever it likes, but run nothing.
         return None
     return content if whole else None
-
-
-def digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 of named tensors: names, types, shapes and bytes."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _digest(data: bytes) -> str:

@@ -11,16 +11,15 @@ import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 
-import safetensors.torch
 import torch
 from torch import nn
 from torch.nn import functional
 
 from gansvc.audits import Classes
+from gansvc.gan import cache
 from gansvc.gan.data import Images, content_hash, to_float
-from gansvc.gan.evaluate import KID_SUBSET_SIZE, KID_SUBSETS, Features, cache_path, measure
+from gansvc.gan.evaluate import KID_SUBSET_SIZE, KID_SUBSETS, Features, measure
 from gansvc.gan.streams import Order
-from gansvc.store import write_file
 
 BUDGET = 20_000
 """Images that the training sees, or each training image once where there are more."""
@@ -77,14 +76,17 @@ class Classifier(nn.Module):
 def trained(images: Images, device: str = "cpu") -> Classifier:
     """Return the classifier of a data set with labels, on the CPU; trained, if this machine's cache doesn't have it."""
     train, val = labelled(images, "train"), labelled(images, "val")
-    path = cache_path("classifiers", RECIPE, str(images.classes), *train.hashes(), *val.hashes())
-    if path.is_file():
-        network = Classifier(images.channels, images.classes)
-        network.load_state_dict(safetensors.torch.load(path.read_bytes()))
-        return network.eval()
-    network = fitted(train, val, images.classes, steps(len(train)), _SEED, device).cpu()
-    write_file(path, safetensors.torch.save(network.state_dict()))
-    return network
+    network = _untrained(images.channels, images.classes, _SEED)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    key = [RECIPE, f"torch {torch.__version__}", str(images.classes), *train.hashes(), *val.hashes()]
+    weights = cache.kept(
+        "classifiers",
+        key,
+        lambda: fitted(train, val, images.classes, steps(len(train)), _SEED, device).cpu().state_dict(),
+        lambda found: {name: tensor.shape for name, tensor in found.items()} == shapes,
+    )
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 def labelled(images: Images, split: str) -> Labelled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch.nn import functional
@@ -40,6 +41,7 @@ class Images:
         """Number of channels, 1 or 3."""
         return int(self.train.shape[1])
 
+    @cached_property
     def content(self) -> dict[str, str]:
         """Return the SHA-256 of each split's images and labels, under the names that an npz file has for them.
 

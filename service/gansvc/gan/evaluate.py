@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -22,12 +19,12 @@ from torch import nn
 from gansvc.catalog.extractors import Extractor
 from gansvc.catalog.metrics import METRICS
 from gansvc.errors import RunError
-from gansvc.gan import fid
+from gansvc.gan import cache, fid
+from gansvc.gan.cache import Tensors
 from gansvc.gan.data import content_hash, to_uint8, with_channels
 from gansvc.gan.streams import Stream, generator, sample_labels, sample_latents
 from gansvc.records import Contract, Score
 from gansvc.spec import Evaluation
-from gansvc.store import write_file
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -50,7 +47,7 @@ class Features:
         return len(self.pool)
 
 
-@cache
+@functools.cache
 def loaded(extractor: Extractor, device: str = "cpu") -> FeatureExtractorBase:
     """Return the extractor, loaded once a process.
 
@@ -105,27 +102,23 @@ def joined(parts: Sequence[Features]) -> Features:
 
 
 def reference_features(images: torch.Tensor, extractor: Extractor, device: str = "cpu") -> Features:
-    """Return the features of real images, kept under a hash of all that decides them."""
-    parts = (content_hash(images), extractor.name, str(extractor.size), weights_hash(extractor))
-    path = cache_path("features", *parts)
-    if path.is_file():
-        kept = safetensors.torch.load(path.read_bytes())
-        return Features(kept["pool"], kept["logits"])
-    features = extract(chunks(images), extractor, device)
-    write_file(path, safetensors.torch.save({"pool": features.pool, "logits": features.logits}))
-    return features
+    """Return the features of real images, from the cache where it has them."""
+    versions = [f"{package} {version(package)}" for package in extractor.entry.packages]
+    key = [content_hash(images), extractor.name, str(extractor.size), weights_hash(extractor), "float32", *versions]
+
+    def make() -> dict[str, torch.Tensor]:
+        made = extract(chunks(images), extractor, device)
+        return {"pool": made.pool, "logits": made.logits}
+
+    def fits(found: Tensors) -> bool:
+        rows = {name: tensor.shape[:1] for name, tensor in found.items() if tensor.dtype == torch.float32}
+        return rows == {"pool": (len(images),), "logits": (len(images),)}
+
+    found = cache.kept("features", key, make, fits)
+    return Features(found["pool"], found["logits"])
 
 
-def cache_path(kind: str, *parts: str) -> Path:
-    """Return where tensors that follow from these parts alone are kept on this machine.
-
-    The cache is GANSVC_CACHE, or ~/.cache/gansvc; deleting it costs time only.
-    """
-    root = Path(os.environ.get("GANSVC_CACHE", "~/.cache/gansvc")).expanduser()
-    return root / kind / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:32]}.safetensors"
-
-
-@cache
+@functools.cache
 def weights_hash(extractor: Extractor) -> str:
     """Return the SHA-256 of the extractor's weights file, as 64 hex digits."""
     return hashlib.sha256(extractor.at_hand().read_bytes()).hexdigest()
@@ -220,6 +213,9 @@ def score(
         dtype="float32",
         seed=evaluation.seed,
         torch_fidelity=version("torch-fidelity"),
+        torch=version("torch"),
+        timm=version("timm") if "timm" in extractor.entry.packages else "not used",
+        fid=fid.RECIPE,
         data=dict(content or {}),
     )
     seconds = time.monotonic() - started

@@ -15,7 +15,7 @@ from torch import nn
 
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
-from gansvc.gan import checkpoint, portable
+from gansvc.gan import checkpoint, portable, tensorfile
 from gansvc.gan.card import LIMITS, readme
 from gansvc.gan.conditional import class_number, generate_of
 from gansvc.gan.evaluate import generate
@@ -158,7 +158,7 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
         state = safetensors.torch.load(weights)
     except OSError as error:
         raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
-    except (ValidationError, *checkpoint.NO_WEIGHTS) as error:
+    except (ValidationError, *tensorfile.UNREADABLE) as error:
         reason = str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.

@@ -26,21 +26,19 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from gansvc.audits import Exam, Learned, Usefulness
 from gansvc.errors import reason_of
-from gansvc.gan import classifier
+from gansvc.gan import cache, classifier
 from gansvc.gan.classifier import BATCH, RECIPE, Labelled
 from gansvc.gan.conditional import generate_of
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import cache_path
 from gansvc.gan.streams import Stream, generator
 from gansvc.records import RunRecord
 from gansvc.spec import JobSpec
-from gansvc.store import run_name, write_file
+from gansvc.store import run_name
 
 SHARES = (0.1, 1.0)
 """Shares of the real training images."""
@@ -175,15 +173,16 @@ def measured(generated: torch.Tensor, real: Material, device: str = "cpu") -> tu
 
 def usual(real: Material, device: str = "cpu") -> tuple[Learned, ...]:
     """Return the rows of real images alone, one per share; kept in this machine's cache by the images' content."""
-    about = (RECIPE, str(real.classes), str(real.steps), str(SHARES), str(SEEDS))
+    about = (RECIPE, f"torch {torch.__version__}", str(real.classes), str(real.steps), str(SHARES), str(SEEDS))
     hashes = (text for split in (real.train, real.val, real.test) for text in split.hashes())
-    path = cache_path("usefulness", *about, *hashes)
     parts = [real.part(share) for share in SHARES]
-    if path.is_file():
-        found = safetensors.torch.load(path.read_bytes())["judged"]
-    else:
-        found = torch.stack([_judged(part, real, device) for part in parts])
-        write_file(path, safetensors.torch.save({"judged": found}))
+    judged = cache.kept(
+        "usefulness",
+        [*about, *hashes],
+        lambda: {"judged": torch.stack([_judged(part, real, device) for part in parts])},
+        lambda found: list(found) == ["judged"] and found["judged"].shape == (len(SHARES), 2, len(SEEDS)),
+    )
+    found = judged["judged"]
     return tuple(_row("real", share, len(p), 0, one) for share, p, one in zip(SHARES, parts, found, strict=True))
 
 

@@ -80,10 +80,9 @@ def _common(reports: Sequence[Report]) -> Contract:
     for job, contract in zip(jobs, contracts, strict=True):
         if contract is None or contracts[0] is None:
             raise SpecError(f"JOB: {job if contract is None else jobs[0]} has no scores to compare; leave it out")
-        if unlike := contracts[0].differences(contract):
-            fields = [f"{name} ({getattr(contracts[0], name)} and {getattr(contract, name)})" for name in unlike]
+        if unlike := contracts[0].unlike(contract):
             raise SpecError(
-                f"JOB: the scores of {jobs[0]} and {job} can't be compared: they differ in {', '.join(fields)}; "
+                f"JOB: the scores of {jobs[0]} and {job} can't be compared: they differ in {', '.join(unlike)}; "
                 "run one of the jobs again with the evaluation of the other"
             )
     assert contracts[0] is not None

@@ -201,7 +201,7 @@ def _escaped(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 def _contract(report: Report) -> str:
     if report.contract is None:
         return ""
-    return _table(["contract", "value"], [[k, escape(v)] for k, v in report.contract.model_dump().items()], left=2)
+    return _table(["contract", "value"], [[k, escape(v)] for k, v in report.contract.fields().items()], left=2)
 
 
 def _budgets(report: Report) -> str:

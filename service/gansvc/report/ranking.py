@@ -25,19 +25,17 @@ def common_contract(scores: Sequence[Score], floor: Score | None) -> Contract | 
         return None
     first = scores[0]
     for score in scores[1:]:
-        _refuse(first, score, first.contract.differences(score.contract))
+        _refuse(first, score, first.contract.unlike(score.contract))
     if floor is not None:
-        unlike = first.contract.differences(floor.contract)
-        _refuse(first, floor, [name for name in unlike if name not in FLOOR_MAY_DIFFER])
+        _refuse(first, floor, first.contract.unlike(floor.contract, but=FLOOR_MAY_DIFFER))
     return first.contract
 
 
-def _refuse(one: Score, other: Score, names: Sequence[str]) -> None:
-    if names:
-        pairs = [f"{name} ({getattr(one.contract, name)} and {getattr(other.contract, name)})" for name in names]
+def _refuse(one: Score, other: Score, unlike: Sequence[str]) -> None:
+    if unlike:
         raise RunError(
             f"the scores of {one.label}, seed {one.seed}, and {other.label}, seed {other.seed}, can't be compared: "
-            f"they differ in {', '.join(pairs)}; delete evaluation/ and resume the job to score all of them alike"
+            f"they differ in {', '.join(unlike)}; delete evaluation/ and resume the job to score all of them alike"
         )
 
 

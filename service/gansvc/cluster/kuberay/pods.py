@@ -120,7 +120,6 @@ def _template(placement: Placement, container: Manifest, token: bool = False) ->
 
 
 def _container(name: str, placement: Placement, resources: dict[str, str]) -> Manifest:
-    environment = _HABITS | ({"GANSVC_CACHE": f"{STORAGE}/.cache"} if placement.volume else {})
     container: Manifest = {
         "name": name,
         "image": placement.image,
@@ -129,7 +128,7 @@ def _container(name: str, placement: Placement, resources: dict[str, str]) -> Ma
         "securityContext": {
             key: dict(value) if isinstance(value, dict) else value for key, value in _RESTRICTED.items()
         },
-        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "env": [{"name": key, "value": value} for key, value in _HABITS.items()],
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "home", "mountPath": _HOME},
