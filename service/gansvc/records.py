@@ -148,11 +148,6 @@ class TrialRecord(Record):
     """Of all seeds together."""
 
 
-def floor_split(reference: str) -> str:
-    """Return the split whose real images make the noise floor: train, or test where train is the reference itself."""
-    return "test" if reference == "train" else "train"
-
-
 class Contract(Record):
     """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
