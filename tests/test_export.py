@@ -188,6 +188,7 @@ def test_the_card_says_what_the_model_is_and_is_not(written: tuple[Path, torch.n
         "# wgan-gp on histology",
         "must not be used for diagnosis",
         "CC0",
+        "| metric, against the test split | value | better |",
         "| kid | 0.0312 ± 0.0021 | lower |",
         "| fid | 91.5 | lower |",
         "| reference_sha256 | ab12 |",

@@ -45,9 +45,12 @@ def test_real_images_that_score_worse_than_a_loss_are_doubted_in_that_column_alo
 
 @pytest.mark.parametrize(("key", "value"), [("kid", 0.004), ("fid", 19.0), ("is", 3.9), ("recall", 0.81)])
 def test_better_is_lower_for_distances_and_higher_for_the_others(key: str, value: float) -> None:
-    assert list(doubts(REAL, **{key: value})) == [key]
-    assert doubts(REAL, **{key: REAL[key]}) == {}, "as good as real images is no better"
-    assert doubts(REAL, **{key: 2 * REAL[key] - value}) == {}
+    def surpassing(mean: float) -> list[str]:
+        return list(doubts(REAL, SMALL, 351, **{key: mean}))
+
+    assert surpassing(value) == [key]
+    assert surpassing(REAL[key]) == [], "as good as real images is no better"
+    assert surpassing(2 * REAL[key] - value) == []
 
 
 def test_the_reasons_are_those_that_the_numbers_tell() -> None:

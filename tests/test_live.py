@@ -44,12 +44,13 @@ def test_the_view_shows_all_there_is() -> None:
     status = Status(
         job="small-1", name="small", phase="TRAINING", started=time.time() - 65, updated=time.time(), runs=(1, 4),
         current=(at,), best_label="wgan", best_objective=0.1234, images_per_second=99.0, seconds_left=200.0,
-        warnings=("low on [memory]",),
+        warnings=("low on [memory]",), objective="kid",
     )  # fmt: skip
     console = Console(file=StringIO(), width=120)
     console.print(live.view(status))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for words in ("TRAINING", "1 min 05 s", "1/4", "wgan", "5/10", "1,600", "99 img/s", "0.1234", "3 min 20 s left"):
+    for words in ("TRAINING", "1 min 05 s", "1/4", "wgan", "5/10", "1,600", "99 img/s", "3 min 20 s left", "val KID",
+                  "best val KID: wgan 0.1234"):  # fmt: skip
         assert words in shown
     assert "low on [memory]" in shown
 
@@ -73,20 +74,44 @@ def test_the_leaderboard_ends_with_the_noise_floor_and_says_how_often_each_is_be
     ]
     columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
     console = Console(file=StringIO(), width=120)
-    console.print(live.leaderboard({"leaderboard": rows, "columns": columns, "noise_floor": {"kid": 0.004}}))
+    report = {"leaderboard": rows, "columns": columns, "noise_floor": {"kid": 0.004}}
+    console.print(live.leaderboard(report | {"contract": {"reference_split": "test"}}))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any("all scores against the test split; ↑ higher" in text for text in lines)
+    assert not any("‡" in text for text in lines)
     assert any("best in" in text for text in lines)
     assert any("lsgan" in text and "0.050" in text and "87%" in text for text in lines)
     assert any("noise floor: real images" in text and "0.004" in text for text in lines)
 
 
+def test_a_noise_floor_that_a_loss_surpasses_is_marked_in_that_column_alone() -> None:
+    columns = [{"key": key, "title": key, "better": "lower", "decimals": 3} for key in ("kid", "fid")]
+    row = {"rank": 1, "label": "lsgan", "metrics": {"kid": {"mean": 0.001}, "fid": {"mean": 9.0}}}
+    report = {"leaderboard": [row], "columns": columns, "noise_floor": {"kid": 0.004, "fid": 2.0}}
+    console = Console(file=StringIO(), width=120)
+    console.print(live.leaderboard(report | {"floor_doubts": {"kid": "few images"}}))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any("0.004 ‡" in text and "2.000 ‡" not in text for text in lines)
+    assert "‡ not to be trusted: a loss scores better than these real images" in " ".join(" ".join(lines).split())
+
+
+def test_statuses_of_earlier_versions_say_score_for_the_metric_they_do_not_name() -> None:
+    status = Status(
+        job="small-1", name="small", phase="TRAINING", started=1.0, updated=2.0, best_label="wgan", best_objective=0.5
+    )
+    assert "best val score: wgan 0.5" in live.line(status)
+
+
 def test_a_rescored_model_stands_beside_its_card() -> None:
-    found = {"model": "a/model", "dataset": "histology", "score": {"metrics": {"kid": 0.0512345, "fid": 9.0}}}
-    for card, shown in (({"metrics": {"kid": 0.25}}, "0.25"), (None, "-")):
+    contract = {"reference_split": "train"}
+    score = {"metrics": {"kid": 0.0512345, "fid": 9.0}, "contract": {"reference_split": "test"}}
+    found = {"model": "a/model", "dataset": "histology", "score": score}
+    for card, shown in (({"metrics": {"kid": 0.25}, "contract": contract}, "0.25"), (None, "-")):
         console = Console(file=StringIO(), width=120)
         console.print(live.rescored(found | {"card": card}))
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert any("kid" in text and "0.051235" in text and shown in text for text in lines)
+        assert any("now, test split" in text and ("on its card, train split" in text) == bool(card) for text in lines)
 
 
 def test_the_table_of_jobs_shows_phase_progress_best_score_and_age() -> None:
@@ -94,15 +119,16 @@ def test_the_table_of_jobs_shows_phase_progress_best_score_and_age() -> None:
     jobs = [
         Status(
             job="small-1", name="small", phase="TRAINING", started=now - 90_000, updated=now, trials=(8, 8),
-            runs=(1, 6), scores=(0, 6), best_label="wgan", best_objective=0.1234,
+            runs=(1, 6), scores=(0, 6), best_label="wgan", best_objective=0.1234, objective="fid",
         ),
         Status(job="small-2", name="small", phase="FAILED", started=now - 7500, updated=now, finished=now - 7400,
                error="out of [red]"),
     ]  # fmt: skip
     console = Console(file=StringIO(), width=200)
     console.print(live.job_table(jobs))
-    first, second = console.file.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
-    for words in ("small-1", "TRAINING", "8/8", "1/6", "0/6", "wgan 0.1234", "1 d 01 h"):
+    head, first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "best on val" in head
+    for words in ("small-1", "TRAINING", "8/8", "1/6", "0/6", "wgan FID 0.1234", "1 d 01 h"):
         assert words in first
     for words in ("small-2", "FAILED", "1 min 40 s", "2 h 05 min", "out of [red]"):
         assert words in second

@@ -20,6 +20,14 @@ def at(label: str, images: int) -> Progress:
     )
 
 
+def test_the_status_names_the_metric_of_its_validation_scores(tiny: Callable[..., JobSpec], tmp_path: Path) -> None:
+    for name, spec in (("kid", tiny()), ("fid", tiny(search={"objective": "fid"}))):
+        folder = Folder(tmp_path / name)
+        Monitor(folder, f"tiny-{name}", spec).enter("TRAINING")
+        status = folder.read_record("status.json", Status)
+        assert status is not None and (status.objective, status.phase) == (name, "TRAINING")
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]

@@ -21,7 +21,7 @@ from skimage.color import rgb2lab
 from gansvc import specfile
 from gansvc.errors import ClusterError, RunError
 from gansvc.records import Contract, Evaluated, History, JobStart, RunRecord, Score, TrialRecord
-from gansvc.report import drawing, figures, model
+from gansvc.report import drawing, figures, model, pictures
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
 from gansvc.spec import JobSpec
@@ -483,6 +483,11 @@ def test_the_commit_is_that_of_the_checkout(folder: Folder) -> None:
     told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
     commit = build(folder, make_spec()).versions.commit
     assert commit is not None and commit.removesuffix("-dirty") == told.stdout.strip()
+
+
+def test_a_pictures_title_names_the_metric_the_split_and_the_value(written: tuple[Folder, model.Report]) -> None:
+    titles = [title for title, _ in pictures.gallery(*written)]
+    assert titles[:2] == ["real images: KID on test 0.0050", "wgan-gp, seed 0: KID on test 0.0300"]
 
 
 def test_figures_are_pictures(written: tuple[Folder, model.Report]) -> None:

@@ -70,7 +70,7 @@ def test_rankings_are_of_the_means_over_seeds(folder: Folder) -> None:
 def test_sentences_say_what_the_classifier_is_worth_and_where_the_rankings_part(folder: Folder) -> None:
     worth, kid, inception_score = classes.sentences(build(folder, make_spec()))
     assert worth == (
-        "The classifier gets 83.0 % of the held-out images right; always guessing the largest class, 73.0 %"
+        "The classifier gets 83.0 % of the held-out (test) images right; always guessing the largest class, 73.0 %"
     )
     assert kid == (
         "The two rankings by KID disagree: wgan, wgan-gp, lsgan, hinge by the extractor's features, "

@@ -50,7 +50,7 @@ def watch(statuses: Iterable[Status], console: Console) -> Status:
 
 def job_table(statuses: Iterable[Status]) -> Table:
     """Return the table of jobs."""
-    titles = ("job", "phase", "trials", "runs", "scores", "best", "elapsed", "age", "error")
+    titles = ("job", "phase", "trials", "runs", "scores", "best on val", "elapsed", "age", "error")
     table = Table(*titles, box=None, header_style="bold")
     for status in statuses:
         counts = _counts(status)
@@ -78,7 +78,8 @@ def leaderboard(report: Mapping[str, Any]) -> Table:
     arrows = {"lower": " ↓", "higher": " ↑"}
     titles = [f"{column.get('title', column['key'])}{arrows.get(column.get('better', ''), '')}" for column in columns]
     table = Table("rank", "loss", "seeds", title=escape(str(report.get("headline", ""))), title_justify="left")
-    table.caption, table.caption_justify = "↑ higher is better, ↓ lower is better", "left"
+    doubts: Mapping[str, Any] = report.get("floor_doubts") or {}
+    table.caption, table.caption_justify = _caption(report, doubts), "left"
     shares = any(row.get("best_share") is not None for row in rows)
     for title in (*titles, *(["best in"] if shares else [])):
         table.add_column(escape(title), justify="right")
@@ -88,7 +89,7 @@ def leaderboard(report: Mapping[str, Any]) -> Table:
         cells += ["-" if share is None else f"{share:.0%}"] if shares else []
         table.add_row("-" if rank is None else str(rank), escape(str(row.get("label", ""))), _seeds(row), *cells)
     if floor := report.get("noise_floor"):
-        cells = [_cell({"mean": floor.get(column["key"])}, column) for column in columns]
+        cells = [_floor(floor, column, doubts) for column in columns]
         table.add_row("", "noise floor: real images", "", *cells)
     return table
 
@@ -97,8 +98,8 @@ def rescored(found: Mapping[str, Any]) -> Table:
     """Return the table of a model's score beside the one on its card."""
     now, card = found["score"], found.get("card") or {"metrics": {}}
     table = Table("metric", title=f"{escape(found['model'])} on {escape(found['dataset'])}", title_justify="left")
-    table.add_column("now", justify="right")
-    table.add_column("on its card", justify="right")
+    table.add_column(f"now, {_split(now)}", justify="right")
+    table.add_column(f"on its card, {_split(card)}" if found.get("card") else "on its card", justify="right")
     for key, value in now["metrics"].items():
         old = card["metrics"].get(key)
         table.add_row(key, f"{value:.5g}", "-" if old is None else f"{old:.5g}")
@@ -158,7 +159,7 @@ def _bars(status: Status) -> Table:
 
 
 def _current(status: Status) -> Table:
-    titles = ("at work", "seed", "step", "critic images", "img/s", "validation", "diversity")
+    titles = ("at work", "seed", "step", "critic images", "img/s", f"val {_metric(status)}", "diversity")
     table = Table(*titles, box=None, header_style="dim")
     for at in status.current:
         score = "-" if at.objective is None else f"{at.objective:.4g}"
@@ -185,7 +186,7 @@ def _diversity(at: Progress) -> Text:
 def _facts(status: Status) -> list[str]:
     facts = []
     if status.best_objective is not None:
-        facts.append(f"best {_best(status)}")
+        facts.append(f"best val {_metric(status)}: {status.best_label} {status.best_objective:.4g}")
     if status.phase not in FINAL_PHASES and status.images_per_second:
         facts.append(f"{status.images_per_second:.0f} img/s")
     if status.phase not in FINAL_PHASES and status.seconds_left is not None:
@@ -194,7 +195,15 @@ def _facts(status: Status) -> list[str]:
 
 
 def _best(status: Status) -> str:
-    return "" if status.best_objective is None else f"{status.best_label} {status.best_objective:.4g}"
+    """Return the best validation score with its loss and its metric, or nothing."""
+    if status.best_objective is None:
+        return ""
+    return f"{status.best_label} {_metric(status)} {status.best_objective:.4g}"
+
+
+def _metric(status: Status) -> str:
+    """Return the metric of a job's validation scores; files of earlier versions don't name it."""
+    return status.objective.upper() or "score"
 
 
 def _fraction(count: tuple[int, int]) -> str:
@@ -209,6 +218,23 @@ def _elapsed(status: Status) -> str:
 def _seeds(row: Mapping[str, Any]) -> str:
     seeds = row.get("seeds")
     return ", ".join(map(str, seeds)) if isinstance(seeds, (list, tuple)) else str(seeds or "")
+
+
+def _caption(report: Mapping[str, Any], doubts: Mapping[str, Any]) -> str:
+    split = (report.get("contract") or {}).get("reference_split")
+    parts = [f"all scores against the {split} split"] if split else []
+    parts.append("↑ higher is better, ↓ lower is better")
+    parts += ["‡ not to be trusted: a loss scores better than these real images"] if doubts else []
+    return escape("; ".join(parts))
+
+
+def _floor(floor: Mapping[str, Any], column: Mapping[str, Any], doubts: Mapping[str, Any]) -> str:
+    return _cell({"mean": floor.get(column["key"])}, column) + (" ‡" if column["key"] in doubts else "")
+
+
+def _split(score: Mapping[str, Any]) -> str:
+    """Return the split that a score is against."""
+    return f"{score['contract']['reference_split']} split"
 
 
 def _cell(cell: Mapping[str, Any] | None, column: Mapping[str, Any]) -> str:

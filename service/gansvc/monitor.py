@@ -39,7 +39,12 @@ class Monitor:
         now = time.time()
         earlier = folder.read_record("status.json", Status)
         self._status = Status(
-            job=job, name=spec.name, phase="PENDING", started=earlier.started if earlier else now, updated=now
+            job=job,
+            name=spec.name,
+            phase="PENDING",
+            objective=spec.objective,
+            started=earlier.started if earlier else now,
+            updated=now,
         )
         # A signal may end the job while this very thread writes.
         self._pace, self._lock, self._over = Pace(), threading.RLock(), threading.Event()

@@ -149,11 +149,6 @@ class TrialRecord(Record):
     """Of all seeds together."""
 
 
-def floor_split(reference: str) -> str:
-    """Return the split whose real images make the noise floor: train, or test where train is the reference itself."""
-    return "test" if reference == "train" else "train"
-
-
 UNKNOWN = "unknown"
 """What stands for a field that a record of an earlier version lacks."""
 

@@ -18,6 +18,11 @@ SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
 
 
+def floor_split(reference: str) -> Split:
+    """Return the split whose real images make the noise floor: train, or test where train is the reference itself."""
+    return "test" if reference == "train" else "train"
+
+
 class Dataset(Section):
     """The data set of a job: ``retinamnist`` or ``{name: retinamnist, channels: 1, root: /data/medmnist}``."""
 

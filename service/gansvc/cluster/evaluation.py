@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gansvc.audits import Audit
+from gansvc.catalog.datasets import floor_split
 from gansvc.catalog.labels import REAL
 from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError, RunError, reason_of
@@ -17,7 +18,7 @@ from gansvc.gan.data import Images
 from gansvc.gan.evaluate import Features, Validator, joined
 from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
-from gansvc.records import RunRecord, Score, floor_split
+from gansvc.records import RunRecord, Score
 from gansvc.scores import AUDIT, USEFULNESS
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name

@@ -63,7 +63,7 @@ class Journal:
         """Take one validation score."""
         self.scores.append(scored)
         if self._events:
-            self._events.scalar("objective", scored.objective, scored.step)
+            self._events.scalar(f"val/{self.plan.spec.objective}", scored.objective, scored.step)
 
     def best(self) -> Evaluated | None:
         """Return the best validation score after step 0, the first of equal ones."""

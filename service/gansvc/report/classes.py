@@ -42,7 +42,7 @@ def sentences(report: Report) -> list[str]:
         return []
     first = next(iter(found.values()))[0]
     said = [
-        f"The classifier gets {_percent(first.accuracy)} of the held-out images right; "
+        f"The classifier gets {_percent(first.accuracy)} of the held-out (test) images right; "
         f"always guessing the largest class, {_percent(first.majority)}"
         + ("" if first.accuracy > first.majority + 0.05 else ": too little to trust what it sees")
     ]

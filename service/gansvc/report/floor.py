@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gansvc.records import Contract, floor_split
+from gansvc.catalog.datasets import floor_split
+from gansvc.records import Contract
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report, Row
 

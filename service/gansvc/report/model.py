@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from gansvc.audits import Audit, Usefulness
-from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord, floor_split
+from gansvc.catalog.datasets import floor_split
+from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord
 from gansvc.store import Folder
 
 REPORT_JSON = "report/report.json"
