@@ -510,10 +510,16 @@ def test_a_job_without_search_scores_or_curves_is_still_reported(tmp_path: Path)
 
 
 def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> None:
-    folder.write_record("evaluation/wgan-gp-seed0.json", make_score("wgan-gp", 0, kid=float("nan")))
-    report = build(folder, make_spec())
-    assert report.leaderboard[0].metrics["kid"].values == {1: 0.032}
-    assert "wgan-gp-seed0 has no finite kid" in report.warnings
+    written = make_score("wgan-gp", 0, kid=float("nan"))
+    assert "kid" not in written.metrics and list(written.skipped) == ["kid"]
+    # What earlier versions wrote.
+    data = make_score("wgan-gp", 0).model_dump(mode="json")
+    nulls = data | {"metrics": data["metrics"] | {"kid": None, "kid_std": None}}
+    for content in (written.model_dump_json(), json.dumps(nulls)):
+        folder.write("evaluation/wgan-gp-seed0.json", content)
+        report = build(folder, make_spec())
+        assert report.leaderboard[0].metrics["kid"].values == {1: 0.032}
+        assert "KID of wgan-gp-seed0 was left out: it came out as no finite number" in report.warnings
 
 
 def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:

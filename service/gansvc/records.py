@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gansvc.measured import Measured
+
 Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
@@ -170,7 +172,7 @@ class Contract(Record):
         return [name for name in type(self).model_fields if getattr(self, name) != getattr(other, name)]
 
 
-class Score(Record):
+class Score(Record, Measured):
     """The metrics of one set of images under one contract (evaluation/<label>-seed<k>.json)."""
 
     label: str
@@ -178,10 +180,6 @@ class Score(Record):
     seed: int
     step: int
     """Generator step of the scored checkpoint."""
-    metrics: dict[str, float]
-    """Column of the metric table to value."""
-    skipped: dict[str, str] = {}
-    """Column that was left out to the reason, as half a sentence."""
     contract: Contract
     seconds: float
     """Process-seconds of generating, extracting, measuring and auditing."""

@@ -71,7 +71,7 @@ def _spec(card: ModelCard, dataset: Any, values: Mapping[str, Any]) -> JobSpec:
         contract = card.score.contract
         given["evaluation"] = {
             "extractor": {"name": contract.extractor, "size": contract.resize},
-            "metrics": [m.name for m in METRICS.values() if any(c in card.score.metrics for c, _ in m.columns)],
+            "metrics": [m.name for m in METRICS.values() if m.shown[0] in {*card.score.metrics, *card.score.skipped}],
             "samples": contract.samples,
             "reference": contract.reference_split,
             "seed": contract.seed,

@@ -145,12 +145,14 @@ class Evaluator:
         if run is None:
             features = evaluate.reference_features(self._real(), evaluation.extractor, self.device)
         else:
-            images = self._samples(run, evaluation.samples, part, parts)
-            features = evaluate.extract(images, evaluation.extractor, self.device)
+            network, dim = self._generator(run), self.spec.network.latent_dim
+            features = evaluate.extract_samples(network, dim, evaluation, evaluation.samples, part, parts)
         return features, time.monotonic() - started
 
     def score(self, run: RunRecord | None, prepared: Prepared, *parts: Extracted) -> str:
         """Write the audit, the grid and the score of a run, or of the noise floor for None, from all parts' features.
+
+        Of a generator whose images aren't numbers there is the score alone, which says so.
 
         Returns:
             Its name.
@@ -160,12 +162,14 @@ class Evaluator:
         features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
         found = evaluate.score(label, seed, step, features, images, reference, evaluation)
-        if real is not None:
+        shows = bool(torch.isfinite(features.pool).all())
+        if real is not None and shows:
             self._audit(run, found, features, real)
         if run is not None and _name(run) in self.useful:
             learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
             self.target.write_record(f"{_name(run)}{USEFULNESS}", learned)
-        self.target.write(f"{_name(run)}.png", png(self._shown(run)))
+        if shows:
+            self.target.write(f"{_name(run)}.png", png(self._shown(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
         self.target.write_record(f"{_name(run)}.json", whole)
@@ -187,10 +191,8 @@ class Evaluator:
         weights = self.train / run_name(run.label, run.seed) / "checkpoints"
         return best_generator(self.spec, self.images.channels, weights).to(self.device)
 
-    def _samples(self, run: RunRecord, count: int, part: int = 0, parts: int = 1) -> Iterable[torch.Tensor]:
-        return evaluate.generate(
-            self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count, part, parts
-        )
+    def _samples(self, run: RunRecord, count: int) -> Iterable[torch.Tensor]:
+        return evaluate.generate(self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count)
 
     def _real(self) -> torch.Tensor:
         """Take as many real images as are generated, or all there are, from the train split.
@@ -219,7 +221,7 @@ def _validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
 
 
 def _device(share: Share) -> str:
-    return "cuda" if share.gpus and torch.cuda.is_available() else "cpu"
+    return "cuda:0" if share.gpus and torch.cuda.is_available() else "cpu"
 
 
 def _name(run: RunRecord | None) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, field_validator
+from pydantic import TypeAdapter, ValidationError
 
 from gansvc.audits import Audit
 from gansvc.errors import ClusterError, SpecError
@@ -34,7 +33,6 @@ from gansvc.report.model import (
     PublishedRow,
     Report,
     Row,
-    finite,
 )
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -49,7 +47,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    floor = folder.read_record("evaluation/real.json", _ReadScore)
+    floor = folder.read_record("evaluation/real.json", Score)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, floor)
     dataset = _dataset(spec)
@@ -116,17 +114,6 @@ def write(folder: Folder, report: Report) -> None:
     folder.write_record(REPORT_JSON, report)
 
 
-class _ReadScore(Score):
-    """A score as read: a metric that wasn't finite, null in the file, is left out."""
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _drop_missing(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: number for key, number in value.items() if finite(number) is not None}
-
-
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
     found = [
         folder.read_record(f"train/{run_name(loss.label, seed)}/run.json", RunRecord)
@@ -138,7 +125,7 @@ def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
     found = [
-        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", _ReadScore)
+        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", Score)
         for loss in spec.losses
         for seed in spec.training.seeds
     ]

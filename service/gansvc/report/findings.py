@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.records import Contract, JobStart, RunRecord, Score, TrialRecord
-from gansvc.report.numbers import columns, times, title
+from gansvc.report.numbers import times, title
 from gansvc.spec import JobSpec
 from gansvc.store import run_name
 
@@ -104,15 +104,24 @@ def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score
             f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
             "read KID instead"
         )
-    found += dict.fromkeys(
-        f"{title(key)} was left out: {why}" for score in scores for key, why in score.skipped.items()
-    )
-    for score in scores:
-        asked = [column.key for column in columns(spec.evaluation.metrics)]
-        missing = [key for key in asked if key not in score.metrics]
-        if missing:
-            found.append(f"{run_name(score.label, score.seed)} has no finite {', '.join(missing)}")
+    found += _left_out(scores)
     return found
+
+
+def _left_out(scores: Sequence[Score]) -> list[str]:
+    """Return what scores lack and why, one sentence for each reason; runs are named where others have the metric."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for score in scores:
+        for key, why in score.skipped.items():
+            runs.setdefault((key, why), []).append(run_name(score.label, score.seed))
+    columns: dict[tuple[str, str], list[str]] = {}
+    for (key, why), names in runs.items():
+        of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
+        columns.setdefault((of, why), []).append(title(key))
+    return [
+        f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
+        for (of, why), titles in columns.items()
+    ]
 
 
 def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
