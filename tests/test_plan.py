@@ -23,8 +23,9 @@ evaluation: {extractor: efficientnet-lite0}
 
 
 def test_the_plan_counts_what_the_job_will_do(tmp_path: Path) -> None:
-    images = {f"{s}_images": np.zeros((n, 28, 28), np.uint8) for s, n in (("train", 100), ("val", 10), ("test", 10))}
-    np.savez(tmp_path / "mine.npz", **images)  # type: ignore[arg-type]
+    images = {"train": np.zeros((100, 28, 28), np.uint8), "test": np.zeros((10, 28, 28), np.uint8)}
+    images["val"] = np.arange(10 * 784, dtype=np.uint8).reshape(10, 28, 28)
+    np.savez(tmp_path / "mine.npz", **{f"{split}_images": array for split, array in images.items()})  # type: ignore[arg-type]
     spec = specfile.parse(SPEC).with_values(
         {"dataset": {"name": "npz", "path": str(tmp_path / "mine.npz")}, "training.batch_size": 32}
     )

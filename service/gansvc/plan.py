@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gansvc import splits
 from gansvc.catalog.extractors import Extractor
 from gansvc.records import Record
 from gansvc.spec import JobSpec
@@ -75,12 +76,12 @@ def make(spec: JobSpec) -> Plan:
     """Return the plan of a job.
 
     Raises:
-        SpecError: the user's own data file is there and has another form.
+        SpecError: the user's own data file is there and has another form, or its images can't be scored.
     """
     training, search = spec.training, spec.search
     data = spec.dataset.missing()
-    # The size of the user's own file is in that file alone.
-    images = None if data and not spec.dataset.entry.images else spec.dataset.sizes()["train"]
+    sizes = splits.sizes(spec)
+    images = sizes["train"] if sizes else None
     trials, seeds = (search.trials, search.seeds) if search else (0, 1)
     losses = tuple(_loss(spec, label, trials, images) for label in (loss.label for loss in spec.losses))
     runs = len(losses) * len(training.seeds)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import ray
 
+from gansvc import splits
+from gansvc.catalog.datasets import SPLITS
 from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import evaluation, search, sharing, training
 from gansvc.cluster.training import Assets, Share
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.plan import RunPlan
@@ -77,7 +79,10 @@ class Cluster:
         """Write the model folder from the seed of that loss which scored best; the job's id is its folder's name."""
         metric = METRICS["kid" if "kid" in spec.evaluation.metrics else spec.evaluation.metrics[0]]
         column, sign = metric.columns[0][0], 1 if metric.better == "lower" else -1
-        best = min((s for s in scores if s.label == label), key=lambda score: sign * score.metrics[column])
+        able = [score for score in scores if score.label == label and column in score.metrics]
+        if not able:
+            raise RunError(f"{label}: no run has a {metric.columns[0][0]}, so there is no best one; see the warnings")
+        best = min(able, key=lambda score: sign * score.metrics[column])
         run = next(run for run in runs if (run.label, run.seed) == (best.label, best.seed))
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
         job = folder.uri.rstrip("/").rpartition("/")[2]
@@ -95,7 +100,7 @@ def connect(spec: JobSpec) -> Cluster:
 
     Raises:
         ClusterError: the cluster is too small for one run, or the data can't be fetched.
-        SpecError: the data or the extractor's weights aren't what the spec says.
+        SpecError: the data or the extractor's weights aren't what the spec says, or the images can't be scored.
     """
     images = data.load(spec.dataset)
     if spec.network.conditional and not images.classes:
@@ -103,6 +108,7 @@ def connect(spec: JobSpec) -> Cluster:
             f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
             f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
         )
+    splits.check(spec, {split: images.split(split) for split in SPLITS})
     # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
