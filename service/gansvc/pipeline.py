@@ -139,7 +139,9 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     usable = [run for run in runs if run.best_step is not None]
     if not usable:
         reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
-        raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
+        diverged = any(run.state == "diverged" for run in runs)
+        fix = "try lower learning rates" if diverged else "mend what they name, then `gansvc resume` tries them again"
+        raise RunError(f"no run has a generator to score ({reasons}); {fix}")
     return cluster.evaluate(spec, usable, folder)
 
 
