@@ -273,6 +273,29 @@ def test_a_whole_job_warns_of_nothing_but_its_failed_trials_and_its_fid(folder: 
     assert not any("lsgan-c" in warning for warning in warnings), "a trial that ASHA stopped is no fault"
 
 
+def test_unequal_budgets_are_warned_of_with_the_fix(folder: Folder) -> None:
+    def said() -> list[str]:
+        found = build(folder, make_spec()).warnings
+        return [warning for warning in found if warning.startswith(("run budgets", "trial budgets"))]
+
+    # A trial that was stopped or diverged was given more than it took.
+    cause = "as n_critic doesn't divide the budget's batches; set"
+    trials = "trial budgets are unequal in critic images (lsgan-b of lsgan 1,000, wgan-gp-a of wgan-gp 2,000), "
+    assert said() == [f"{trials}{cause} search.images to a multiple of 128"]
+    for label in LABELS:
+        folder.delete(f"search/{label}/trials.json")
+    values = {"name": "lsgan", "label": "lsgan", "n_critic": 3}
+    for images in (25_600 // 100 * 99 + 4, 25_600 // 100 * 101):
+        make_run(folder, "lsgan", 0, critic_images=images)
+        make_run(folder, "lsgan", 1, critic_images=images)
+        assert said() == [], "one percent is what whole batches may come to"
+    for seed in SEEDS:
+        make_run(folder, "lsgan", seed, critic_images=19_200, values=values)
+        make_run(folder, "wgan", seed, critic_images=64, state="diverged")
+    runs = "run budgets are unequal in critic images (lsgan 19,200, wgan-gp 25,600), "
+    assert said() == [f"{runs}{cause} training.images to a multiple of 960"]
+
+
 def test_enough_images_for_fid_are_not_warned_of(folder: Folder) -> None:
     many = CONTRACT.model_copy(update={"reference_images": 1281})
     for label in LABELS:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from gansvc.catalog.budget import generator_steps
 from gansvc.catalog.losses import Loss
 from gansvc.records import Evaluated
 from gansvc.spec import JobSpec
@@ -38,8 +39,7 @@ class RunPlan:
 
         The budget is counted in the critic's images, so that losses of another n_critic see equally many.
         """
-        critic_steps = -(-(self.images or self.epochs * images) // self.spec.training.batch_size)
-        return max(1, critic_steps // self.loss.n_critic)
+        return generator_steps(self.loss, self.images or self.epochs * images, self.spec.training.batch_size)
 
     def evaluation_steps(self, steps: int) -> list[int]:
         """Return the steps after which the run is scored and saved, rising; the last is the last step."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.records import Contract, JobStart, RunRecord, Score, TrialRecord
 from gansvc.report.numbers import times, title
 from gansvc.spec import JobSpec
 from gansvc.store import run_name
+
+_UNEQUAL = 0.01
+"""Share by which budgets may differ without a word: whole batches seldom fill one to the last image."""
 
 
 def warnings(
@@ -24,6 +28,7 @@ def warnings(
     return (
         *_of_seeds(spec, runs, scores),
         *_of_runs(runs),
+        *_of_budgets(spec, runs, trials),
         *_of_metrics(spec, contract, scores),
         *_of_floor(scores, floor),
         *_of_trials(trials),
@@ -73,6 +78,36 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
         if start is not None and best is not None and best >= start:
             found.append(f"{name} never beat its untrained generator on the validation split")
     return found
+
+
+def _of_budgets(spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+    """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
+    ended = [run for run in runs if run.state == "finished"]
+    steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
+    found = _unequal("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
+    seeds = spec.search.seeds if spec.search else 1
+    tried = {
+        f"{trial.trial} of {label}": (
+            trial.critic_images // seeds,
+            trial.values.get("n_critic", spec.loss(label).n_critic),
+        )
+        for label, records in trials.items()
+        for trial in records
+        if trial.state == "finished"
+    }
+    images = {name: count for name, (count, _) in sorted(tried.items(), key=lambda item: item[1][0])}
+    ends = {name: images[name] for name in (*list(images)[:1], *list(images)[-1:])}
+    return found + _unequal("trial", "search", ends, spec, lcm(*(int(n_critic) for _, n_critic in tried.values())))
+
+
+def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
+    if not images or max(images.values()) <= (1 + _UNEQUAL) * min(images.values()):
+        return []
+    listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+    return [
+        f"{what} budgets are unequal in critic images ({listed}), as n_critic doesn't divide the budget's batches; "
+        f"set {section}.images to a multiple of {spec.training.batch_size * n_critic:,}"
+    ]
 
 
 def _of_trials(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
