@@ -19,7 +19,8 @@ import torch
 from gansvc import specfile
 from gansvc.cluster import local
 from gansvc.gan import data
-from gansvc.gan.evaluate import Validator, chunks, extract
+from gansvc.gan.evaluate import chunks, extract
+from gansvc.gan.validation import Validator
 from gansvc.spec import JobSpec
 
 from . import object_storage

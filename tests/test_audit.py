@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from gansvc import scores
+from gansvc import scorefiles
 from gansvc.audits import Audit, Usefulness
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError
 from gansvc.gan import audit, checkpoint, classifier, evaluate, usefulness
 from gansvc.gan.data import Images
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -50,7 +51,7 @@ def test_a_scored_run_is_audited(evaluator: Evaluator) -> None:
     assert (memory.images, memory.train_images, memory.heldout_images, memory.fresh_images) == (60, 160, 60, 50)
     assert memory.flagged is False, "an untrained generator knows no training image"
     # The audit is no score, and doesn't get in the scores' way.
-    assert [score.label for score in scores.every(evaluator.target)] == ["wgan"]
+    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"]
 
     picture = np.asarray(Image.open(io.BytesIO(evaluator.target.read("wgan-seed3.pairs.png") or b"")))
     assert picture.shape == (2 * (3 * 29 + 1), 2 * (8 * 29 + 1), 3)
@@ -74,7 +75,7 @@ def test_an_audit_that_fails_says_why_and_does_not_cost_the_score(
     found = evaluator.target.read_record("wgan-seed3.audit.json", Audit)
     assert found is not None and found.failed == "RuntimeError: no memory" and found.memorisation is None
     assert evaluator.target.read_record("wgan-seed3.json", Score) is not None
-    assert [*scores.failures(evaluator.target, "wgan-seed3")] == [("the audit of wgan-seed3", found.failed)]
+    assert [*scorefiles.failures(evaluator.target, "wgan-seed3")] == [("the audit of wgan-seed3", found.failed)]
 
 
 def test_a_storage_that_fails_under_an_audit_is_no_fault_of_the_audit(
@@ -98,8 +99,8 @@ def test_a_score_holds_the_digest_of_the_weights_that_it_scored(evaluator: Evalu
     assert found is not None and found.contract.data == (data := evaluator.images.content)
     digest = checkpoint.best_digest(evaluator.train / "wgan-seed3" / "checkpoints")
     assert digest is not None and found.weights == digest
-    assert scores.stale(found, digest, run.identity, data) == []
-    assert scores.stale(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
+    assert scorefiles.stale(found, digest, run.identity, data) == []
+    assert scorefiles.stale(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
         f"weights: {digest[:12]} there, 000000000000 here",
         "run.seed: 3 there, 4 here",
         f"data.train_images: {data['train_images'][:12]} there, cd here",
@@ -151,14 +152,14 @@ def test_a_chosen_conditional_run_is_measured_and_no_failure_costs_the_score(
     found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
     assert found is not None and found.failed == "" and len(found.rows) == 5
     assert found.exam is not None and (found.exam.train_images, found.exam.test_images) == (160, 60)
-    assert [score.label for score in scores.every(evaluator.target)] == ["wgan"], "the measure is no score"
+    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"], "the measure is no score"
 
     evaluator.target.delete("wgan-seed3.json")
     evaluator.images = Images(histology.train, histology.val, histology.test)
     evaluator.score(RUN, evaluator.prepare(), evaluator.extract(RUN))
     found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
     assert found is not None and found.rows == () and found.failed == "KeyError: 'train'"
-    assert [score.label for score in scores.every(evaluator.target)] == ["wgan"]
+    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"]
 
 
 def test_what_the_scores_need_is_extracted_once(

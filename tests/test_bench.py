@@ -16,10 +16,11 @@ from rich.console import Console
 from gansvc.catalog.losses import LOSSES
 from gansvc.errors import RunError
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Validator
 from gansvc.gan.plan import RunPlan
 from gansvc.gan.players import Players
-from gansvc.records import Contract, Evaluated, RunRecord, Score, Start
+from gansvc.gan.validation import Validator
+from gansvc.records import Evaluated, RunRecord, Start
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

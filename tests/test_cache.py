@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from gansvc import cachefolder
 from gansvc.catalog.extractors import EXTRACTORS, Extractor
 from gansvc.gan import cache, classifier, evaluate, tensorfile, usefulness
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Features, measure
+from gansvc.gan.evaluate import Features
+from gansvc.gan.metrics import measure
 
 LITE = Extractor(name="efficientnet-lite0", size=32)
 KEY = ["a", "b c"]
@@ -53,7 +55,7 @@ def test_a_file_with_foreign_content_is_made_anew(folder: Path) -> None:
         "another key": tensorfile.pack(made(5.0), key='["a"]'),
         "no key": tensorfile.pack(made(5.0)),
         "no digest": tensorfile.pack(made(5.0), key='["a", "b c"]').replace(b'"digest"', b'"dogest"'),
-        "another digest": (data := bytearray(path.read_bytes()))[:-1] + bytes([data[-1] ^ 1]),
+        "another digest": path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]),
         "other tensors": tensorfile.pack({"y": torch.ones(3)}, key='["a", "b c"]'),
         "cut": path.read_bytes()[:-5],
         "empty": b"",
@@ -141,8 +143,7 @@ def test_features_of_another_version_are_extracted_anew(
     package: str, histology: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate.reference_features(histology.test[:10], LITE)
-    of = evaluate.version
-    monkeypatch.setattr(evaluate, "version", lambda name: "0.0" if name == package else of(name))
+    monkeypatch.setattr(evaluate, "version", lambda name: "0.0" if name == package else version(name))
     monkeypatch.setattr(evaluate, "extract", None)
     with pytest.raises(TypeError):
         evaluate.reference_features(histology.test[:10], LITE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gansvc.audits import Classes
 from gansvc.catalog.datasets import Dataset
 from gansvc.gan import classifier, data
 from gansvc.gan.classifier import Classifier
@@ -93,6 +94,13 @@ def test_domain_inception_score_of_sure_and_even_answers_is_their_number(images:
     one = classifier.classes(said(*[1] * 300), heldout, images, truth)
     assert 2.8 < even.metrics["is"] < 3 and one.metrics["is"] == pytest.approx(1)
     assert set(even.metrics) == {"is", "is_std", "kid", "kid_std"}
+
+
+def test_a_metric_that_so_few_images_do_not_give_is_left_out_with_the_reason(images: Images) -> None:
+    found = classifier.classes(said(0, 1, 2, 0, 1), said(*[0, 1, 2] * 30), images, torch.zeros(90).long())
+    assert set(found.metrics) == {"kid", "kid_std"}
+    assert found.skipped == {"is": "5 images are too few for a mean over 10 splits, which takes 10"}
+    assert Classes.model_validate_json(found.model_dump_json()) == found and "null" not in found.model_dump_json()
 
 
 @pytest.mark.parametrize(("name", "least"), [("retinamnist", 0.0), ("breastmnist", 0.03)])

@@ -11,10 +11,11 @@ import pytest
 
 from gansvc import cli, specfile
 from gansvc.errors import SpecError
-from gansvc.records import Contract, RunRecord, Score
+from gansvc.records import RunRecord
 from gansvc.report import model, numbers, ranking
 from gansvc.report.compare import merge
 from gansvc.report.model import DatasetFacts, Report, Versions
+from gansvc.scores import Contract, Score
 from gansvc.store import Folder
 
 CONTRACT = Contract(

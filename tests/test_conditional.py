@@ -23,11 +23,12 @@ from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.gan import data
 from gansvc.gan.conditional import class_number, generate_of
-from gansvc.gan.evaluate import Features, Validation, Validator, generate
+from gansvc.gan.evaluate import Features, generate
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.streams import sample_labels, sample_latents
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validation, Validator
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

@@ -13,7 +13,7 @@ import pytest
 
 from gansvc import cli, doctor, specfile, versions, visit
 from gansvc.catalog.datasets import DATASETS
-from gansvc.records import NodeState
+from gansvc.cluster.nodes import NodeState
 from gansvc.spec import JobSpec
 
 Run = Callable[..., tuple[int, str, str]]

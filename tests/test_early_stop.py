@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Validation, Validator, chunks, extract, spread
+from gansvc.gan.evaluate import chunks, extract
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validation, Validator, spread
 from gansvc.live import view
 from gansvc.records import Evaluated, Progress, RunRecord, Status
 from gansvc.spec import JobSpec

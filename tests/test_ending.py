@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from gansvc import pipeline, scores
+from gansvc import pipeline, scorefiles
 from gansvc.audits import Audit
 from gansvc.errors import ClusterError
 from gansvc.gan import checkpoint, export, portable
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord
 from gansvc.report import build, figures, ranking
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -172,7 +173,7 @@ def test_a_score_whose_audit_failed_or_is_missing_is_made_again_and_the_report_s
     folder, spec, run = scored
     failed = Audit(label="lsgan", seed=0, step=7, extractor="x", failed="no memory")
     folder.write_record("evaluation/lsgan-seed0.audit.json", failed)
-    assert [*scores.failures(folder / "evaluation", "lsgan-seed0")] == [("the audit of lsgan-seed0", "no memory")]
+    assert [*scorefiles.failures(folder / "evaluation", "lsgan-seed0")] == [("the audit of lsgan-seed0", "no memory")]
     assert kept(scored) == (False, True)
     folder.delete("evaluation/lsgan-seed0.audit.json")
     folder.write("evaluation/lsgan-seed0.json", make_score("lsgan", 0).model_dump_json())

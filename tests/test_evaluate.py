@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +11,18 @@ import pytest
 import torch
 from torch import nn
 
+from gansvc.audits import Usefulness
 from gansvc.catalog.extractors import Extractor
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.cluster.training import Share
-from gansvc.errors import SpecError
-from gansvc.gan import evaluate
+from gansvc.errors import RunError, SpecError
+from gansvc.gan import checkpoint, evaluate
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8
-from gansvc.gan.evaluate import Features, Validator, chunks, extract, generate, joined, measure
-from gansvc.records import Contract, Score
+from gansvc.gan.evaluate import Features, chunks, extract, extract_samples, generate, joined
+from gansvc.gan.metrics import measure
+from gansvc.gan.validation import Validator
+from gansvc.records import RunRecord
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -95,6 +101,68 @@ def test_efficientnet_gives_imagenet_features() -> None:
 def test_validator_is_deterministic(tiny: Make, validator: Validator) -> None:
     network = tiny().network.generator(3)
     assert validator(network) == validator(network)
+
+
+@pytest.mark.parametrize("variance", [math.nan, -1.0])
+def test_images_that_are_no_numbers_are_refused_and_have_no_score(
+    variance: float, tiny: Make, validator: Validator
+) -> None:
+    network = tiny().network.generator(3)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None:
+            layer.running_var.fill_(variance)
+    with pytest.raises(RunError, match="images that aren't numbers"):
+        list(generate(network, 8, 0, 60))
+    found = validator(network)
+    assert math.isnan(found.objective) and found.diversity is None
+    # Of 130 samples the second of two workers has the second chunk.
+    evaluation = tiny().evaluation
+    for rank, rows in ((0, 80), (1, 50)):
+        features = extract_samples(network, 8, evaluation, 130, rank, 2)
+        assert features.pool.shape == (rows, 1280) and features.logits.shape == (rows, 1000)
+        assert bool(features.pool.isnan().all()) and bool(features.logits.isnan().all())
+
+
+def test_real_images_that_are_all_alike_have_no_diversity_to_share(tiny: Make, validator: Validator) -> None:
+    alike = extract(chunks(torch.full((50, 3, 28, 28), 9, dtype=torch.uint8)), LITE)
+    # The images needn't be alike for that: what counts are their features.
+    same = Features(alike.pool[:1].expand(50, -1), alike.logits[:1].expand(50, -1))
+    found = dataclasses.replace(validator, reference=same)(tiny().network.generator(3))
+    assert found.diversity is None and math.isfinite(found.objective)
+
+
+def test_a_score_of_features_that_are_no_numbers_says_so(tiny: Make, histology: Images) -> None:
+    real = extract(chunks(histology.test), LITE)
+    score = evaluate.score(
+        "wgan", 0, 1, Features(real.pool * math.nan, real.logits), histology.test, real, tiny().evaluation
+    )
+    assert set(score.metrics) == {"is", "is_std"} and score.contract.samples == 60
+    assert set(score.skipped) == {"fid", "kid", "precision", "recall", "f_score"}
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_run_whose_images_are_no_numbers_is_scored_with_the_reason_alone(
+    conditional: bool, tiny: Make, histology: Images, tmp_path: Path
+) -> None:
+    labels = {split: torch.arange(len(histology.split(split))) % 2 for split in ("train", "val", "test")}
+    images = dataclasses.replace(histology, labels=labels, numbers=(0, 1))
+    spec, folder = tiny(dataset="breastmnist", network__conditional=conditional), Folder(tmp_path)
+    shares = torch.tensor([0.5, 0.5]) if conditional else None
+    state = spec.network.generator(3, 28, shares).state_dict()
+    weights = {name: tensor if name == "shares" else tensor * math.nan for name, tensor in state.items()}
+    checkpoint.save_best(folder / "wgan-seed0" / "checkpoints", weights, 4, 0.5)
+    run = RunRecord(label="wgan", seed=0, values={}, state="finished", best_step=4, best_objective=0.5)
+    useful = frozenset({"wgan-seed0"} if conditional else ())
+    evaluator = Evaluator(spec, images, folder, folder, Share(1, 0), useful)
+    # Two evaluators share the samples.
+    evaluator.score(run, (extract(chunks(images.test), LITE), None), *(evaluator.extract(run, n, 2) for n in range(2)))
+    score = folder.read_record("wgan-seed0.json", Score)
+    assert score is not None and score.metrics == {} and score.contract.samples == 60
+    assert set(score.skipped) == {"is", "fid", "kid", "precision", "recall", "f_score"}
+    assert b"null" not in (folder.read("wgan-seed0.json") or b"") and not folder.exists("wgan-seed0.png")
+    if conditional:
+        learned = folder.read_record("wgan-seed0.usefulness.json", Usefulness)
+        assert learned is not None and "images that aren't numbers" in learned.failed
 
 
 def test_reference_features_are_kept_by_content(

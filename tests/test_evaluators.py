@@ -17,7 +17,8 @@ from gansvc import specfile
 from gansvc.cluster import evaluation, jobs, local, scoring
 from gansvc.cluster.training import Share
 from gansvc.gan import checkpoint, data
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

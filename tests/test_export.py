@@ -24,7 +24,8 @@ from gansvc.gan.checkpoint import save_best
 from gansvc.gan.conditional import generate_of
 from gansvc.gan.images import png
 from gansvc.gan.streams import sample_labels
-from gansvc.records import Contract, RunRecord, Score
+from gansvc.records import RunRecord
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

@@ -29,9 +29,10 @@ from gansvc.cluster import local, processes
 from gansvc.errors import SpecError
 from gansvc.following import COLOURS
 from gansvc.gan import data
-from gansvc.gan.evaluate import Features, Validation, Validator
+from gansvc.gan.evaluate import Features
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validation, Validator
 from gansvc.jobfolder import Job
 from gansvc.records import FINAL_PHASES, STARTS, JobStart, Phase, RunRecord, Start
 from gansvc.spec import JobSpec

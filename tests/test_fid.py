@@ -10,8 +10,9 @@ import torch
 
 from gansvc.gan import evaluate, fid
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Features, measure
-from gansvc.records import Score
+from gansvc.gan.evaluate import Features
+from gansvc.gan.metrics import measure
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 
 Make = Callable[..., JobSpec]

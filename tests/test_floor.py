@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gansvc.records import Contract, Score
 from gansvc.report import floor, numbers, ranking
 from gansvc.report.build import build
 from gansvc.report.markdown import render
+from gansvc.scores import Contract, Score
 from gansvc.store import Folder
 
 from .test_report import CONTRACT, make_job, make_score, make_spec

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gansvc import specfile, versions, visit
 from gansvc.cluster.kuberay import connection
+from gansvc.cluster.nodes import NodeFiles, NodeState
 from gansvc.errors import ClusterError, SpecError
-from gansvc.records import NodeFiles, NodeState
 
 from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, opened, texts
 from .test_fuzz_spec import TOKENS, valid

@@ -198,7 +198,8 @@ def test_a_good_model_folder_is_drawn_from(yard: Yard) -> None:
 
 
 def npz(**changes: Any) -> bytes:
-    images = {f"{split}_images": np.zeros((3, 28, 28), np.uint8) for split in ("train", "val", "test")}
+    draws = np.random.default_rng(0)
+    images = {f"{s}_images": draws.integers(0, 2, (4, 28, 28), np.uint8) for s in ("train", "val", "test")}
     file = io.BytesIO()
     np.savez_compressed(file, **(images | changes))
     return file.getvalue()
@@ -212,7 +213,10 @@ member = st.one_of(
 
 
 def read(yard: Yard, data: bytes) -> int:
-    """Have a data file read by the command and by the reader, who must agree, and return the exit code."""
+    """Have a data file read by the command and by the reader, who must agree, and return the exit code.
+
+    What the reader takes, the command may refuse as too small, or as all alike, for the scores that it asks for.
+    """
     yard.clear()
     path = yard.work / "images.npz"
     path.write_bytes(data)
@@ -225,7 +229,9 @@ def read(yard: Yard, data: bytes) -> int:
         except SpecError:
             assert ended.code == 2
         else:
-            assert ended.code == 0 and all(len(images) >= 2 for images in found.images.values())
+            val = found.images["val"]
+            scorable = min(map(len, found.images.values())) >= 4 and bool((val != val[:1]).any())
+            assert ended.code == 0 if scorable else "split holds" in ended.err or "all alike" in ended.err
     return ended.code
 
 

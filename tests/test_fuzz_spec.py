@@ -81,7 +81,9 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
         st.builds(lambda root: {"name": "retinamnist", "channels": 1, "root": root}, paths),
         st.builds(lambda path: {"name": "npz", "path": path, "channels": 3}, paths),
     ).map(lambda data: data | {"size": size})
-    norm = st.sampled_from(("none", "spectral"))
+    trained = draw(losses())
+    clipped = any(loss == "wgan" or (isinstance(loss, dict) and loss["name"] == "wgan") for loss in trained)
+    norm = st.sampled_from(("none",) if clipped else ("none", "spectral"))
     network: Any = {"latent_dim": draw(st.integers(1, 1024)), "width": draw(st.integers(4, 512))}
     network |= {"name": "dcgan" if size == 28 else "resnet", "critic_norm": draw(norm)}
     network |= {"critic_stem": draw(st.integers(0, 512))} if size == 28 else {}
@@ -110,7 +112,6 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
         "reference": st.sampled_from(("test", "train")),
         "audit": st.booleans(),
     }
-    trained = draw(losses())
     label = trained[0] if isinstance(trained[0], str) else trained[0]["label"]
     published = st.fixed_dictionaries(
         {"loss": st.just(label), "source": plain_texts}, optional={"fid": st.floats(0, 1e6), "is": st.floats(0, 1e6)}

@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 import torch
+from pydantic_core import PydanticCustomError
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from gansvc.catalog.losses import LOSSES
-from gansvc.catalog.networks import NETWORKS, Dcgan, Network
+from gansvc.catalog.networks import NETWORKS, Dcgan, Network, check_losses
 
 EVERY = pytest.mark.parametrize("name", list(NETWORKS))
 EVERY_SIZE = pytest.mark.parametrize(
@@ -243,6 +244,20 @@ def spectral(name: str, size: int = 28, seed: int = 0) -> nn.Module:
 
 def convolutions(critic: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in critic.modules() if isinstance(layer, nn.Conv2d)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_spectral_norm_goes_with_every_loss_that_leaves_the_weights_alone(name: str) -> None:
+    loss, network = LOSSES[name](name=name), pair("dcgan", critic_norm="spectral")
+    moved = network.critic(3, 28)
+    before = [parameter.clone() for parameter in moved.parameters()]
+    loss.constrain(moved)
+    if all(torch.equal(a, b) for a, b in zip(before, moved.parameters(), strict=True)):
+        check_losses((loss,), network)
+    else:
+        with pytest.raises(PydanticCustomError, match=f"{name} bounds the critic's weights"):
+            check_losses((LOSSES["ns"](name="ns"), loss), network)
+        check_losses((loss,), pair("dcgan"))
 
 
 @EVERY_SIZE

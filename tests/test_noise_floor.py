@@ -14,7 +14,7 @@ from gansvc.cluster.training import Share
 from gansvc.gan import fid
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import chunks, extract, subset
-from gansvc.records import Score
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

@@ -17,7 +17,8 @@ from gansvc import api
 from gansvc.cluster import local
 from gansvc.errors import SpecError
 from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, RunRecord, Score, Start, TrialRecord
+from gansvc.records import FINAL_PHASES, RunRecord, Start, TrialRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

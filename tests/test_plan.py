@@ -23,16 +23,22 @@ evaluation: {extractor: efficientnet-lite0}
 
 
 def test_the_plan_counts_what_the_job_will_do(tmp_path: Path) -> None:
-    images = {f"{s}_images": np.zeros((n, 28, 28), np.uint8) for s, n in (("train", 100), ("val", 10), ("test", 10))}
-    np.savez(tmp_path / "mine.npz", **images)  # type: ignore[arg-type]
+    images = {"train": np.zeros((100, 28, 28), np.uint8), "test": np.zeros((10, 28, 28), np.uint8)}
+    images["val"] = np.arange(10 * 784, dtype=np.uint8).reshape(10, 28, 28)
+    np.savez(tmp_path / "mine.npz", **{f"{split}_images": array for split, array in images.items()})  # type: ignore[arg-type]
     spec = specfile.parse(SPEC).with_values(
         {"dataset": {"name": "npz", "path": str(tmp_path / "mine.npz")}, "training.batch_size": 32}
     )
     made = api.plan(spec)
-    # 2 epochs of 100 images in batches of 32: 7 critic steps; WGAN's generator moves every fifth.
-    assert [(loss.critic_steps, loss.generator_steps) for loss in made.losses] == [(7, 7), (7, 1)]
+    # 2 epochs of 100 images in batches of 32: 7 critic steps; WGAN's generator moves every fifth, and two are left out.
+    assert [(loss.critic_steps, loss.generator_steps) for loss in made.losses] == [(7, 7), (5, 1)]
+    assert [loss.critic_images for loss in made.losses] == [224, 160]
+    assert ("critic images a run", "lsgan 224, wgan 160: unequal, as n_critic doesn't divide the budget's batches") in (
+        made.rows()
+    )
     assert (made.trials, made.runs, made.checkpoints) == (8, 4, 12)
-    assert (made.search_images, made.training_images) == (800, 800)
+    # A trial has 4 critic steps, or 5 where it draws an n_critic of 5.
+    assert (made.search_images, made.training_images) == (8 * 160, 2 * 224 + 2 * 160)
     assert (made.dataset, made.weights, made.obstacles) == ("at hand", "at hand", ())
 
 
@@ -47,7 +53,9 @@ def test_every_loss_gets_the_same_critic_images(budget: dict[str, int]) -> None:
     for loss in spec.losses:
         run = RunPlan(spec, loss.label, 0, spec.training.epochs, 1, spec.training.images)
         steps = run.steps(train)
-        assert (planned[loss.label].critic_steps, planned[loss.label].generator_steps) == (batches, steps)
+        found = planned[loss.label]
+        assert (found.critic_steps, found.generator_steps) == (steps * loss.n_critic, steps)
+        assert found.critic_images == steps * loss.n_critic * 20
         # Only what doesn't fill a last generator step, n_critic batches, is left out.
         assert 0 <= batches - steps * loss.n_critic < loss.n_critic
 
@@ -56,7 +64,31 @@ def test_the_plan_counts_a_budget_in_images() -> None:
     spec = specfile.parse(SPEC).with_values({"training.images": 6400, "search.images": 640})
     made = api.plan(spec)
     assert [(loss.critic_steps, loss.generator_steps) for loss in made.losses] == [(100, 100), (100, 20)]
+    assert not any(title == "critic images a run" for title, _ in made.rows()), "they are equal"
     assert (made.search_images, made.training_images) == (8 * 640, 4 * 6400)
+
+
+@pytest.mark.parametrize(
+    ("images", "budgets"), [(64, (64, 320)), (320, (320, 320)), (384, (384, 320)), (640, (640, 640)), (639, (640, 640))]
+)
+def test_the_plan_a_run_and_a_trial_count_critic_images_alike(images: int, budgets: tuple[int, int]) -> None:
+    spec = specfile.parse(SPEC).with_values({"training.images": images, "search.images": images})
+    made = api.plan(spec)
+    assert tuple(loss.critic_images for loss in made.losses) == budgets
+    for label, budget in zip(("lsgan", "wgan"), budgets, strict=True):
+        for is_trial in (False, True):
+            plan = RunPlan(spec, label, 0, 1, 3, images, is_trial)
+            assert plan.steps(4608) * plan.loss.n_critic * 64 == budget
+    assert made.training_images == 2 * sum(budgets)
+
+
+@pytest.mark.parametrize(
+    ("space", "most"),
+    [("learning-rates", 64 + 320), ("default", 2 * 320), ({"wgan.n_critic": {"int_uniform": [2, 3]}}, 64 + 320)],
+)
+def test_a_search_is_planned_by_the_largest_n_critic_that_it_may_draw(space: object, most: int) -> None:
+    spec = specfile.parse(SPEC).with_values({"search.images": 64, "search.space": space})
+    assert api.plan(spec).search_images == 4 * most
 
 
 def test_seeds_of_a_search_multiply_what_it_costs() -> None:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import pytest
 
-from gansvc.records import Contract, RunRecord, Score
+from gansvc.records import RunRecord
 from gansvc.report import ranking
 from gansvc.report.model import Column, Row
+from gansvc.scores import Contract, Score
 
 CONTRACT = Contract(
     **{"extractor": "efficientnet-lite0", "weights_sha256": "57", "resize": 96, "samples": 2000, "dtype": "float32"},

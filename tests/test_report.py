@@ -20,10 +20,11 @@ from skimage.color import rgb2lab
 
 from gansvc import specfile
 from gansvc.errors import ClusterError, RunError
-from gansvc.records import Contract, Evaluated, History, JobStart, RunRecord, Score, TrialRecord
+from gansvc.records import Evaluated, History, JobStart, RunRecord, TrialRecord
 from gansvc.report import drawing, figures, model, pictures
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -296,6 +297,29 @@ def test_a_whole_job_warns_of_nothing_but_its_failed_trials_and_its_fid(folder: 
     assert not any("lsgan-c" in warning for warning in warnings), "a trial that ASHA stopped is no fault"
 
 
+def test_unequal_budgets_are_warned_of_with_the_fix(folder: Folder) -> None:
+    def said() -> list[str]:
+        found = build(folder, make_spec()).warnings
+        return [warning for warning in found if warning.startswith(("run budgets", "trial budgets"))]
+
+    # A trial that was stopped or diverged was given more than it took.
+    cause = "as n_critic doesn't divide the budget's batches; set"
+    trials = "trial budgets are unequal in critic images (lsgan-b of lsgan 1,000, wgan-gp-a of wgan-gp 2,000), "
+    assert said() == [f"{trials}{cause} search.images to a multiple of 128"]
+    for label in LABELS:
+        folder.delete(f"search/{label}/trials.json")
+    values = {"name": "lsgan", "label": "lsgan", "n_critic": 3}
+    for images in (25_600 // 100 * 99 + 4, 25_600 // 100 * 101):
+        make_run(folder, "lsgan", 0, critic_images=images)
+        make_run(folder, "lsgan", 1, critic_images=images)
+        assert said() == [], "one percent is what whole batches may come to"
+    for seed in SEEDS:
+        make_run(folder, "lsgan", seed, critic_images=19_200, values=values)
+        make_run(folder, "wgan", seed, critic_images=64, state="diverged")
+    runs = "run budgets are unequal in critic images (lsgan 19,200, wgan-gp 25,600), "
+    assert said() == [f"{runs}{cause} training.images to a multiple of 960"]
+
+
 def test_enough_images_for_fid_are_not_warned_of(folder: Folder) -> None:
     many = CONTRACT.model_copy(update={"reference_images": 1281})
     for label in LABELS:
@@ -555,10 +579,16 @@ def test_a_job_without_search_scores_or_curves_is_still_reported(tmp_path: Path)
 
 
 def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> None:
-    folder.write_record("evaluation/wgan-gp-seed0.json", make_score("wgan-gp", 0, kid=float("nan")))
-    report = build(folder, make_spec())
-    assert report.leaderboard[0].metrics["kid"].values == {1: 0.032}
-    assert "wgan-gp-seed0 has no finite kid" in report.warnings
+    written = make_score("wgan-gp", 0, kid=float("nan"))
+    assert "kid" not in written.metrics and list(written.skipped) == ["kid"]
+    # What earlier versions wrote.
+    data = make_score("wgan-gp", 0).model_dump(mode="json")
+    nulls = data | {"metrics": data["metrics"] | {"kid": None, "kid_std": None}}
+    for content in (written.model_dump_json(), json.dumps(nulls)):
+        folder.write("evaluation/wgan-gp-seed0.json", content)
+        report = build(folder, make_spec())
+        assert report.leaderboard[0].metrics["kid"].values == {1: 0.032}
+        assert "KID of wgan-gp-seed0 was left out: it came out as no finite number" in report.warnings
 
 
 def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:

@@ -13,10 +13,10 @@ from matplotlib.image import imread, imsave
 from gansvc import specfile
 from gansvc.audits import Audit, Estimate, Memorisation, Pair
 from gansvc.errors import ClusterError
-from gansvc.records import Contract, Score
 from gansvc.report import audit, figures, model
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

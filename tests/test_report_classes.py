@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from gansvc import specfile
 from gansvc.audits import Audit, Classes
-from gansvc.records import Contract, Score
 from gansvc.report import classes, model
 from gansvc.report.build import build
 from gansvc.report.markdown import render
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -106,6 +107,39 @@ def test_markdown_has_both_tables(folder: Folder) -> None:
     assert "| wgan | 0.0300 ± 0.0141 | 0.5500 | 1.97 ± 0.01 | 1.03 | 0.100 |" in section
     assert "| fresh real images (val) | n/a | 0.0123 | n/a | 1.50 | 0.050 |" in section
     assert "| 0 | 27.0 % | 20.0 % | 20.0 % |" in section and "| 1 | 73.0 % | 80.0 % | 80.0 % |" in section
+
+
+def test_a_domain_score_that_few_images_do_not_give_is_told_once_with_the_reason(folder: Folder) -> None:
+    why = "5 images are too few for a mean over 10 splits, which takes 10"
+    metrics = {"kid": 0.0123, "kid_std": 0.1, "is": float("nan"), "is_std": float("nan")}
+    few = make_classes(0, 0, 0.25).model_dump() | {"images": 5, "metrics": metrics}
+    real = Audit(label="real", seed=0, step=5, extractor="x", classes=Classes(**few | {"skipped": {"is": why}}))
+    folder.write_record("evaluation/real.audit.json", real)
+    for seed in (0, 1):
+        lost = Classes(**few)
+        folder.write_record(
+            f"evaluation/hinge-seed{seed}.audit.json",
+            Audit(label="hinge", seed=seed, step=5, extractor="x", classes=lost),
+        )
+    report = build(folder, make_spec())
+    assert "null" not in lost.model_dump_json() and lost.skipped == {"is": "it came out as no finite number"}
+    assert classes.sentences(report)[-2:] == [
+        "The domain IS of hinge is n/a: it came out as no finite number",
+        f"The domain IS of fresh real images (val) is n/a: {why}",
+    ]
+    assert classes.rankings(report)[1].usual == ("wgan", "wgan-gp", "lsgan"), "hinge has no domain IS to rank by"
+    text = render(report)
+    assert "| fresh real images (val) | n/a | 0.0123 | n/a | n/a | 0.050 |" in text and text.count(why) == 1
+
+
+def test_an_audit_of_an_earlier_version_whose_score_is_null_is_read(folder: Folder) -> None:
+    data = json.loads(folder.read("evaluation/real.audit.json") or b"")
+    data["classes"]["metrics"] |= {"is": None, "is_std": None}
+    del data["classes"]["skipped"]
+    folder.write("evaluation/real.audit.json", json.dumps(data))
+    report = build(folder, make_spec())
+    assert report.audits[-1].classes is not None and "is" not in report.audits[-1].classes.metrics
+    assert "| fresh real images (val) | n/a | 0.0123 | n/a | n/a | 0.050 |" in render(report)
 
 
 def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rich.console
+import safetensors.torch
 import torch
 
-from gansvc import api, specfile
+from gansvc import api, live, specfile
+from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.cluster.training import Share
-from gansvc.errors import SpecError
+from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data, export
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -141,6 +147,43 @@ def test_a_card_without_a_score_is_scored_as_usual(job: tuple[Path, Score], tmp_
     values = {"evaluation.extractor": {"name": "efficientnet-lite0", "size": 32}, "evaluation.samples": 50}
     found = api.evaluate(tmp_path, None, values | {"evaluation.metrics": ["kid"]})
     assert found.card is None and found.differences == () and found.score.contract.samples == 50
+
+
+@pytest.mark.parametrize(
+    ("variance", "raised", "expected"),
+    [(torch.nan, SpecError, "holds weights that aren't numbers"), (-1.0, RunError, "makes images that aren't numbers")],
+)
+def test_a_model_that_makes_no_numbers_has_no_score_and_no_picture(
+    variance: float, raised: type[Exception], expected: str, job: tuple[Path, Score], tmp_path: Path
+) -> None:
+    for path in job[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    state = safetensors.torch.load((job[0] / "generator.safetensors").read_bytes())
+    name = next(name for name in state if name.endswith("running_var"))
+    weights = safetensors.torch.save(state | {name: torch.full_like(state[name], variance)})
+    (tmp_path / "generator.safetensors").write_bytes(weights)
+    card = json.loads((tmp_path / "model.json").read_text()) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    with pytest.raises(raised, match=expected):
+        api.evaluate(tmp_path)
+    with pytest.raises(raised, match=expected):
+        api.sample(tmp_path, 4, tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_what_the_card_lacks_is_asked_for_again_and_said(job: tuple[Path, Score], tmp_path: Path) -> None:
+    arrays = {f"{s}_images": np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8) for s in SPLITS}
+    np.savez(tmp_path / "few.npz", **arrays)  # type: ignore[arg-type]
+    found = api.evaluate(job[0], {"name": "npz", "path": str(tmp_path / "few.npz")})
+    assert set(found.score.skipped) == {"precision", "recall", "f_score", "fid_inf"}
+    shown = io.StringIO()
+    rich.console.Console(width=160, file=shown).print(live.rescored(found.model_dump(mode="json")))
+    assert "n/a: 3 images are too few for the distance to the third neighbour" in shown.getvalue()
+    for path in job[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = json.loads((tmp_path / "model.json").read_text()) | {"score": found.score.model_dump(mode="json")}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    assert set(api.evaluate(tmp_path).score.metrics) == set(job[1].metrics)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ from torch.nn.parallel import DistributedDataParallel
 from gansvc import specfile
 from gansvc.catalog.losses import LOSSES
 from gansvc.gan import checkpoint
-from gansvc.gan.evaluate import Features, Validation, Validator, generate
+from gansvc.gan.evaluate import Features, generate
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validation, Validator
 from gansvc.records import Evaluated, History, RunRecord, Start
 from gansvc.store import Folder
 

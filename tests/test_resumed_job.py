@@ -17,7 +17,8 @@ from gansvc.cluster import local
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, tensorfile
 from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, RunRecord, Score, Status
+from gansvc.records import FINAL_PHASES, RunRecord, Status
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 

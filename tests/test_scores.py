@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from gansvc.catalog.extractors import Extractor
 from gansvc.catalog.metrics import METRICS
 from gansvc.gan import evaluate
 from gansvc.gan.data import Images, load, to_float
-from gansvc.gan.evaluate import Features, Validator, chunks, extract, generate, measure
+from gansvc.gan.evaluate import Features, chunks, extract, generate
+from gansvc.gan.metrics import measure
+from gansvc.gan.validation import Validator
 from gansvc.spec import JobSpec
 
 Make = Callable[..., JobSpec]
@@ -186,7 +189,17 @@ def test_two_workers_share_a_validation_score_and_get_one_workers_score(tmp_path
     assert shared == [alone, alone]
 
 
-def _validate(rank: int, world_size: int, port: int, folder: str) -> None:
+def test_images_of_one_worker_that_are_no_numbers_take_the_score_from_both(tmp_path: Path) -> None:
+    port = str(_free_port())
+    words = ["2", port, str(tmp_path), "broken"]
+    workers = [subprocess.Popen([sys.executable, __file__, str(rank), *words]) for rank in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    for rank in range(2):
+        objective, diversity = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
+        assert math.isnan(objective) and diversity is None
+
+
+def _validate(rank: int, world_size: int, port: int, folder: str, broken: bool = False) -> None:
     torch.set_num_threads(1)
     if world_size > 1:
         address = f"tcp://127.0.0.1:{port}"
@@ -194,7 +207,10 @@ def _validate(rank: int, world_size: int, port: int, folder: str) -> None:
     spec = specfile.parse(SHARED)
     features = extract(chunks(load(spec.dataset).val[:130]), LITE)
     torch.manual_seed(0)
-    found = Validator(spec.evaluation, "kid", features, 8)(spec.network.generator(3), rank, world_size)
+    network = spec.network.generator(3)
+    if broken and rank == 1:
+        next(network.parameters()).data.fill_(torch.nan)
+    found = Validator(spec.evaluation, "kid", features, 8)(network, rank, world_size)
     torch.save(tuple(found), Path(folder) / f"{world_size}-{rank}.pt")
     if world_size > 1:
         dist.destroy_process_group()
@@ -207,4 +223,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    _validate(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    _validate(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], "broken" in sys.argv)

@@ -344,6 +344,13 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"losses": [{"name": "wgan", "optimizer": "sgd"}]}, ["losses[0].optimizer: 'sgd' ", "'adam' or 'rmsprop'"]),
     ({"losses": [{"name": "wgan", "betas": [0.5]}]}, ["losses[0].betas"]),
     ({"losses": [{"name": ["wgan"]}]}, ["losses[0]: unknown loss"]),
+    (
+        {
+            "losses": ["lsgan", {"name": "wgan", "label": "clipped"}],
+            "network": {"name": "dcgan", "critic_norm": "spectral"},
+        },
+        ["losses[1]: clipped bounds the critic's weights", "network.critic_norm: spectral", "set critic_norm: none"],
+    ),
     ({"dataset": 5}, ["dataset: 5 ", "mapping"]),
     ({"dataset": {"name": "mnist", "channels": "1"}}, ["dataset.channels: '1' ", "1 or 3"]),
     ({"dataset": {"name": "mnist", "root": 5}}, ["dataset.root: 5 ", "string"]),

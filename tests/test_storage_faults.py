@@ -22,9 +22,9 @@ from gansvc.cluster import local, training
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Validator
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validator
 from gansvc.records import FINAL_PHASES, History, RunRecord
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name

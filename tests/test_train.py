@@ -18,10 +18,10 @@ from gansvc.catalog.losses import LOSSES
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Validator
 from gansvc.gan.plan import Platform, RunPlan, single_process
 from gansvc.gan.players import Batch, Players, decayed
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validator
 from gansvc.records import Evaluated, History, RunRecord
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
@@ -91,6 +91,23 @@ def test_diverging_run_ends_with_its_reason(
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "diverged"
     lines = Folder(tmp_path).read_lines("history.jsonl", History)
     assert all(line.critic_loss is None or math.isfinite(line.critic_loss) for line in lines)
+
+
+@pytest.mark.parametrize("is_trial", [False, True])
+def test_a_run_whose_generator_makes_no_numbers_diverges(
+    is_trial: bool, tiny: Make, histology: Images, validator: Validator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(players: Players, step: int) -> None:
+        for parameter in players.average.parameters():
+            parameter.data.fill_(math.nan)
+
+    # The losses are those of the generator itself, which stays well.
+    monkeypatch.setattr(Players, "update_average", overflow)
+    plan = _plan(tiny(), is_trial=is_trial)
+    record = train(plan, histology.train, validator, Folder(tmp_path), single_process())
+    assert (record.state, record.reason) == ("diverged", "its score is not finite at step 5")
+    assert record.best_step is None and not (tmp_path / "checkpoints" / checkpoint.BEST).exists()
+    assert [scored.step for scored in Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)] == [0][is_trial:]
 
 
 def test_platform_may_stop_a_run_after_a_score(

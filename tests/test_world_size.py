@@ -18,11 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 from gansvc import specfile
 from gansvc.catalog.losses import LOSSES
 from gansvc.gan import checkpoint
-from gansvc.gan.evaluate import Features, Validation, Validator
+from gansvc.gan.evaluate import Features
 from gansvc.gan.journal import Journal
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.players import Players
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validation, Validator
 from gansvc.store import Folder
 
 # 3 doesn't divide 16: the slices differ by one image and the gradients are weighted by their sizes. Nor does 16 divide

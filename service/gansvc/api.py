@@ -47,7 +47,7 @@ def plan(spec: JobSpec) -> Plan:
     """Return what a job will do and ask for.
 
     Raises:
-        SpecError: the user's own data file is there and has another form.
+        SpecError: the user's own data file is there and has another form, or its images can't be scored.
     """
     return planning.make(spec)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gansvc.measured import Measured
 from gansvc.records import Record
 
 QUANTILE = 0.05
@@ -67,8 +68,11 @@ class Memorisation(Record):
     """The closest pairs, the smallest to_train / to_heldout first."""
 
 
-class Classes(Record):
-    """What a small classifier of the data set's own classes sees in images; gan/classifier.py trains it."""
+class Classes(Record, Measured):
+    """What a small classifier of the data set's own classes sees in images; gan/classifier.py trains it.
+
+    Its metrics are is, is_std, kid and kid_std of its logits and features, against the held-out images.
+    """
 
     images: int
     """Images that it looked at."""
@@ -84,8 +88,6 @@ class Classes(Record):
     """Share of each class that it sees in these images."""
     distance: float
     """Total variation distance between the last two: 0 where they are equal, 1 where they share no class."""
-    metrics: dict[str, float]
-    """is, is_std, kid and kid_std of its logits and features, against the held-out images."""
 
 
 class Audit(Record):

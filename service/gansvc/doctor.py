@@ -19,7 +19,6 @@ from gansvc.cluster import jobs as drivers
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay import namespace
 from gansvc.errors import ClusterError, GansvcError, SpecError
-from gansvc.records import NodeFiles, NodeState
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -80,7 +79,7 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
     return [*checks, *_of_nodes(answer.nodes, spec)]
 
 
-def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles]:
+def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.NodeFiles]:
     """Bring a job's data set and weights to every node of the cluster that jobs go to.
 
     Args:
@@ -182,7 +181,7 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
     return visit.answered(log)
 
 
-def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:
+def _of_nodes(states: Sequence[nodes.NodeState], spec: JobSpec | None) -> list[Check]:
     """Return the checks that hold for all nodes, each once, with the nodes that fail it."""
     here = [state for state in states if not state.problem]
     bare = "it can't train: pip install 'gansvc[train]' there"
@@ -217,8 +216,8 @@ def _unless(mends_itself: bool) -> Literal["note", "fault"]:
 
 def _grouped(
     name: str,
-    states: Iterable[NodeState],
-    problem_of: Callable[[NodeState], str],
+    states: Iterable[nodes.NodeState],
+    problem_of: Callable[[nodes.NodeState], str],
     well: str,
     state: Literal["note", "fault"],
 ) -> list[Check]:
@@ -231,7 +230,7 @@ def _grouped(
     ]
 
 
-def _room(states: Sequence[NodeState], spec: JobSpec) -> Check:
+def _room(states: Sequence[nodes.NodeState], spec: JobSpec) -> Check:
     cpus, share = sum(state.cpus for state in states), spec.resources.cpus_per_worker
     asked = {"training.workers": spec.training.workers} | (
         {"search.workers": spec.search.workers} if spec.search else {}

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from gansvc import config, jobfolder, lifecycle, specfile, submission
+from gansvc import config, jobfolder, lifecycle, specfile, splits, submission
 from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
@@ -53,9 +53,11 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
     """Send a job to Kubernetes and return it; one on a volume gets a folder here that mirrors it; see ``api.submit``.
 
     Raises:
-        SpecError: the operator would refuse it, or the job has no place to be kept; nothing was sent.
+        SpecError: the operator would refuse it, its data can't be scored, or it has no place to be kept; nothing was
+            sent.
         ClusterError: the API server can't be reached or refuses.
     """
+    splits.sizes(spec)
     where, uri = _space(cluster), config.storage(storage, cluster).value
     kept = storage_there(spec, uri)
     preview(spec, cluster, storage)  # refused, if it is, before its folder is made

@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import identity, scores, specfile, versions
+from gansvc import identity, scorefiles, specfile, versions
 from gansvc.catalog.labels import REAL
 from gansvc.cluster import driver
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor, refuse
-from gansvc.records import STARTS, JobStart, RunRecord, Score, TrialRecord
+from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord
 from gansvc.report import build, ranking
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -153,7 +154,9 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     usable = [run for run in runs if run.best_step is not None]
     if not usable:
         reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
-        raise RunError(f"no run has a generator to score ({reasons}); try lower learning rates")
+        diverged = any(run.state == "diverged" for run in runs)
+        fix = "try lower learning rates" if diverged else "mend what they name, then `gansvc resume` tries them again"
+        raise RunError(f"no run has a generator to score ({reasons}); {fix}")
     names = {run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
         _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.images.content)
@@ -163,7 +166,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     for name, reason in failed.items():
         monitor.lack(f"the score of {name}", reason)
     for name in (*names, REAL):
-        for what, reason in scores.failures(folder / "evaluation", name):
+        for what, reason in scorefiles.failures(folder / "evaluation", name):
             monitor.lack(what, reason)
 
 
@@ -208,12 +211,12 @@ def _drop_what_does_not_hold(
     if score is None:
         return
     weights = checkpoint.best_digest(folder / "train" / name / "checkpoints") if run else ""
-    if found := scores.stale(score, weights or "", run.identity if run else {}, content):
+    if found := scorefiles.stale(score, weights or "", run.identity if run else {}, content):
         print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
         _forget_scores(folder, name)
         return
-    unaudited = spec.evaluation.audit and not target.exists(f"{name}{scores.AUDIT}")
-    if unaudited or any(scores.failures(target, name)):
+    unaudited = spec.evaluation.audit and not target.exists(f"{name}{scorefiles.AUDIT}")
+    if unaudited or any(scorefiles.failures(target, name)):
         target.delete(f"{name}.json")
 
 

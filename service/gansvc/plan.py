@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from gansvc import splits
+from gansvc.catalog.budget import critic_images, generator_steps
 from gansvc.catalog.extractors import Extractor
 from gansvc.records import Record
 from gansvc.spec import JobSpec
@@ -19,6 +21,8 @@ class LossPlan(Record):
     """Critic steps of one run; None while the data set's size isn't known."""
     generator_steps: int | None
     """Generator steps of one run."""
+    critic_images: int | None = None
+    """Images that the critic sees in one run."""
 
 
 class Plan(Record):
@@ -63,6 +67,7 @@ class Plan(Record):
             ),
             ("generator steps", f"{steps} a run"),
             ("critic images", f"search at most {_count(self.search_images)}, training {_count(self.training_images)}"),
+            *self._unequal(),
             ("checkpoints", str(self.checkpoints)),
             ("resources", f"{self.cpus:g} CPUs a run, GPUs: {gpus}"),
             ("data set", self.dataset),
@@ -70,17 +75,25 @@ class Plan(Record):
             *(("not on this machine", text) for text in self.obstacles if text not in (self.dataset, self.weights)),
         ]
 
+    def _unequal(self) -> list[tuple[str, str]]:
+        """Return the critic images of each loss's run where they differ: n_critic doesn't divide the budget."""
+        images = {loss.label: loss.critic_images for loss in self.losses}
+        if len(set(images.values())) == 1:
+            return []
+        listed = ", ".join(f"{label} {_count(count)}" for label, count in images.items())
+        return [("critic images a run", f"{listed}: unequal, as n_critic doesn't divide the budget's batches")]
+
 
 def make(spec: JobSpec) -> Plan:
     """Return the plan of a job.
 
     Raises:
-        SpecError: the user's own data file is there and has another form.
+        SpecError: the user's own data file is there and has another form, or its images can't be scored.
     """
     training, search = spec.training, spec.search
     data = spec.dataset.missing()
-    # The size of the user's own file is in that file alone.
-    images = None if data and not spec.dataset.entry.images else spec.dataset.sizes()["train"]
+    sizes = splits.sizes(spec)
+    images = sizes["train"] if sizes else None
     trials, seeds = (search.trials, search.seeds) if search else (0, 1)
     losses = tuple(_loss(spec, label, trials, images) for label in (loss.label for loss in spec.losses))
     runs = len(losses) * len(training.seeds)
@@ -95,8 +108,10 @@ def make(spec: JobSpec) -> Plan:
         trials=trials * len(losses),
         seeds_per_trial=seeds,
         runs=runs,
-        search_images=None if images is None else trials * len(losses) * seeds * spec.trial_training().budget(images),
-        training_images=None if images is None else runs * training.budget(images),
+        search_images=None
+        if images is None
+        else trials * seeds * sum(_trial_images(spec, loss.label, images) for loss in losses),
+        training_images=None if images is None else sum(loss.runs * (loss.critic_images or 0) for loss in losses),
         checkpoints=runs * training.evaluations,
         workers=training.workers,
         cpus=training.workers * spec.resources.cpus_per_worker,
@@ -108,12 +123,29 @@ def make(spec: JobSpec) -> Plan:
 
 
 def _loss(spec: JobSpec, label: str, trials: int, images: int | None) -> LossPlan:
-    training = spec.training
-    critic = None if images is None else -(-training.budget(images) // training.batch_size)
-    generator = None if critic is None else max(1, critic // spec.loss(label).n_critic)
+    loss, training, runs = spec.loss(label), spec.training, len(spec.training.seeds)
+    if images is None:
+        return LossPlan(label=label, trials=trials, runs=runs, critic_steps=None, generator_steps=None)
+    budget = training.budget(images), training.batch_size
+    steps = generator_steps(loss, *budget)
     return LossPlan(
-        label=label, trials=trials, runs=len(training.seeds), critic_steps=critic, generator_steps=generator
+        label=label,
+        trials=trials,
+        runs=runs,
+        critic_steps=steps * loss.n_critic,
+        generator_steps=steps,
+        critic_images=critic_images(loss, *budget),
     )
+
+
+def _trial_images(spec: JobSpec, label: str, images: int) -> int:
+    """Return the images that the critic sees in one training of a loss's trial, at most."""
+    training, loss = spec.trial_training(), spec.loss(label)
+    searched = spec.space_of(label).get("n_critic")
+    low, high = (searched.int_uniform if searched else None) or (1, 0)
+    values = (loss.n_critic, *((searched.choice if searched else None) or range(low, high + 1)))
+    tried = (loss.model_copy(update={"n_critic": value}) for value in values)
+    return max(critic_images(one, training.budget(images), training.batch_size) for one in tried)
 
 
 def _obstacles(spec: JobSpec) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gansvc import specfile
 from gansvc.catalog.metrics import METRICS
-from gansvc.records import Record, Score
+from gansvc.records import Record
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _spec(card: ModelCard, dataset: Any, values: Mapping[str, Any]) -> JobSpec:
         contract = card.score.contract
         given["evaluation"] = {
             "extractor": {"name": contract.extractor, "size": contract.resize},
-            "metrics": [m.name for m in METRICS.values() if any(c in card.score.metrics for c, _ in m.columns)],
+            "metrics": [m.name for m in METRICS.values() if m.shown[0] in {*card.score.metrics, *card.score.skipped}],
             "samples": contract.samples,
             "reference": contract.reference_split,
             "seed": contract.seed,

@@ -1,46 +1,83 @@
-"""What a job's evaluation folder holds: scores, audits and pictures by the name of their run, and whether they hold."""
+"""What the evaluation writes: a score, and the contract that makes it comparable; plain models, no torch, no Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection
 from typing import Any
 
-from gansvc.audits import Audit, Usefulness
-from gansvc.catalog.labels import REAL
-from gansvc.identity import differences
-from gansvc.records import Score
-from gansvc.store import Folder
+from pydantic import Field
 
-AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
-"""What follows a run's name in the name of its audit, and of the usefulness of its images."""
+from gansvc.measured import Measured
+from gansvc.records import Record
 
-
-def every(target: Folder) -> list[Score]:
-    """Return all scores of an evaluation folder, the noise floor left out."""
-    others = (AUDIT, USEFULNESS, f"{REAL}.json")
-    names = [name for name in target.names() if name.endswith(".json") and not name.endswith(others)]
-    found = (target.read_record(name, Score) for name in names)
-    return [score for score in found if score is not None]
+UNKNOWN = "unknown"
+"""What stands for a field that a record of an earlier version lacks."""
 
 
-def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
-    """Return in what a score differs from what it would be made of now; nothing where it holds.
+class Contract(Record):
+    """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
-    Args:
-        score: the score.
-        weights: digest of the run's best weights; empty for real images.
-        identity: the run's identity; empty for real images.
-        data: hashes of the data set.
-    """
-    there = {"weights": score.weights, "run": score.identity, "data": score.contract.data}
-    return differences(there, {"weights": weights, "run": dict(identity), "data": dict(data)})
+    extractor: str
+    weights_sha256: str
+    resize: int
+    """Side of the resized image, pixels."""
+    samples: int
+    """Images scored."""
+    reference_split: str
+    reference_images: int
+    reference_sha256: str
+    """Hash of the reference images' content."""
+    kid_subset_size: int
+    kid_subsets: int
+    dtype: str
+    seed: int
+    torch_fidelity: str
+    torch: str = UNKNOWN
+    timm: str = UNKNOWN
+    """``not used`` where the extractor is none of timm's."""
+    fid: str = UNKNOWN
+    """Number of gansvc's own way to compute FID: it changes with the numbers, not with each version of gansvc."""
+    data: dict[str, str] = Field(default_factory=dict)
+    """Hashes of every split's images and labels, see ``gan.data.Images.content``; empty in older records."""
+
+    def fields(self) -> dict[str, str]:
+        """Return its fields as text, each split's hash as one of its own; what an older record lacks is unknown."""
+        plain = {name: str(value) for name, value in self.model_dump(exclude={"data"}).items()}
+        return plain | ({f"data.{name}": value for name, value in self.data.items()} or {"data": UNKNOWN})
+
+    def differences(self, other: Contract) -> list[str]:
+        """Return the names of the fields in which two contracts differ."""
+        ours, theirs = self.fields(), other.fields()
+        if not (self.data and other.data):
+            # All hashes of one against none of the other are one difference.
+            ours, theirs = ({n: v for n, v in f.items() if not n.startswith("data.")} for f in (ours, theirs))
+        return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+
+    def unlike(self, other: Contract, but: Collection[str] = ()) -> list[str]:
+        """Return the fields in which two contracts differ, but for some, with both values: ``seed (0 and 1)``."""
+        ours, theirs = ({"data": "known"} | contract.fields() for contract in (self, other))
+        shown = ((name, ours.get(name, "none"), theirs.get(name, "none")) for name in self.differences(other))
+        return [f"{name} ({_cut(one)} and {_cut(two)})" for name, one, two in shown if name not in but]
 
 
-def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:
-    """Yield what couldn't be made beside a score, and why."""
-    audit = target.read_record(f"{name}{AUDIT}", Audit)
-    if audit is not None and audit.failed:
-        yield f"the audit of {name}", audit.failed
-    useful = target.read_record(f"{name}{USEFULNESS}", Usefulness)
-    if useful is not None and useful.failed:
-        yield f"the usefulness of {name}", useful.failed
+def _cut(value: str) -> str:
+    return value[:12] if len(value) == 64 else value  # of a hash the first digits do
+
+
+class Score(Record, Measured):
+    """The metrics of one set of images under one contract (evaluation/<label>-seed<k>.json)."""
+
+    label: str
+    """Label of the loss, or ``real`` for the noise floor."""
+    seed: int
+    step: int
+    """Generator step of the scored checkpoint."""
+    contract: Contract
+    weights: str = ""
+    """Digest of the generator's weights that it scored, see ``gan.checkpoint.digest``; empty for real images."""
+    identity: dict[str, Any] = Field(default_factory=dict)
+    """That of the run that it scored, see RunRecord.identity."""
+    validation: float | None = None
+    """Of the noise floor: what as many real training images as are generated on the way score on the val split."""
+    seconds: float
+    """Process-seconds of generating, extracting, measuring and auditing."""

@@ -13,7 +13,7 @@ from gansvc.catalog.entry import Section, check_name
 from gansvc.catalog.extractors import AnyExtractor
 from gansvc.catalog.losses import AnyLoss, Loss
 from gansvc.catalog.metrics import METRICS
-from gansvc.catalog.networks import AnyNetwork, Network, check_network
+from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_network
 from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.dotted import set_value
 from gansvc.errors import SpecError, unknown_name
@@ -185,12 +185,14 @@ class JobSpec(Section):
 
     @field_validator("losses", mode="after")
     @classmethod
-    def _labels_differ(cls, losses: tuple[Loss, ...]) -> tuple[Loss, ...]:
+    def _losses_go_together(cls, losses: tuple[Loss, ...], info: ValidationInfo) -> tuple[Loss, ...]:
         labels = [loss.label for loss in losses]
         for label in labels:
             if labels.count(label) > 1:
                 text = f"two losses have the label {label!r}; give one of them another with label: NAME"
                 raise refusal(text)
+        if "network" in info.data:
+            check_losses(losses, info.data["network"])
         return losses
 
     @field_validator("search", mode="after")

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, versions
+from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, splits, versions
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -30,7 +30,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     """Send a job to ``local`` or to the address of a cluster's Jobs API; see ``api.submit``.
 
     Raises:
-        SpecError: the job can't run there; nothing was started.
+        SpecError: the job can't run there, or its data can't be scored; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
     cluster, kept = config.cluster(flag), config.storage(storage, flag)
@@ -39,6 +39,8 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
+    else:
+        splits.sizes(spec)
     target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
     draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
     entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from gansvc import specfile, versions
 from gansvc.cluster import nodes
+from gansvc.cluster.nodes import NodeFiles, NodeState
 from gansvc.errors import ClusterError, GansvcError, SpecError
-from gansvc.records import NodeFiles, NodeState, Record
+from gansvc.records import Record
 
 ANSWER = "gansvc-visit: "
 """What the line of the answer begins with."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gansvc import api
 from gansvc.errors import RunError
-from gansvc.records import Evaluated, RunRecord, Score, Start
+from gansvc.records import Evaluated, RunRecord, Start
+from gansvc.scores import Score
 from gansvc.store import Folder
 
 from .measured import Aim, Measured, from_values, say

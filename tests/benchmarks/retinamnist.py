@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from gansvc import specfile
 from gansvc.gan import data
-from gansvc.gan.evaluate import Features, Validator, extract, generate, measure, reference_features
+from gansvc.gan.evaluate import Features, extract, generate, reference_features
 from gansvc.gan.export import ModelCard
 from gansvc.gan.images import png
+from gansvc.gan.metrics import measure
+from gansvc.gan.validation import Validator
 from gansvc.records import History
 from gansvc.spec import JobSpec
 from gansvc.store import Folder

@@ -14,7 +14,7 @@ import torch
 import torch_fidelity
 from torch.utils.data import Dataset
 
-from gansvc import scores
+from gansvc import scorefiles
 from gansvc.catalog.labels import REAL
 from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import driver
@@ -71,7 +71,7 @@ def measure(rounds: int | None = None) -> Measured:
 
         theirs: list[dict[str, float]] = []
         pairs = alternate("evaluate", rounds or 3, plain, ours)
-        scored = {score.seed: score.metrics for score in scores.every(folder / "evaluation")}
+        scored = {score.seed: score.metrics for score in scorefiles.every(folder / "evaluation")}
     for seed, metrics in enumerate(theirs):
         refuse_unlike(scored[seed], metrics)
     what = (

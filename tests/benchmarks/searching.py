@@ -18,8 +18,8 @@ from gansvc.cluster import driver
 from gansvc.cluster.proposals import draw_values
 from gansvc.cluster.search import EXPERIMENT
 from gansvc.errors import RunError
-from gansvc.gan.evaluate import Validator
 from gansvc.gan.plan import RunPlan
+from gansvc.gan.validation import Validator
 from gansvc.records import Start
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, seed_name

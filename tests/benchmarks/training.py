@@ -10,9 +10,10 @@ from torch import nn
 
 from gansvc.errors import RunError
 from gansvc.gan import data
-from gansvc.gan.evaluate import Validator, chunks, extract
+from gansvc.gan.evaluate import chunks, extract
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
+from gansvc.gan.validation import Validator
 from gansvc.records import History
 from gansvc.spec import JobSpec
 from gansvc.store import Folder

@@ -101,8 +101,6 @@ def _images(archive: Mapping[str, Any], split: str, path: Path) -> np.ndarray[An
     side = array.shape[1] if array.ndim > 2 else 0
     if array.dtype != "uint8" or not side or array.shape[1:] not in ((side, side), (side, side, 1), (side, side, 3)):
         raise _bad_npz(path, f"{key} is {array.dtype} {array.shape}")
-    if len(array) < 2:
-        raise _bad_npz(path, f"{key} holds {len(array)} images; at least 2 are needed")
     return array
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.entry import Section, section_of
+from gansvc.catalog.losses import Loss
 from gansvc.explain import refusal
 
 if TYPE_CHECKING:
@@ -179,6 +180,17 @@ def check_network(network: Network, dataset: Dataset) -> None:
     if network.conditional and dataset.entry.classes is False:
         text = f"true needs classes, and {dataset.name} has none; use a data set with classes, or conditional: false"
         raise refusal(text, ".conditional")
+
+
+def check_losses(losses: tuple[Loss, ...], network: Network) -> None:
+    """Refuse, in a validator's way, a loss that projects weights which the critic doesn't use as they are."""
+    for index, loss in enumerate(losses):
+        if network.critic_norm == "spectral" and type(loss).constrain is not Loss.constrain:
+            raise refusal(
+                f"{loss.label} bounds the critic's weights after each step, and network.critic_norm: spectral divides "
+                f"each by its norm, so that the bound does nothing; set critic_norm: none, or leave {loss.label} out",
+                f"[{index}]",
+            )
 
 
 def _doubled(channels: int, out: int) -> tuple[nn.Module, ...]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import ray
 
+from gansvc import splits
+from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster import scoring, search, sharing, training
 from gansvc.cluster.training import Assets, Share
 from gansvc.errors import ClusterError, SpecError
@@ -17,7 +19,8 @@ from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan
-from gansvc.records import RunRecord, Score, TrialRecord
+from gansvc.records import RunRecord, TrialRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -97,7 +100,7 @@ def connect(spec: JobSpec) -> Cluster:
 
     Raises:
         ClusterError: the cluster is too small for one run, or the data can't be fetched.
-        SpecError: the data or the extractor's weights aren't what the spec says.
+        SpecError: the data or the extractor's weights aren't what the spec says, or the images can't be scored.
     """
     images = data.load(spec.dataset)
     if spec.network.conditional and not images.classes:
@@ -105,6 +108,7 @@ def connect(spec: JobSpec) -> Cluster:
             f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
             f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
         )
+    splits.check(spec, {split: images.split(split) for split in SPLITS})
     # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():

@@ -15,11 +15,13 @@ from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError, RunError, reason_of
 from gansvc.gan import audit, evaluate, tensorfile, usefulness
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Features, Validator, joined
+from gansvc.gan.evaluate import Features, joined
 from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
-from gansvc.records import RunRecord, Score
-from gansvc.scores import AUDIT, USEFULNESS
+from gansvc.gan.validation import Validator
+from gansvc.records import RunRecord
+from gansvc.scorefiles import AUDIT, USEFULNESS
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -72,12 +74,14 @@ class Evaluator:
         if run is None:
             features = evaluate.reference_features(self._real(), evaluation.extractor, self.device)
         else:
-            images = self._samples(run, evaluation.samples, part, parts)
-            features = evaluate.extract(images, evaluation.extractor, self.device)
+            network, dim = self._generator(run), self.spec.network.latent_dim
+            features = evaluate.extract_samples(network, dim, evaluation, evaluation.samples, part, parts)
         return features, time.monotonic() - started
 
     def score(self, run: RunRecord | None, prepared: Prepared, *parts: Extracted) -> str:
         """Write the audit, the grid and the score of a run, or of the noise floor for None, from all parts' features.
+
+        Of a generator whose images aren't numbers there is the score alone, which says so.
 
         Returns:
             Its name.
@@ -92,18 +96,20 @@ class Evaluator:
         else:
             weights = tensorfile.digest(self._generator(run).state_dict())
             found = found.model_copy(update={"weights": weights, "identity": run.identity})
-        if real is not None:
+        shows = bool(torch.isfinite(features.pool).all())
+        if real is not None and shows:
             self._audit(run, found, features, real)
         if run is not None and file_stem(run) in self.useful:
             learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
             self.target.write_record(f"{file_stem(run)}{USEFULNESS}", learned)
-        self.target.write(f"{file_stem(run)}.png", png(self._shown(run)))
+        if shows:
+            self.target.write(f"{file_stem(run)}.png", png(self._shown(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
         self.target.write_record(f"{file_stem(run)}.json", whole)
         return file_stem(run)
 
-    def _validation_floor(self, real: Features, reference: Features) -> float:
+    def _validation_floor(self, real: Features, reference: Features) -> float | None:
         """Return what real training images score on the validation split, as many as are generated on the way.
 
         Args:
@@ -148,10 +154,8 @@ class Evaluator:
         weights = self.train / run_name(run.label, run.seed) / "checkpoints"
         return best_generator(self.spec, self.images.channels, weights).to(self.device)
 
-    def _samples(self, run: RunRecord, count: int, part: int = 0, parts: int = 1) -> Iterable[torch.Tensor]:
-        return evaluate.generate(
-            self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count, part, parts
-        )
+    def _samples(self, run: RunRecord, count: int) -> Iterable[torch.Tensor]:
+        return evaluate.generate(self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count)
 
     def _real(self) -> torch.Tensor:
         """Take as many real images as are generated, or all there are: a set against itself has no noise."""
@@ -177,7 +181,7 @@ def make_validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validat
 
 
 def _device(share: Share) -> str:
-    return "cuda" if share.gpus and torch.cuda.is_available() else "cpu"
+    return "cuda:0" if share.gpus and torch.cuda.is_available() else "cpu"
 
 
 def file_stem(run: RunRecord | None) -> str:

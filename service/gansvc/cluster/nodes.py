@@ -10,15 +10,49 @@ from pathlib import Path
 from platform import node as hostname
 from typing import Any
 
+from pydantic import Field
+
 from gansvc import cachefolder
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
-from gansvc.records import NodeFiles, NodeState
+from gansvc.records import Record
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
 PATIENCE = 120
 """Seconds after which a node that doesn't answer is passed over."""
+
+
+class NodeState(Record):
+    """What the doctor found on one node; what is empty is well."""
+
+    node: str = ""
+    problem: str = ""
+    """Why the node couldn't be looked at."""
+    cpus: float = 0
+    gpus: float | None = None
+    """None where only Ray could tell, and none runs."""
+    gansvc: str = ""
+    ray: str = ""
+    torch: str = ""
+    """Version; empty where it isn't installed."""
+    storage: str = ""
+    """Why the storage can't be used from there."""
+    cache: str = ""
+    """Why the cache can't be written there."""
+    dataset: str = ""
+    """Where the data set was looked for, and how to get it."""
+    weights: str = ""
+    """Where the extractor's weights were looked for, and how to get them."""
+
+
+class NodeFiles(Record):
+    """What prefetch did on one node."""
+
+    node: str
+    files: dict[str, str] = Field(default_factory=dict)
+    """File's name to what became of it."""
+    problem: str = ""
 
 
 def look_here(storage: str, spec: JobSpec | None) -> list[NodeState]:

@@ -14,7 +14,7 @@ from gansvc.gan.data import Images
 from gansvc.gan.evaluate import Features, reference_features, subset
 from gansvc.gan.images import png
 from gansvc.gan.memorisation import Yardstick
-from gansvc.records import Score
+from gansvc.scores import Score
 from gansvc.spec import Evaluation
 
 AUDITED = 2000

@@ -12,7 +12,7 @@ from gansvc.catalog.metrics import METRICS
 
 if TYPE_CHECKING:
     from gansvc.gan.export import ModelCard
-    from gansvc.records import Score
+    from gansvc.scores import Score
 
 LIMITS = (
     "Its images show no patient, were judged by no physician, and must not be used for diagnosis, treatment, or the "

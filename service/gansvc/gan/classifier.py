@@ -18,7 +18,8 @@ from torch.nn import functional
 from gansvc.audits import Classes
 from gansvc.gan import cache
 from gansvc.gan.data import Images, content_hash, to_float
-from gansvc.gan.evaluate import KID_SUBSET_SIZE, KID_SUBSETS, Features, measure
+from gansvc.gan.evaluate import KID_SUBSET_SIZE, KID_SUBSETS, Features
+from gansvc.gan.metrics import measures
 from gansvc.gan.streams import Order
 
 BUDGET = 20_000
@@ -162,6 +163,7 @@ def classes(found: Features, heldout: Features, images: Images, truth: torch.Ten
     """
     count = images.classes
     size = min(KID_SUBSET_SIZE, len(found), len(heldout))
+    metrics, skipped = measures(found, heldout, ("is", "kid"), KID_SUBSETS, size)
     seen, real = _shares(found.logits.argmax(dim=1), count), _shares(heldout.logits.argmax(dim=1), count)
     return Classes(
         images=len(found),
@@ -171,7 +173,8 @@ def classes(found: Features, heldout: Features, images: Images, truth: torch.Ten
         heldout=tuple(real.tolist()),
         seen=tuple(seen.tolist()),
         distance=(seen - real).abs().sum().item() / 2,
-        metrics=measure(found, heldout, ("is", "kid"), KID_SUBSETS, size),
+        metrics=metrics,
+        skipped=skipped,
     )
 
 

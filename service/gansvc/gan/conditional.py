@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from gansvc.errors import SpecError, unknown_name
-from gansvc.gan.data import to_uint8
 from gansvc.gan.evaluate import chunks
+from gansvc.gan.images import pictures
 from gansvc.gan.streams import sample_latents
 
 
@@ -22,12 +22,15 @@ def generate_of(network: nn.Module, latent_dim: int, seed: int, labels: torch.Te
         latent_dim: dimensions of its latents.
         seed: seed of the latents.
         labels: the classes, int64 (N,) in [0, K), N at least 1.
+
+    Raises:
+        NotFiniteError: an image isn't finite.
     """
     network.eval()
     device = next(network.parameters()).device
     latents = sample_latents(seed, 0, len(labels), latent_dim)
     parts = zip(chunks(latents), chunks(labels), strict=True)
-    return torch.cat([to_uint8(network(z.to(device), of.to(device))).cpu() for z, of in parts])
+    return torch.cat([pictures(network(z.to(device), of.to(device))) for z, of in parts])
 
 
 def class_number(asked: str, names: Sequence[str]) -> int:

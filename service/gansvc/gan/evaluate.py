@@ -10,20 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from gansvc.catalog.extractors import Extractor
-from gansvc.catalog.metrics import METRICS
-from gansvc.errors import RunError
 from gansvc.gan import cache, fid
 from gansvc.gan.cache import Tensors
-from gansvc.gan.data import content_hash, to_uint8, with_channels
+from gansvc.gan.data import content_hash, with_channels
+from gansvc.gan.images import NotFiniteError, pictures
+from gansvc.gan.metrics import measures
 from gansvc.gan.streams import Stream, generator, sample_labels, sample_latents
-from gansvc.records import Contract, Score
+from gansvc.scores import Contract, Score
 from gansvc.spec import Evaluation
 
 if TYPE_CHECKING:
@@ -83,14 +82,38 @@ def generate(
     """Yield this worker's chunks of the generated samples 0..count-1, uint8 (n, C, H, W) on the CPU.
 
     A conditional generator is asked for classes as often as they occur in its train split.
+
+    Raises:
+        NotFiniteError: an image isn't finite.
     """
     network.eval()
     device, shares = next(network.parameters()).device, getattr(network, "shares", None)
-    for first in range(rank * CHUNK, count, world_size * CHUNK):
-        stop = min(first + CHUNK, count)
-        inputs = [sample_latents(seed, first, stop, latent_dim)]
-        inputs += [] if shares is None else [sample_labels(seed, first, stop, shares)]
-        yield to_uint8(network(*(part.to(device) for part in inputs))).cpu()
+    for drawn in _chunks(count, rank, world_size):
+        inputs = [sample_latents(seed, drawn.start, drawn.stop, latent_dim)]
+        inputs += [] if shares is None else [sample_labels(seed, drawn.start, drawn.stop, shares)]
+        yield pictures(network(*(part.to(device) for part in inputs)))
+
+
+def _chunks(count: int, rank: int, world_size: int) -> list[range]:
+    """Return this worker's chunks of the samples 0..count-1."""
+    return [range(first, min(first + CHUNK, count)) for first in range(rank * CHUNK, count, world_size * CHUNK)]
+
+
+def extract_samples(
+    network: nn.Module, latent_dim: int, evaluation: Evaluation, count: int, rank: int = 0, world_size: int = 1
+) -> Features:
+    """Return the features of this worker's chunks of the samples 0..count-1; all NaN where one holds no numbers.
+
+    So workers that share the samples all come to their end.
+    """
+    device = str(next(network.parameters()).device)
+    try:
+        images = generate(network, latent_dim, evaluation.seed, count, rank, world_size)
+        return extract(images, evaluation.extractor, device)
+    except NotFiniteError:
+        blank = extract([torch.zeros(1, 3, 28, 28, dtype=torch.uint8)], evaluation.extractor, device)
+        rows = sum(len(drawn) for drawn in _chunks(count, rank, world_size))
+        return Features(*((part * math.nan).expand(rows, -1) for part in (blank.pool, blank.logits)))
 
 
 def joined(parts: Sequence[Features]) -> Features:
@@ -129,45 +152,6 @@ def subset(count: int, size: int, seed: int) -> torch.Tensor:
     return torch.randperm(count, generator=generator(seed, Stream.SUBSET))[:size].sort().values
 
 
-class Validation(NamedTuple):
-    """What a Validator says of a generator."""
-
-    objective: float
-    diversity: float
-    """Spread of the samples' features as a share of the real images': 0 where all samples are one image."""
-
-
-def spread(features: torch.Tensor) -> float:
-    """Return the root of the total variance of features (N, D), N at least 2."""
-    return math.sqrt(features.double().var(dim=0).sum().item())
-
-
-@dataclass(frozen=True)
-class Validator:
-    """Scores a generator on its way against the validation features; lower is better.
-
-    KID is the unbiased estimate over all images at once, FID the usual one.
-    """
-
-    evaluation: Evaluation
-    objective: str
-    reference: Features
-    latent_dim: int
-
-    def __call__(self, network: nn.Module, rank: int = 0, world_size: int = 1) -> Validation:
-        """Return the same score on every worker; the workers share the generating and the extracting."""
-        device = str(next(network.parameters()).device)
-        images = generate(network, self.latent_dim, self.evaluation.seed, len(self.reference), rank, world_size)
-        mine = extract(images, self.evaluation.extractor, device)
-        fake = mine if world_size == 1 else _gathered(mine, world_size)
-        return Validation(self.measured(fake), spread(fake.pool) / spread(self.reference.pool))
-
-    def measured(self, fake: Features) -> float:
-        """Return the score of features, those of real images too: so the noise floor of validation is measured."""
-        size = min(len(fake), len(self.reference))
-        return measure(fake, self.reference, (self.objective,), kid_subsets=1, kid_subset_size=size)[self.objective]
-
-
 def score(
     label: str,
     seed: int,
@@ -193,9 +177,8 @@ def score(
     started = time.monotonic()
     extractor = evaluation.extractor
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
-    metrics = measure(fake, real, evaluation.metrics, KID_SUBSETS, size)
-    skipped = {}
-    if "fid" in evaluation.metrics:
+    metrics, skipped = measures(fake, real, evaluation.metrics, KID_SUBSETS, size)
+    if "fid" in metrics:
         if reason := fid.too_few(len(fake), extractor.entry.dimensions):
             skipped["fid_inf"] = reason
         else:
@@ -222,40 +205,3 @@ def score(
     return Score(
         label=label, seed=seed, step=step, metrics=metrics, contract=contract, skipped=skipped, seconds=seconds
     )
-
-
-def measure(
-    fake: Features, real: Features, metrics: tuple[str, ...], kid_subsets: int, kid_subset_size: int
-) -> dict[str, float]:
-    """Return our columns of the asked metrics, computed by torch-fidelity's own functions on features, but for FID.
-
-    Raises:
-        RunError: a metric that was asked for didn't come back.
-    """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID
-    from torch_fidelity.metric_isc import isc_features_to_metric
-    from torch_fidelity.metric_kid import kid_features_to_metric
-    from torch_fidelity.metric_prc import prc_features_to_metric
-
-    found: dict[str, float] = {}
-    if "is" in metrics:
-        found |= isc_features_to_metric(fake.logits)
-    if "fid" in metrics:
-        found[KEY_METRIC_FID] = fid.distance(fake.pool, real.pool)
-    if "kid" in metrics:
-        sizes = {"kid_subsets": kid_subsets, "kid_subset_size": kid_subset_size}
-        found |= kid_features_to_metric(fake.pool, real.pool, verbose=False, **sizes)
-    if "precision-recall" in metrics:
-        # torch-fidelity takes the generated features first; swapped, precision would be recall.
-        found |= prc_features_to_metric(fake.pool, real.pool, verbose=False)
-    columns = [column for name in metrics for column in METRICS[name].columns]
-    if absent := [key for _, key in columns if key not in found]:
-        raise RunError(f"torch-fidelity gave no {', '.join(absent)}; its version may have renamed them")
-    return {ours: float(found[theirs]) for ours, theirs in columns}
-
-
-def _gathered(mine: Features, world_size: int) -> Features:
-    """Return the features of all workers' chunks, on every worker."""
-    parts = [mine] * world_size
-    dist.all_gather_object(parts, mine)
-    return joined(parts)

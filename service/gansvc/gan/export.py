@@ -20,7 +20,8 @@ from gansvc.gan.card import LIMITS, readme
 from gansvc.gan.conditional import class_number, generate_of
 from gansvc.gan.evaluate import generate
 from gansvc.gan.images import png
-from gansvc.records import RunRecord, Score
+from gansvc.records import RunRecord
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -164,6 +165,10 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
         raise SpecError(f"{model}/generator.safetensors is not the file that model.json tells of; pull it again")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise SpecError(
+            f"{model}/generator.safetensors holds weights that aren't numbers (NaN or infinite); train anew"
+        )
     return card, _network(card, state)
 
 

@@ -1,4 +1,4 @@
-"""Grids of images as PNG."""
+"""Images for eyes: a generator's output as pixels, and grids of images as PNG."""
 
 from __future__ import annotations
 
@@ -8,9 +8,25 @@ import math
 import torch
 from PIL import Image
 
-from gansvc.gan.data import with_channels
+from gansvc.errors import RunError
+from gansvc.gan.data import to_uint8, with_channels
 
 _SCALE = 2
+
+
+class NotFiniteError(RunError):
+    """A generator's images hold values that aren't finite."""
+
+
+def pictures(made: torch.Tensor) -> torch.Tensor:
+    """Return a generator's output as uint8 images on the CPU.
+
+    Raises:
+        NotFiniteError: it isn't finite; as uint8 it would look like images.
+    """
+    if not torch.isfinite(made).all():
+        raise NotFiniteError("the generator makes images that aren't numbers (NaN or infinite); train it anew")
+    return to_uint8(made).cpu()
 
 
 def png(images: torch.Tensor, scale: int = _SCALE, columns: int | None = None) -> bytes:

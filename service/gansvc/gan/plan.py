@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gansvc.catalog.budget import generator_steps
 from gansvc.catalog.losses import Loss
 from gansvc.identity import of_validation
 from gansvc.records import Evaluated
@@ -42,8 +43,7 @@ class RunPlan:
 
         The budget is counted in the critic's images, so that losses of another n_critic see equally many.
         """
-        critic_steps = -(-(self.images or self.epochs * images) // self.spec.training.batch_size)
-        return max(1, critic_steps // self.loss.n_critic)
+        return generator_steps(self.loss, self.images or self.epochs * images, self.spec.training.batch_size)
 
     def evaluation_steps(self, steps: int) -> list[int]:
         """Return the steps after which the run is scored and saved, rising; the last is the last step."""

@@ -13,11 +13,11 @@ from gansvc.catalog.augments import draws_of
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import to_float, to_uint8
-from gansvc.gan.evaluate import Validator
 from gansvc.gan.journal import COLUMNS, Journal, finite
 from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.streams import Order, Stream, latents, share, uniforms
+from gansvc.gan.validation import Validator
 from gansvc.records import Evaluated, History, RunRecord
 from gansvc.store import Folder
 

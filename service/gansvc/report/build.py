@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, field_validator
+from pydantic import TypeAdapter, ValidationError
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, GansvcError, SpecError, reason_of
-from gansvc.records import STARTS, History, JobStart, RunRecord, Score, TrialRecord
+from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord
 from gansvc.report import (
     audit,
     drawing,
@@ -36,8 +35,8 @@ from gansvc.report.model import (
     PublishedRow,
     Report,
     Row,
-    finite,
 )
+from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
 
@@ -51,7 +50,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    real = folder.read_record(f"evaluation/{REAL}.json", _ReadScore)
+    real = folder.read_record(f"evaluation/{REAL}.json", Score)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, real)
     dataset = _dataset(spec)
@@ -138,17 +137,6 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
     return failed
 
 
-class _ReadScore(Score):
-    """A score as read: a metric that wasn't finite, null in the file, is left out."""
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _drop_missing(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: number for key, number in value.items() if finite(number) is not None}
-
-
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
     found = [
         folder.read_record(f"train/{run_name(loss.label, seed)}/run.json", RunRecord)
@@ -160,7 +148,7 @@ def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
     found = [
-        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", _ReadScore)
+        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", Score)
         for loss in spec.losses
         for seed in spec.training.seeds
     ]

@@ -11,6 +11,7 @@ from gansvc.catalog.labels import REAL
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report
 
+_FRESH = "fresh real images (val)"
 _DOMAIN = (("kid", "domain KID"), ("is", "domain IS"))
 
 
@@ -55,7 +56,7 @@ def sentences(report: Report) -> list[str]:
         said.append(
             f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {len(ranking.usual)} losses"
         )
-    return said
+    return [*said, *_left_out(found)]
 
 
 def rankings(report: Report) -> tuple[Ranking, ...]:
@@ -66,7 +67,8 @@ def rankings(report: Report) -> tuple[Ranking, ...]:
     for key, _ in _DOMAIN:
         column = report.column(key) or numbers.columns((key,))[0]
         usual = {row.label: row.metrics[key].mean for row in report.leaderboard if key in row.metrics}
-        domain = {label: _mean(seen, key) for label, seen in of_report(report).items() if label in usual}
+        means = {label: _mean(seen, key) for label, seen in of_report(report).items() if label in usual}
+        domain = {label: mean for label, mean in means.items() if mean is not None}
         if len(domain) < 2:
             continue
         tau = float(kendalltau([usual[label] for label in domain], list(domain.values())).statistic)
@@ -82,7 +84,7 @@ def scores_table(report: Report) -> tuple[list[str], list[list[str]]]:
     reference = report.contract.reference_split if report.contract else "test"
     table = []
     for label, seen in of_report(report).items():
-        cells = ["fresh real images (val)" if label == REAL else label]
+        cells = [_FRESH if label == REAL else label]
         for column in columns:
             cell = rows[label].metrics.get(column.key) if label in rows else None
             cells += [numbers.cell(column, cell), numbers.metric(column, _mean(seen, column.key))]
@@ -122,8 +124,20 @@ def _of(audits: Sequence[Audit], label: str) -> tuple[Classes, ...]:
     return tuple(audit.classes for audit in audits if audit.label == label and audit.classes is not None)
 
 
-def _mean(seen: Sequence[Classes], key: str) -> float:
-    return fmean(one.metrics[key] for one in seen)
+def _mean(seen: Sequence[Classes], key: str) -> float | None:
+    """Return the mean over the seeds that have the metric, None where none has it."""
+    values = [one.metrics[key] for one in seen if key in one.metrics]
+    return fmean(values) if values else None
+
+
+def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
+    """Return which domain scores aren't there and why, one sentence for each reason."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for label, seen in found.items():
+        for key, name in _DOMAIN:
+            for why in dict.fromkeys(one.skipped[key] for one in seen if key in one.skipped):
+                lacking.setdefault((name, why), []).append(_FRESH if label == REAL else label)
+    return [f"The {name} of {', '.join(labels)} is n/a: {why}" for (name, why), labels in lacking.items()]
 
 
 def _order(values: Mapping[str, float], column: Column) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from gansvc.errors import SpecError
-from gansvc.records import Contract, Record, RunRecord
+from gansvc.records import Record, RunRecord
 from gansvc.report import floor, ranking
 from gansvc.report.model import Column, Report, Row
+from gansvc.scores import Contract
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
 _NOT_GIVEN = {"name", "losses", "published", "resources", "evaluation", "cluster"}

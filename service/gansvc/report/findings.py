@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.records import Contract, JobStart, RunRecord, Score, TrialRecord
-from gansvc.report.numbers import columns, times, title
+from gansvc.records import JobStart, RunRecord, TrialRecord
+from gansvc.report.numbers import times, title
+from gansvc.scores import Contract, Score
 from gansvc.spec import JobSpec
 from gansvc.store import run_name
+
+_UNEQUAL = 0.01
+"""Share by which budgets may differ without a word: whole batches seldom fill one to the last image."""
 
 
 def warnings(
@@ -25,6 +30,7 @@ def warnings(
     return (
         *_of_seeds(spec, runs, scores),
         *_of_runs(runs),
+        *_of_budgets(spec, runs, trials),
         *_of_metrics(spec, contract, scores),
         *_of_floor(scores, floor),
         *_of_trials(trials),
@@ -76,6 +82,36 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
+def _of_budgets(spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+    """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
+    ended = [run for run in runs if run.state == "finished"]
+    steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
+    found = _unequal("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
+    seeds = spec.search.seeds if spec.search else 1
+    tried = {
+        f"{trial.trial} of {label}": (
+            trial.critic_images // seeds,
+            trial.values.get("n_critic", spec.loss(label).n_critic),
+        )
+        for label, records in trials.items()
+        for trial in records
+        if trial.state == "finished"
+    }
+    images = {name: count for name, (count, _) in sorted(tried.items(), key=lambda item: item[1][0])}
+    ends = {name: images[name] for name in (*list(images)[:1], *list(images)[-1:])}
+    return found + _unequal("trial", "search", ends, spec, lcm(*(int(n_critic) for _, n_critic in tried.values())))
+
+
+def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
+    if not images or max(images.values()) <= (1 + _UNEQUAL) * min(images.values()):
+        return []
+    listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+    return [
+        f"{what} budgets are unequal in critic images ({listed}), as n_critic doesn't divide the budget's batches; "
+        f"set {section}.images to a multiple of {spec.training.batch_size * n_critic:,}"
+    ]
+
+
 def _of_trials(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
     return [
         f"trial {trial.trial} of {label} {trial.state}: {trial.reason or 'no reason was recorded'}"
@@ -105,15 +141,24 @@ def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score
             f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
             "read KID instead"
         )
-    found += dict.fromkeys(
-        f"{title(key)} was left out: {why}" for score in scores for key, why in score.skipped.items()
-    )
-    for score in scores:
-        asked = [column.key for column in columns(spec.evaluation.metrics)]
-        missing = [key for key in asked if key not in score.metrics]
-        if missing:
-            found.append(f"{run_name(score.label, score.seed)} has no finite {', '.join(missing)}")
+    found += _left_out(scores)
     return found
+
+
+def _left_out(scores: Sequence[Score]) -> list[str]:
+    """Return what scores lack and why, one sentence for each reason; runs are named where others have the metric."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for score in scores:
+        for key, why in score.skipped.items():
+            runs.setdefault((key, why), []).append(run_name(score.label, score.seed))
+    columns: dict[tuple[str, str], list[str]] = {}
+    for (key, why), names in runs.items():
+        of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
+        columns.setdefault((of, why), []).append(title(key))
+    return [
+        f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
+        for (of, why), titles in columns.items()
+    ]
 
 
 def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gansvc.catalog.datasets import floor_split
-from gansvc.records import Contract
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report, Row
+from gansvc.scores import Contract
 
 FEW = 1_000
 """Images of a split below which a floor that can't be trusted is put down to them: KID's usual subset."""

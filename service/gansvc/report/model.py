@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from gansvc.audits import Audit, Usefulness
 from gansvc.catalog.datasets import floor_split
-from gansvc.records import Contract, JobStart, Record, RunRecord, TrialRecord
+from gansvc.records import JobStart, Record, RunRecord, TrialRecord
+from gansvc.scores import Contract
 from gansvc.store import Folder
 
 REPORT_JSON = "report/report.json"
