@@ -100,7 +100,7 @@ def rescored(found: Mapping[str, Any]) -> Table:
     table = Table("metric", title=f"{escape(found['model'])} on {escape(found['dataset'])}", title_justify="left")
     table.add_column(f"now, {_split(now)}", justify="right")
     table.add_column(f"on its card, {_split(card)}" if found.get("card") else "on its card", justify="right")
-    for key, value in (now["metrics"] | now["skipped"]).items():
+    for key, value in (now["metrics"] | now.get("skipped", {})).items():
         old = card["metrics"].get(key)
         text = f"{value:.5g}" if isinstance(value, float) else f"n/a: {escape(value)}"
         table.add_row(key, text, "-" if old is None else f"{old:.5g}")
