@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -20,7 +22,7 @@ from gansvc.report.build import build, write
 from gansvc.store import Folder
 
 from . import browser
-from .test_report import LABELS, grid, make_job, make_run, make_spec
+from .test_report import LABELS, grid, make_job, make_run, make_score, make_spec
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -89,10 +91,14 @@ def test_headings_contents_and_alternatives_serve_every_reader(written: tuple[Fo
     assert len(ids) == len(set(ids))
     targets = [str(attributes["href"])[1:] for attributes in page.all("a")]
     assert set(targets) <= set(ids)
-    sections = {"leaderboard", "samples", "training-curves", "search", "budgets", "warnings", "run-it-again"}
-    assert sections <= set(targets)
+    sections = ["leaderboard", "samples", "warnings", "training-curves", "search", "budgets", "run-it-again"]
+    assert [target for target in targets if target in sections][1:] == sections, "after the badge's own link"
     alternatives = [attributes["alt"] for attributes in page.all("img")]
     assert all(alternatives) and len(set(alternatives)) == len(alternatives)
+    assert "KID on the validation split: lsgan from 0.4000 untrained to 0.0500 at best" in str(alternatives)
+    assert "val KID of every trial against each searched field: n_critic in 12 trials, best lsgan 0.0400 at 1" in str(
+        alternatives
+    )
     assert page.all("html") == [{"lang": "en"}]
     assert all(attributes.get("scope") == "col" for attributes in page.all("th"))
 
@@ -112,7 +118,7 @@ def test_the_page_says_what_the_markdown_says(written: tuple[Folder, str]) -> No
 
 
 def test_a_loss_has_its_figures_colour_in_every_table(written: tuple[Folder, str]) -> None:
-    for label, colour in drawing.palette(LABELS).items():
+    for label, colour in ((label, look.colour) for label, look in drawing.looks(LABELS).items()):
         cells = re.findall(rf'<td style="--loss: (#\w+)" class="key loss">{label}(?:, seed \d)?</td>', written[1])
         assert len(cells) >= 1 + 2 + 1, "in the leaderboard, the runs and the budgets"
         assert set(cells) == {colour}
@@ -211,6 +217,70 @@ def test_the_first_screen_has_the_answer_the_leaderboard_and_the_samples(
     assert tops == sorted(tops) and tops[-1] < 800
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrolls(
+    seeds: int, window: browser.Browser, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path / "wide-1a2b")
+    labels = ("rpgan", "wgan-gp", "lsgan", "wgan")
+    for place, label in enumerate(labels):
+        for seed in range(seeds):
+            make_run(folder, label, seed)
+            score = make_score(label, seed, kid=1.1 + place + 0.01 * seed, inception_score=10.5 + seed)
+            score = score.model_copy(update={"metrics": score.metrics | {"fid": 1234.56 + seed}})
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
+    spec = make_spec(losses=list(labels), training={"seeds": list(range(seeds))}, published=None)
+    write(folder, build(folder, spec))
+    sizes = "[...document.querySelectorAll('#leaderboard .scroll')].map(e => [e.scrollWidth, e.clientWidth])"
+    fade = "getComputedStyle(document.querySelector('#leaderboard .scroll')).getPropertyValue('--fade')"
+    for width in (1280, 1440, 1920):
+        window.open(Path(folder.path(model.REPORT_HTML)), width)
+        window.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        found = window.evaluate(sizes)
+        assert len(found) == (2 if seeds > 1 else 1) and [box for box in found if box[0] > box[1]] == [], width
+        assert window.evaluate(fade) == "0px"
+    window.open(Path(folder.path(model.REPORT_HTML)), 700)
+    assert window.evaluate(sizes)[0][0] > window.evaluate(sizes)[0][1]
+    assert window.evaluate(fade) == "64px", "the right edge fades"
+    bar = "(e => e.offsetHeight - e.clientHeight)(document.querySelector('#leaderboard .scroll'))"
+    assert window.evaluate(bar) > 8, "the bar is there, and doesn't hide"
+    window.evaluate("document.querySelector('#leaderboard .scroll').scrollLeft = 1e6")
+    window.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert window.evaluate(fade) == "0px", "at the end nothing is left to come"
+
+
+def test_plots_take_the_pages_paper_in_the_dark(written: tuple[Folder, str], window: browser.Browser) -> None:
+    page = Path(written[0].path(model.REPORT_HTML))
+    brightness = {}
+    for scheme in ("light", "dark"):
+        window.open(page, 1280, prefers_color_scheme=scheme)
+        window.evaluate("document.querySelector('.plots').scrollIntoView()")
+        picture = Image.open(io.BytesIO(window.screenshot())).convert("L")
+        left, top = (
+            int(n)
+            for n in window.evaluate(
+                "(b => [b.left, b.top])(document.querySelector('.plots img').getBoundingClientRect())"
+            )
+        )
+        # A corner of a plot, where nothing is drawn.
+        brightness[scheme] = picture.getpixel((left + 3, top + 3))
+    paper = 0x14 * 0.3 + 0x17 * 0.59 + 0x1B * 0.11
+    assert brightness["light"] == 255 and brightness["dark"] == pytest.approx(paper, abs=2)
+
+
+def test_warnings_are_printed_on_the_first_two_pages(
+    written: tuple[Folder, str], window: browser.Browser, tmp_path: Path
+) -> None:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext on this machine (apt-get install poppler-utils)")
+    window.open(Path(written[0].path(model.REPORT_HTML)), 1000)
+    (tmp_path / "page.pdf").write_bytes(base64.b64decode(window.call("Page.printToPDF")["data"]))
+    text = subprocess.run(["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, check=True).stdout
+    pages = text.decode().split("\f")
+    assert "before you believe the order" in pages[0], "the badge"
+    assert any("was restarted 2 times" in page for page in pages[:2])
+
+
 def test_print_shows_what_the_screen_folds_away(written: tuple[Folder, str], window: browser.Browser) -> None:
     window.open(Path(written[0].path(model.REPORT_HTML)), 700)
     shown = (
@@ -221,6 +291,7 @@ def test_print_shows_what_the_screen_folds_away(written: tuple[Folder, str], win
     window.call("Emulation.setEmulatedMedia", media="print")
     assert window.evaluate(shown) == len(LABELS) + 1, "the trials of every loss, and how to read the leaderboard"
     assert window.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert window.evaluate("document.querySelector('.warned').offsetHeight") > 10, "the badge"
     window.call("Emulation.setEmulatedMedia", media="")
 
 

@@ -21,7 +21,7 @@ from skimage.color import rgb2lab
 from gansvc import specfile
 from gansvc.errors import ClusterError, RunError
 from gansvc.records import Evaluated, History, JobStart, RunRecord, TrialRecord
-from gansvc.report import drawing, figures, model, pictures
+from gansvc.report import drawing, figures, model, pictures, searching
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
 from gansvc.scores import Contract, Score
@@ -232,8 +232,9 @@ def test_one_seed_gives_no_interval_and_says_so_in_the_table(folder: Folder) -> 
         (None, None, None)
     ] * 3
     text = render(report)
-    assert text.count("| one seed | not supported | not supported |") == 3
-    assert "One seed gives no interval, and no order of the losses" in text and "resamplings" not in text
+    assert "How sure the order is" not in text and "95 % interval" not in text and "not supported |" not in text
+    assert text.count("One seed gives no interval, no difference and no order of the losses") == 1
+    assert "| 1 | wgan-gp | 1 | **0.0300 ± 0.0010** |" in text, "KID's deviation over its subsets"
 
 
 def test_a_loss_with_few_seeds_takes_no_share_from_the_others(folder: Folder) -> None:
@@ -421,9 +422,11 @@ def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Fold
         for letter in "abcd":
             assert f"| {label}-{letter}" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    first = next(line for line in lines if line.startswith("| 1 | wgan-gp | 0, 1 |"))
-    assert "| **0.0310 ± 0.0014 (0.0010)** | 0.0300 to 0.0320 | - | not supported |" in first
-    assert any("| lsgan |" in line and "| 0.0240 (0.0180 to 0.0300) | not supported |" in line for line in lines)
+    first = next(line for line in lines if line.startswith("| 1 | wgan-gp | 2 |"))
+    assert first.startswith("| 1 | wgan-gp | 2 | **0.0310 ± 0.0014** |")
+    assert "| wgan-gp | 0, 1 | 0.0310 | 0.0300 to 0.0320 | - | n/a | 0.0010 |" in lines
+    assert "| lsgan | 0, 1 | 0.0550 | 0.0500 to 0.0600 | 0.0240 (0.0180 to 0.0300) | n/a | 0.0010 |" in lines
+    assert "It takes 3 seeds, and is not supported for wgan-gp, wgan, lsgan." in text
     assert "2 seeds 1 time in 2; under 5 % that falls with 6 seeds" in text
     assert "**2.10" not in first, "lsgan has the best IS"
     assert any("| lsgan |" in line and "**3.00 ± 0.14**" in line for line in lines)
@@ -435,7 +438,7 @@ def test_markdown_holds_every_trial_the_numbers_and_the_spec(written: tuple[Fold
     assert "critic_lr 1.23e-4" in text
     assert "None" not in text.replace("\nNone.\n", "")
     drawn = ("samples", "losses", "wasserstein", "kid", "search", "best-by-images", "best-by-seconds")
-    assert [text.count(f"(figures/{name}.png)") for name in drawn] == [1] * len(drawn)
+    assert [text.count(f"(figures/{name}.png ") for name in drawn] == [1] * len(drawn)
     assert "All scores of this table are against the test split." in text
     floors = [line for line in lines if "noise floor: real train images against val" in line]
     assert len(floors) == len(LABELS) + 1 and all("| 0.0020 |" in line for line in floors), (
@@ -526,9 +529,9 @@ def test_figures_are_pictures(written: tuple[Folder, model.Report]) -> None:
 
 
 def test_a_loss_keeps_its_colour_when_another_one_falls_out() -> None:
-    colours = drawing.palette(LABELS)
+    colours = drawing.looks(LABELS)
     assert len(set(colours.values())) == len(LABELS)
-    assert drawing.palette((*LABELS, "another"))["wgan-gp"] == colours["wgan-gp"]
+    assert drawing.looks((*LABELS, "another"))["wgan-gp"] == colours["wgan-gp"]
 
 
 # Machado et al. 2009, "A physiologically-based model for simulation of color vision deficiency"; severity 1, linear.
@@ -551,8 +554,75 @@ def nearest(colours: Sequence[str], eye: str) -> float:
 
 @pytest.mark.parametrize("eye", EYES)
 def test_six_losses_are_told_apart_with_any_colour_vision(eye: str) -> None:
-    assert nearest(list(drawing.palette("abcdef").values()), eye) > 15
+    assert nearest([look.colour for look in drawing.looks("abcdef").values()], eye) > 15
     assert nearest(["#c83200", "#7d6400"], "deuteranopia") < 15, "a red and an olive that deuteranopia makes alike"
+
+
+def turned_dark(colour: str) -> str:
+    """Return what the page's dark style makes of a colour: CSS's invert(1) hue-rotate(180deg)."""
+    matrix = [[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]]
+    rgb = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return "#" + "".join(f"{round(255 * value):02x}" for value in np.clip(np.array(matrix) @ (1 - rgb), 0, 1))
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        rgb = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_losses_are_told_apart_in_the_dark_too_and_from_both_papers(eye: str) -> None:
+    colours = [look.colour for look in drawing.looks("abcdef").values()]
+    assert nearest([turned_dark(colour) for colour in colours], eye) > 12
+    assert min(contrast(colour, "#ffffff") for colour in colours) > 2
+    assert min(contrast(turned_dark(colour), "#14171b") for colour in colours) > 3
+    # What has no paper of its own is read on both; drawn text is black, so it turns white.
+    assert min(contrast(drawing.MIDDLE, paper) for paper in ("#ffffff", "#14171b")) > 4
+    assert contrast(turned_dark("#000000"), "#14171b") > 15
+
+
+def test_more_losses_than_colours_have_lines_and_marks_that_tell_them_apart() -> None:
+    looks = list(drawing.looks([f"loss-{number}" for number in range(20)]).values())
+    assert len(set(looks)) == 20 and len({look.colour for look in looks}) == 6
+    for one, other in combinations(looks, 2):
+        assert one.colour != other.colour or (one.line != other.line and one.marker != other.marker)
+
+
+def test_stars_of_losses_that_share_a_value_stand_beside_each_other(folder: Folder) -> None:
+    """The spec's own values are often the same for several losses, and so are their scores."""
+    trials = {
+        label: (
+            TrialRecord(
+                trial="trial-00000",
+                label=label,
+                values={"critic_lr": 1e-4, "n_critic": 1},
+                defaults=True,
+                state="finished",
+                objective=0.1,
+                critic_images=1,
+                seconds=1,
+            ),
+        )
+        for label in LABELS
+    }
+    looks = drawing.looks(LABELS)
+    png = searching.draw(build(folder, make_spec()).model_copy(update={"trials": trials}), looks)
+    assert png is not None
+    panels = dict(drawing.parts(png))
+    for field in ("critic_lr", "n_critic"):
+        pixels = imread(io.BytesIO(panels[field]), format="png")[..., :3]
+        found = []
+        for look in looks.values():
+            colour = [int(look.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+            found.append((abs(pixels - colour).max(axis=-1) < 0.1).sum())
+        assert min(found) > 0.7 * max(found) > 30, f"each star of {field} is whole"
 
 
 def test_a_job_without_search_scores_or_curves_is_still_reported(tmp_path: Path) -> None:
@@ -593,7 +663,7 @@ def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> Non
 
 def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:
     line = make_line(1, generator_loss=None)
-    colours = drawing.palette(("lsgan", "wgan"))
+    colours = drawing.looks(("lsgan", "wgan"))
     assert figures.losses({"lsgan": [[line]], "wgan": [[]]}, colours)
     assert figures.wasserstein({"lsgan": [[line]]}, colours)
     assert figures.wasserstein({"lsgan": [[]], "wgan": []}, colours) is None
@@ -613,7 +683,7 @@ def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folde
         for word, value in (("adam", 0.1), ("rmsprop", -0.1))
     )
     report = build(folder, make_spec()).model_copy(update={"trials": {"lsgan": trials}})
-    assert figures.search(report, colours)
+    assert searching.draw(report, colours)
 
 
 def test_reading_a_report_needs_neither_torch_nor_ray_nor_matplotlib() -> None:

@@ -91,11 +91,11 @@ def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
     assert "| wgan, seed 0 | generated | 0 | 546 | 73.0 % (70.0 to 75.0) | 63.0 % (60.0 to 65.0) |  |" in section
     assert "the standard error of an accuracy is about 2.9 points" in section and "1 time in 4" in section
     assert "The GAN itself saw 100 % of the training images" in section
-    assert text.count("usefulness.png") == 1 and "(figures/usefulness.png)" in section
+    assert text.count("usefulness.png") == 1 and "(figures/usefulness.png " in section
 
     page = model.read_html(measured) or ""
     assert '<section id="usefulness"' in page
-    colour = drawing.palette(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"]
+    colour = drawing.looks(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"].colour
     assert f'style="--loss: {colour}" class="key loss">wgan, seed 0</td>' in page
     pixels = imread(io.BytesIO(measured.read("report/figures/usefulness.png") or b""), format="png")
     drawn = (abs(pixels[..., :3] - [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) < 0.02).all(axis=-1)

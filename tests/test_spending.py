@@ -75,7 +75,7 @@ def test_old_reports_without_times_have_no_such_figure() -> None:
     for curve in data["curves"]:
         for point in curve["points"]:
             del point["seconds"]
-    old, colours = Report.model_validate(data), drawing.palette(["wgan"])
+    old, colours = Report.model_validate(data), drawing.looks(["wgan"])
     assert spending.draw(old, colours, "seconds") is None
     assert spending.draw(report(curves=()), colours, "images") is None
     picture = spending.draw(old, colours, "images")
@@ -83,6 +83,6 @@ def test_old_reports_without_times_have_no_such_figure() -> None:
 
 
 def test_the_search_and_the_noise_floor_are_drawn() -> None:
-    colours = drawing.palette(["wgan"])
+    colours = drawing.looks(["wgan"])
     whole = spending.draw(report(), colours, "images")
     assert whole is not None and whole != spending.draw(report(budgets=()), colours, "images")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gansvc.records import FINAL_PHASES, Progress, Status
 
+DIVERSITY = "diversity: how widely its images spread, as a share of real ones; near 0 all are alike"
 PAUSE = 5.0
 """Seconds between two plain lines, at least."""
 _STYLE = {"SUCCEEDED": "bold green", "FAILED": "bold red", "STOPPED": "bold yellow"}
@@ -162,6 +163,8 @@ def _bars(status: Status) -> Table:
 def _current(status: Status) -> Table:
     titles = ("at work", "seed", "step", "critic images", "img/s", f"val {_metric(status)}", "diversity")
     table = Table(*titles, box=None, header_style="dim")
+    if any(at.diversity is not None for at in status.current):
+        table.caption, table.caption_justify = DIVERSITY, "left"
     for at in status.current:
         score = "-" if at.objective is None else f"{at.objective:.4g}"
         table.add_row(

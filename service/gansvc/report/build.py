@@ -21,6 +21,7 @@ from gansvc.report import (
     numbers,
     pictures,
     ranking,
+    searching,
     spending,
     usefulness,
     versions,
@@ -201,17 +202,17 @@ def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | N
     """Return how each figure is drawn, by its name."""
     labels = [loss["label"] for loss in report.spec["losses"]]
     histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
-    palette = drawing.palette(labels)
+    looks = drawing.looks(labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
-        f"{report.validation_metric}.png": lambda: figures.validation(report, palette),
-        "losses.png": lambda: figures.losses(histories, palette),
-        "wasserstein.png": lambda: figures.wasserstein(histories, palette),
-        "search.png": lambda: figures.search(report, palette),
-        "best-by-images.png": lambda: spending.draw(report, palette, "images"),
-        "best-by-seconds.png": lambda: spending.draw(report, palette, "seconds"),
+        f"{report.validation_metric}.png": lambda: figures.validation(report, looks),
+        "losses.png": lambda: figures.losses(histories, looks),
+        "wasserstein.png": lambda: figures.wasserstein(histories, looks),
+        "search.png": lambda: searching.draw(report, looks),
+        "best-by-images.png": lambda: spending.draw(report, looks, "images"),
+        "best-by-seconds.png": lambda: spending.draw(report, looks, "seconds"),
         "pairs.png": lambda: figures.pairs(pictures.pairs(folder, report)),
-        "usefulness.png": lambda: figures.usefulness(report, palette),
+        "usefulness.png": lambda: figures.usefulness(report, looks),
     }
 
 

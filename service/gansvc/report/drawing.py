@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,14 +19,21 @@ from matplotlib.transforms import Bbox
 from gansvc.report import numbers
 from gansvc.report.model import Report
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 # Okabe and Ito's palette, without black and yellow: told apart with any colour vision, and on white paper.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_LINES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D")
 GREY = "#666666"
+MIDDLE = "#7a7a7a"
+"""Grey that is read on white and on dark paper alike, for what stands on none of its own."""
 DPI = 144
 PARTS = "Parts"
 _DRAWN = 3000
 """Above so many colours a picture counts as a photograph; three lines, smoothed, make 1,700."""
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -37,12 +43,34 @@ _STYLE = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "auto",
 }
+ON_ANY_PAPER = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), MIDDLE),
+}
+"""Style of a figure without paper of its own: what holds photographs isn't turned dark with a page."""
 
 
-def palette(labels: Sequence[str]) -> dict[str, str]:
-    """Return each label's colour, in the order of the job's losses; after six the colours come again."""
-    return dict(zip(labels, cycle(_COLOURS)))
+class Look(NamedTuple):
+    """How a loss is drawn, the same in all figures: unlike any other of the job's."""
+
+    colour: str
+    line: str | tuple[int, tuple[float, ...]]
+    """Matplotlib's line style."""
+    marker: str
+    """Matplotlib's marker."""
+    group: int
+    """0 for the first six losses, which their colours tell apart; 1 for the next six, and so on."""
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """Return each label's look, in the job's order: after six the colours come again with other lines and marks."""
+    groups = [divmod(place, len(_COLOURS)) for place in range(len(labels))]
+    every = [(group % len(_LINES), _COLOURS[colour]) for group, colour in groups]
+    made = [Look(colour, _LINES[group], _MARKERS[group], group) for group, colour in every]
+    return dict(zip(labels, made, strict=True))
 
 
 def panels(
@@ -51,6 +79,7 @@ def panels(
     size: tuple[float, float] = (4, 3),
     across: int = 3,
     legend: str = "",
+    style: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return a figure of panels as PNG bytes, each drawn by ``draw(axes, index)``; size is a panel's, inches.
 
@@ -60,7 +89,7 @@ def panels(
     """
     rows = math.ceil(count / across)
     columns = math.ceil(count / rows)
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+    with matplotlib.rc_context(_STYLE | dict(style or {})):  # type: ignore[arg-type]
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=DPI)
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for index, panel in enumerate(axes):
@@ -74,7 +103,7 @@ def panels(
         # Settled now and not again, so that the panels stay where the file says.
         ConstrainedLayoutEngine(wspace=0.05).execute(figure)
         file = BytesIO()
-        figure.savefig(file, format="png", facecolor="white", metadata={PARTS: json.dumps(_boxes(figure))})
+        figure.savefig(file, format="png", metadata={PARTS: json.dumps(_boxes(figure))})
     return file.getvalue()
 
 
@@ -85,13 +114,19 @@ def parts(png: bytes) -> list[tuple[str, bytes]]:
     found = []
     with Image.open(BytesIO(png)) as picture:
         for name, box in json.loads(picture.info.get(PARTS, "[]")):
-            part, file = picture.crop(box).convert("RGB"), BytesIO()
-            if part.getcolors(_DRAWN) is not None:
+            part, file = picture.crop(box), BytesIO()
+            part = part if _is_clear(part) else part.convert("RGB")
+            if part.mode == "RGB" and part.getcolors(_DRAWN) is not None:
                 # A drawing, no photograph: a palette makes the file a third as large and looks the same.
                 part = part.quantize(256, dither=Image.Dither.NONE)
             part.save(file, "PNG", optimize=True)
             found.append((name, file.getvalue()))
     return found if len(found) > 1 else []
+
+
+def _is_clear(picture: Picture) -> bool:
+    """Return whether some of a picture lets the paper through."""
+    return picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] != 255
 
 
 def _boxes(figure: Figure) -> list[tuple[str, tuple[int, int, int, int]]]:

@@ -6,7 +6,6 @@ between threads and no display is needed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -16,10 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from gansvc.audits import Audit
-from gansvc.records import History, TrialRecord
+from gansvc.records import History
 from gansvc.report import numbers
 from gansvc.report import usefulness as learned
-from gansvc.report.drawing import GREY, cut_outliers, floats, images_axis, log_axis, noise_floor, panels
+from gansvc.report.drawing import (
+    GREY,
+    ON_ANY_PAPER,
+    Look,
+    cut_outliers,
+    floats,
+    images_axis,
+    log_axis,
+    noise_floor,
+    panels,
+)
 from gansvc.report.model import Curve, Report
 
 Histories = Mapping[str, Sequence[Sequence[History]]]
@@ -42,7 +51,7 @@ def samples(real: tuple[str, bytes | None], grids: Sequence[tuple[str, bytes]]) 
     return panels(len(shown), draw, size=(3.3, 3.5), across=4)
 
 
-def losses(histories: Histories, colours: Mapping[str, str]) -> bytes | None:
+def losses(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
     """Return the critic's loss (left axis) and the generator's (right axis) against critic images, a panel per loss."""
     drawn = [label for label, runs in histories.items() if any(runs)]
 
@@ -51,22 +60,22 @@ def losses(histories: Histories, colours: Mapping[str, str]) -> bytes | None:
         right = axes.twinx()
         right.grid(False)
         right.spines["right"].set_visible(True)
-        _curves(axes, histories[label], lambda line: line.critic_loss, color=colours[label])
+        _curves(axes, histories[label], lambda line: line.critic_loss, color=looks[label].colour)
         _curves(right, histories[label], lambda line: line.generator_loss, color=GREY, linestyle=(0, (3, 1.5)))
         axes.set_title(label)
-        axes.set_ylabel("critic loss (solid)", color=colours[label])
+        axes.set_ylabel("critic loss (solid)", color=looks[label].colour)
         right.set_ylabel("generator loss (dashed)", color=GREY)
 
     return panels(len(drawn), draw) if drawn else None
 
 
-def wasserstein(histories: Histories, colours: Mapping[str, str]) -> bytes | None:
+def wasserstein(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
     """Return mean D(real) - mean D(fake) against critic images, a panel per loss: their scales don't compare."""
     drawn = [label for label, runs in histories.items() if any(runs)]
 
     def draw(axes: Axes, index: int) -> None:
         label = drawn[index]
-        _curves(axes, histories[label], lambda line: line.wasserstein, color=colours[label])
+        _curves(axes, histories[label], lambda line: line.wasserstein, color=looks[label].colour)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_title(label)
         axes.set_ylabel("mean D(real) - mean D(fake)")
@@ -74,7 +83,7 @@ def wasserstein(histories: Histories, colours: Mapping[str, str]) -> bytes | Non
     return panels(len(drawn), draw) if drawn else None
 
 
-def validation(report: Report, colours: Mapping[str, str]) -> bytes | None:
+def validation(report: Report, looks: Mapping[str, Look]) -> bytes | None:
     """Return the validation score against critic images: thin lines per seed, a thick one for their mean."""
     curves = [curve for curve in report.curves if any(point.objective is not None for point in curve.points)]
     if not curves:
@@ -82,8 +91,8 @@ def validation(report: Report, colours: Mapping[str, str]) -> bytes | None:
     name = report.validation_metric.upper()
 
     def draw(axes: Axes, index: int) -> None:
-        for label, colour in colours.items():
-            _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, colour)
+        for label, look in looks.items():
+            _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, look)
         floor = noise_floor(axes, report)
         values = [point.objective for curve in curves for point in curve.points] + [floor]
         if all(value is None or value > 0 for value in values):
@@ -93,32 +102,6 @@ def validation(report: Report, colours: Mapping[str, str]) -> bytes | None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
     return panels(1, draw, size=(5.4, 4.4))
-
-
-def search(report: Report, colours: Mapping[str, str]) -> bytes | None:
-    """Return every trial's score against each searched field, a panel per field; failed trials stand at the top."""
-    trials = [trial for records in report.trials.values() for trial in records]
-    fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
-    if not fields:
-        return None
-    name = report.validation_metric.upper()
-
-    def draw(axes: Axes, index: int) -> None:
-        field = fields[index]
-        having = [trial for trial in trials if trial.values.get(field) is not None]
-        position, width = _positions(axes, [trial.values[field] for trial in having])
-        for place, (label, colour) in enumerate(colours.items()):
-            axes.plot([], [], "o", color=colour, label=label)
-            shift = width * ((place + 0.5) / len(colours) - 0.5)
-            for trial in (trial for trial in having if trial.label == label):
-                _trial(axes, trial, position(trial.values[field]) + shift, colour)
-        floor = noise_floor(axes, report)
-        if all(value is None or value > 0 for value in (floor, *(trial.objective for trial in trials))):
-            log_axis(axes)
-        axes.set_xlabel(field)
-        axes.set_ylabel(f"best validation {name}")
-
-    return panels(len(fields), draw, legend="star: the spec's own values; cross: diverged or failed")
 
 
 def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
@@ -139,10 +122,10 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
         axes.set_title(f"{audit.label}, seed {audit.seed}")
         axes.set_xlabel("distance to that training image, and below it to that held-out image")
 
-    return panels(len(audits), draw, size=(6.4, 3.3), across=1) if audits else None
+    return panels(len(audits), draw, size=(6.4, 3.3), across=1, style=ON_ANY_PAPER) if audits else None
 
 
-def usefulness(report: Report, colours: Mapping[str, str]) -> bytes | None:
+def usefulness(report: Report, looks: Mapping[str, Look]) -> bytes | None:
     """Return each classifier's accuracy as a dot, a place per mixture of images; what the loss gave, in its colour."""
     found = learned.of_report(report)
     if not found or found[0].exam is None:
@@ -156,12 +139,14 @@ def usefulness(report: Report, colours: Mapping[str, str]) -> bytes | None:
             for one in measured.rows:
                 if one.what == "real" and turn > 0:
                     continue
-                colour, shift_here = (GREY, 0.0) if one.what == "real" else (colours[measured.label], shift)
+                colour, shift_here = (GREY, 0.0) if one.what == "real" else (looks[measured.label].colour, shift)
                 x = places.index((one.what, one.share)) + shift_here
                 ys = [100 * value for value in one.accuracies.values()]
-                axes.plot([x] * len(ys), ys, "o", color=colour, markersize=4.5, alpha=0.8)
+                mark = "o" if one.what == "real" else looks[measured.label].marker
+                axes.plot([x] * len(ys), ys, mark, color=colour, markersize=4.5, alpha=0.8)
                 axes.plot([x - 0.08, x + 0.08], [100 * one.accuracy] * 2, color=colour, linewidth=1.6)
-            axes.plot([], [], "o", color=colours[measured.label], label=f"{measured.label}, seed {measured.seed}")
+            look = looks[measured.label]
+            axes.plot([], [], look.marker, color=look.colour, label=f"{measured.label}, seed {measured.seed}")
         axes.plot([], [], "o", color=GREY, label="real images only")
         axes.axhline(100 * majority, color=GREY, linestyle="--", linewidth=1.2, label="always the largest class")
         names = [what if what == "generated" else f"{what}\n{numbers.percent(share)}" for what, share in places]
@@ -189,7 +174,7 @@ def _curves(
     cut_outliers(axes, drawn)
 
 
-def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, colour: str) -> None:
+def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, look: Look) -> None:
     if not curves:
         return
     alone = len(curves) == 1
@@ -197,10 +182,11 @@ def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, colour: str
         axes.plot(
             [point.critic_images for point in curve.points],
             floats([point.objective for point in curve.points]),
-            color=colour,
+            color=look.colour,
+            linestyle=look.line,
             linewidth=1.8 if alone else 0.8,
             alpha=1 if alone else 0.6,
-            marker="o",
+            marker=look.marker,
             markersize=4 if alone else 2.5,
             label=f"{label} (seed {curve.seed})" if alone else None,
         )
@@ -210,30 +196,11 @@ def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, colour: str
     tables = [{point.critic_images: point.objective for point in curve.points} for curve in curves]
     shared = [x for x in tables[0] if all(table.get(x) is not None for table in tables)]
     means = [float(np.mean([table[x] or 0.0 for table in tables])) for x in shared]
-    axes.plot(shared, means, color=colour, linewidth=2.2, label=f"{label} (mean of {len(curves)} seeds)")
-
-
-def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float], float]:
-    """Return where a field's value stands on the x axis, and the width over which the losses share that place.
-
-    Fractions, and more than five whole numbers, stand where they are, width 0; fewer, and words, stand side by side.
-    """
-    plain = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    choices: list[Any] = sorted(set(values)) if plain else sorted({str(value) for value in values})
-    if plain and (len(choices) > 5 or not all(isinstance(choice, int) for choice in choices)):
-        if min(choices) > 0 and max(choices) / min(choices) > 20:
-            axes.set_xscale("log")
-        else:
-            axes.locator_params(axis="x", nbins=5)
-        return float, 0.0
-    axes.set_xticks(range(len(choices)), [numbers.setting(choice) for choice in choices])
-    axes.set_xlim(-0.5, len(choices) - 0.5)
-    return (lambda value: float(choices.index(value if plain else str(value)))), 0.6
-
-
-def _trial(axes: Axes, trial: TrialRecord, x: float, colour: str) -> None:
-    if trial.objective is None or not math.isfinite(trial.objective):
-        axes.plot([x], [0.97], "x", color=colour, markersize=6, transform=axes.get_xaxis_transform())
-        return
-    mark, size = ("*", 12) if trial.defaults else ("o", 6)
-    axes.plot([x], [trial.objective], mark, color=colour, markersize=size, alpha=0.8)
+    axes.plot(
+        shared,
+        means,
+        color=look.colour,
+        linestyle=look.line,
+        linewidth=2.2,
+        label=f"{label} (mean of {len(curves)} seeds)",
+    )

@@ -20,12 +20,15 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from gansvc.report import drawing
+from gansvc.report.alternatives import panel
 from gansvc.report.model import Report
 
 CSS_PIXELS = 96
 """An inch on a page."""
 GALLERY = "figures/samples.png"
 """The picture that the page shows as one picture per loss instead."""
+PHOTOS = ("figures/pairs.png",)
+"""Figures that hold images of the data set."""
 _KEYS = ("loss", "run", "trial")
 """Titles of the column that stays in sight when a wide table is scrolled."""
 _LONG = re.compile(r"\S{24}")
@@ -51,12 +54,12 @@ def render(report: Report, markdown: str, pictures: Mapping[str, bytes], grids: 
         pictures: PNG by the address that the Markdown gives it, as ``figures/kid.png``.
         grids: title and PNG of the real images, then of each loss's: the page's side by side.
     """
-    colours = drawing.palette([loss["label"] for loss in report.spec["losses"]])
+    looks = drawing.looks([loss["label"] for loss in report.spec["losses"]])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    shown = _Page(colours, pictures, grids)
+    shown = _Page(looks, pictures, grids)
     return template.render(report=report, sections=list(shown.sections(markdown)))
 
 
@@ -64,9 +67,9 @@ class _Page:
     """Turns a report's Markdown into sections."""
 
     def __init__(
-        self, colours: Mapping[str, str], pictures: Mapping[str, bytes], grids: Sequence[tuple[str, bytes]]
+        self, looks: Mapping[str, drawing.Look], pictures: Mapping[str, bytes], grids: Sequence[tuple[str, bytes]]
     ) -> None:
-        self._colours, self._pictures, self._grids = colours, pictures, grids
+        self._looks, self._pictures, self._grids = looks, pictures, grids
         # Tags in the text are shown, not obeyed.
         self._parser = MarkdownIt("commonmark", {"html": False}).enable("table")
         self._parser.add_render_rule("image", lambda _, tokens, i, *rest: self._picture(tokens[i]))
@@ -103,7 +106,8 @@ class _Page:
             elif title == "Leaderboard":
                 end = next((i for i, token in enumerate(part, 1) if token.type == "table_close"), len(part))
                 table, note = self._html(part[:end], title), self._html(part[end:], title)
-                html += f"{table}<details><summary>How to read this table</summary>{note}</details>\n"
+                summary = "How to read this table, and how sure its order is"
+                html += f"{table}<details><summary>{summary}</summary>{note}</details>\n"
             else:
                 html += self._html(part, title)
         return Markup(html)  # noqa: S704 - the parser escaped it
@@ -130,23 +134,29 @@ class _Page:
 
     def _mark_cell(self, cell: Token, text: str, key: bool) -> None:
         """Give a cell that names a loss its colour; mark it as key, as loss and as one that holds a long word."""
-        colour = self._colours.get(text.partition(", seed ")[0])
-        if cell.tag == "td" and colour:
-            cell.attrSet("style", f"--loss: {colour}")
-        marks = {"key": key, "loss": cell.tag == "td" and colour is not None, "long": _LONG.search(text) is not None}
+        look = self._looks.get(text.partition(", seed ")[0]) if cell.tag == "td" else None
+        if look:
+            cell.attrSet("style", f"--loss: {look.colour}")
+        marks = {"key": key, "loss": look is not None, "long": _LONG.search(text) is not None}
+        marks |= {f"group-{look.group}": look.group > 0} if look else {}
         if any(marks.values()):
             cell.attrSet("class", " ".join(name for name, holds in marks.items() if holds))
 
     def _picture(self, token: Token) -> Markup:
         """Return a figure, or only the name of a picture that isn't there."""
-        address, title = str(token.attrs.get("src", "")), token.content
+        address, said = str(token.attrs.get("src", "")), token.content
+        caption = str(token.attrs.get("title", "")) or said
         if address == GALLERY and self._grids:
-            return _gallery(title, self._grids)
+            return _gallery(caption, self._grids)
         if address not in self._pictures:
-            return escape(title)
+            return escape(said)
         png = self._pictures[address]
-        parts = [_image(f"{title}: {name}", part) for name, part in drawing.parts(png)]
-        return _figure("panels", title, parts) if parts else _figure("whole", title, [_image(title, png)])
+        # Plots are turned dark with the page; photographs stay as they are.
+        kind = "photos" if address in PHOTOS else "plots"
+        parts = [_image(panel(said, name), part) for name, part in drawing.parts(png)]
+        if parts:
+            return _figure(f"panels {kind}", caption, parts)
+        return _figure(f"whole {kind}", caption, [_image(said, png)])
 
 
 def _figure(kind: str, title: str, inside: Sequence[Markup]) -> Markup:

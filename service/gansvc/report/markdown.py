@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 import jinja2
 
 from gansvc import specfile
-from gansvc.report import audit, classes, floor, numbers, usefulness
-from gansvc.report.model import FEWEST, Column, Report, Row
+from gansvc.report import alternatives, audit, classes, floor, leaderboard, numbers, usefulness
+from gansvc.report.model import FEWEST, Report
 from gansvc.report.resampling import ENOUGH
-
-ARROWS = {"lower": "↓", "higher": "↑"}
+from gansvc.report.tables import escape, table
 
 
 def render(report: Report, figures: Sequence[str] = ()) -> str:
@@ -38,11 +37,14 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         report=report,
         spec=report.spec,
         figures=figures,
+        pictures=alternatives.pictures(report, figures),
         headline=escape(report.headline),
         ranked_by=report.column(report.objective),
         validation=report.validation_metric.upper(),
         selection_images=min(drawn, report.dataset.images.get("val", drawn)),
-        leaderboard=_leaderboard(report),
+        leaderboard=leaderboard.scores(report),
+        sureness=leaderboard.sureness(report),
+        few_seeds=[escape(label) for label in leaderboard.few_seeds(report)],
         most_seeds=max((len(row.seeds) for row in report.leaderboard), default=0),
         enough=ENOUGH,
         fewest=FEWEST,
@@ -72,77 +74,6 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
     )
 
 
-def escape(text: object) -> str:
-    """Return text that stands on one line of Markdown, and in a table's cell, as it was written."""
-    line = " ".join(str(text).split())
-    for mark in "\\|<>*`[]":
-        line = line.replace(mark, f"\\{mark}")
-    return line
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return a Markdown table whose first columns stand left and whose others, numbers, stand right."""
-    rule = ["---" if index < left else "---:" for index in range(len(head))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rows))
-
-
-def _leaderboard(report: Report) -> str:
-    best = {column.key: _best(report, column) for column in report.columns}
-    rows = []
-    for row in report.leaderboard:
-        cells = []
-        for column in report.columns:
-            cell = row.metrics.get(column.key)
-            text = numbers.cell(column, cell) + _mark(column, report.fid_rank_deficient)
-            is_best = cell is not None and cell.mean == best[column.key]
-            cells.append(f"**{text}**" if is_best else text)
-            cells += _sureness(row, column) if column.key == report.objective else []
-        rank = str(row.rank) if row.rank else "-"
-        rows.append([rank, escape(row.label), ", ".join(map(str, row.seeds)) or "none", *cells])
-    if report.noise_floor is not None:
-        rows.append(["", "*noise floor: real images*", "", *_floor(report, report.noise_floor)])
-    titles = []
-    for column in report.columns:
-        titles.append(f"{column.title} {ARROWS[column.better]}")
-        titles += ["95 % interval", "difference to the best", "best in"] if column.key == report.objective else []
-    return _table(["rank", "loss", "seeds", *titles], rows, left=3)
-
-
-def _sureness(row: Row, column: Column) -> list[str]:
-    """Return the interval of a loss's ranking mean, its difference to the first row, and how often it is best."""
-    cell, gap = row.metrics.get(column.key), row.difference
-    if cell is not None and len(cell.values) == 1:
-        return ["one seed", "not supported", "not supported"]
-    between = "" if gap is None else f"{numbers.metric(column, gap.mean)} ({numbers.span(column, gap.interval)})"
-    missing = "-" if row.rank == 1 else numbers.MISSING
-    share = numbers.percent(row.best_share) if row.best_share is not None or cell is None else "not supported"
-    return [numbers.span(column, cell.interval if cell else None), between or missing, share]
-
-
-def _floor(report: Report, real: Mapping[str, float]) -> list[str]:
-    cells = []
-    for column in report.columns:
-        value = real.get(column.key)
-        text = numbers.metric(column, value, real.get("is_std") if column.key == "is" else None)
-        text += numbers.subsets(column, real.get("kid_std")) if value is not None else ""
-        text += _mark(column, report.noise_floor_rank_deficient and value is not None)
-        cells.append(f"{text} ‡" if column.key in report.floor_doubts else text)
-        cells += ["", "", ""] if column.key == report.objective else []
-    return cells
-
-
-def _mark(column: Column, rank_deficient: bool) -> str:
-    return " †" if rank_deficient and column.key in ("fid", "fid_inf") else ""
-
-
-def _best(report: Report, column: Column) -> float | None:
-    """Return the best mean of a column, or None where no loss stands out."""
-    means = {row.metrics[column.key].mean for row in report.leaderboard if column.key in row.metrics}
-    if len(means) < 2:
-        return None
-    return min(means) if column.better == "lower" else max(means)
-
-
 def _trials(report: Report, label: str) -> str:
     trials = report.trials[label]
     fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
@@ -165,7 +96,7 @@ def _trials(report: Report, label: str) -> str:
         )
     rows += _validation_floor(report, len(fields) + 1, 2)
     head = ["trial", "state", *map(escape, fields), f"val {report.validation_metric.upper()} ↓"]
-    return _table([*head, "critic images", "seconds"], rows, left=2)
+    return table([*head, "critic images", "seconds"], rows, left=2)
 
 
 def _validation_floor(report: Report, before: int, after: int) -> list[list[str]]:
@@ -191,17 +122,17 @@ def _published(report: Report) -> str:
         real = numbers.metric(column, (report.noise_floor or {}).get(column.key))
         lines.append(["*noise floor: real images*", column.title, "", "", real])
     ours = f"ours, on {report.contract.reference_split}" if report.contract else "ours"
-    return _table(["loss", "metric", "source", "published", ours], lines, left=3) if lines else ""
+    return table(["loss", "metric", "source", "published", ours], lines, left=3) if lines else ""
 
 
 def _escaped(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    return _table([*map(escape, head)], [[*map(escape, row)] for row in rows], left) if rows else ""
+    return table([*map(escape, head)], [[*map(escape, row)] for row in rows], left) if rows else ""
 
 
 def _contract(report: Report) -> str:
     if report.contract is None:
         return ""
-    return _table(["contract", "value"], [[k, escape(v)] for k, v in report.contract.fields().items()], left=2)
+    return table(["contract", "value"], [[k, escape(v)] for k, v in report.contract.fields().items()], left=2)
 
 
 def _budgets(report: Report) -> str:
@@ -218,7 +149,7 @@ def _budgets(report: Report) -> str:
         for budget in report.budgets
     ]
     head = ["loss", "trials", "critic images in search", "process-seconds in search"]
-    return _table([*head, "runs", "critic images in training", "process-seconds in training"], rows)
+    return table([*head, "runs", "critic images in training", "process-seconds in training"], rows)
 
 
 def _runs(report: Report) -> str:
@@ -238,7 +169,7 @@ def _runs(report: Report) -> str:
     rows += _validation_floor(report, 4, 2) if rows else []
     name = report.validation_metric.upper()
     head = ["run", "state", "generator steps", "best step", f"val {name} untrained", f"val {name} best"]
-    return _table([*head, "workers", "seconds"], rows, left=2) if rows else ""
+    return table([*head, "workers", "seconds"], rows, left=2) if rows else ""
 
 
 def _values(report: Report) -> dict[str, str]:

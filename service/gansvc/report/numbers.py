@@ -48,20 +48,10 @@ def metric(column: Column, value: float | None, spread: float | None = None) -> 
 
 
 def cell(column: Column, value: Cell | None) -> str:
-    """Return a loss's value: the mean ± the deviation over seeds, and for KID, in brackets, the one over its subsets.
-
-    For IS over one seed, ± is the deviation over its splits.
-    """
+    """Return a loss's value: the mean ± the deviation over seeds; over one seed the metric's own, inside the score."""
     if value is None:
         return MISSING
-    own = value.within if column.key == "is" else None
-    text = metric(column, value.mean, value.std if value.std is not None else own)
-    return text + subsets(column, value.within)
-
-
-def subsets(column: Column, deviation: float | None) -> str:
-    """Return KID's deviation over its subsets, `` (0.0010)``; nothing for other columns and None."""
-    return f" ({metric(column, deviation)})" if column.key == "kid" and deviation is not None else ""
+    return metric(column, value.mean, value.std if value.std is not None else value.within)
 
 
 def span(column: Column, interval: tuple[float, float] | None) -> str:

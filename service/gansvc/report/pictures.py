@@ -5,6 +5,7 @@ from __future__ import annotations
 from gansvc.audits import Audit
 from gansvc.catalog.labels import REAL
 from gansvc.report import audit, numbers
+from gansvc.report.alternatives import shown_seed
 from gansvc.report.model import Column, Report
 from gansvc.store import Folder, run_name
 
@@ -32,12 +33,11 @@ def grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
     by = report.column(report.objective)
     found = []
     for row in report.leaderboard:
-        cell = row.metrics.get(report.objective)
-        if by is None or cell is None:
+        seed = shown_seed(row, report.objective)
+        if by is None or seed is None:
             continue
-        seed = min(cell.values, key=lambda seed: abs(cell.values[seed] - cell.mean))
         grid = folder.read(f"evaluation/{run_name(row.label, seed)}.png")
-        value = numbers.metric(by, cell.values[seed])
+        value = numbers.metric(by, row.metrics[by.key].values[seed])
         if grid is not None:
             found.append((f"{row.label}, seed {seed}: {_measured(report, by)} {value}", grid))
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gansvc.records import RunRecord, TrialRecord
-from gansvc.report.drawing import floats, images_axis, log_axis, noise_floor, panels
+from gansvc.report.drawing import Look, floats, images_axis, log_axis, noise_floor, panels
 from gansvc.report.model import Budget, CurvePoint, Report
 from gansvc.spec import JobSpec
 
@@ -84,15 +84,15 @@ def mean(seeds: Sequence[Steps]) -> Steps:
     return shared, np.mean([ys[np.searchsorted(xs, shared, side="right") - 1] for xs, ys in seeds], axis=0)
 
 
-def draw(report: Report, colours: Mapping[str, str], cost: Cost) -> bytes | None:
+def draw(report: Report, looks: Mapping[str, Look], cost: Cost) -> bytes | None:
     """Return the figure as PNG bytes, None without a score: thin lines per seed, a thick one for their mean."""
-    drawn = {label: seeds for label in colours if (seeds := best_so_far(report, label, cost))}
+    drawn = {label: seeds for label in looks if (seeds := best_so_far(report, label, cost))}
     if not drawn:
         return None
 
     def panel(axes: Axes, index: int) -> None:
         for label, seeds in drawn.items():
-            _loss(axes, seeds, label, colours[label], searched(report, label, cost))
+            _loss(axes, seeds, label, looks[label], searched(report, label, cost))
         floor = noise_floor(axes, report)
         values = [float(y) for seeds in drawn.values() for _, ys in seeds for y in ys]
         if all(value > 0 for value in (*values, *([] if floor is None else [floor]))):
@@ -108,13 +108,14 @@ def draw(report: Report, colours: Mapping[str, str], cost: Cost) -> bytes | None
     return panels(1, panel, size=(5.4, 4.4))
 
 
-def _loss(axes: Axes, seeds: Sequence[Steps], label: str, colour: str, search: float) -> None:
+def _loss(axes: Axes, seeds: Sequence[Steps], label: str, look: Look, search: float) -> None:
     alone = len(seeds) == 1
+    thin: dict[str, Any] = {"linewidth": 1.8, "alpha": 1.0} if alone else {"linewidth": 0.7, "alpha": 0.5}
     for xs, ys in seeds:
-        axes.step(xs, ys, where="post", color=colour, linewidth=1.8 if alone else 0.7, alpha=1 if alone else 0.5)
+        axes.step(xs, ys, where="post", color=look.colour, linestyle=look.line, **thin)
     xs, ys = mean(seeds)
     name = f"{label} ({'one seed' if alone else f'mean of {len(seeds)} seeds'})"
-    axes.step(xs, ys, where="post", color=colour, linewidth=2.2, label=name)
+    axes.step(xs, ys, where="post", color=look.colour, linestyle=look.line, linewidth=2.2, label=name)
     if search and len(xs):
         # What the search cost, before the first step of a run.
-        axes.plot([0, search], [ys[0], ys[0]], color=colour, linewidth=1.2, linestyle=":")
+        axes.plot([0, search], [ys[0], ys[0]], color=look.colour, linewidth=1.2, linestyle=":")
