@@ -541,12 +541,6 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 # --- classes --------------------------------------------------------------------------------------------------------
 
 
-def classes(**labels: Any) -> dict[str, list[int]]:
-    images = {split: np.zeros((3, 28, 28), np.uint8) for split in SPLITS}
-    found = data.classes(arrays.Arrays(images, {split: np.array(rows) for split, rows in labels.items()}))
-    return {split: numbers.tolist() for split, numbers in found.items()}
-
-
 @pytest.mark.parametrize(("name", "count", "train"), [("retinamnist", 5, 486), ("breastmnist", 2, 147)])
 def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     path = official(name)
@@ -557,34 +551,6 @@ def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     with np.load(path) as archive:
         assert all(loaded.labels[split].tolist() == archive[f"{split}_labels"][:, 0].tolist() for split in SPLITS)
     assert (loaded.labels["train"] == 0).sum() == train
-
-
-def test_own_labels_are_numbered_from_zero(tmp_path: Path) -> None:
-    assert classes(train=[7, 3, 7], val=[3, 3, 3], test=[[7], [3], [3]]) == {
-        "train": [1, 0, 1],
-        "val": [0, 0, 0],
-        "test": [1, 0, 0],
-    }
-    labels = {f"{split}_labels": np.arange(count) % 2 for split, count in zip(SPLITS, (5, 3, 2), strict=True)}
-    assert data.load(own(npz(tmp_path, grey(**labels)))).classes == 2
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {},
-        {"train": [0, 1, 0], "val": [0, 1, 0]},
-        {"train": [[0, 1]] * 3, "val": [[0, 1]] * 3, "test": [[0, 1]] * 3},
-        {"train": [0.5, 1, 0], "val": [0, 1, 0], "test": [0, 1, 0]},
-        {"train": [0, 1], "val": [0, 1, 0], "test": [0, 1, 0]},
-        {"train": [0, 0, 0], "val": [0, 0, 0], "test": [0, 0, 0]},
-        {"train": [0, 1, 0], "val": [0, 2, 0], "test": [0, 1, 0]},
-        {"train": 1, "val": 1, "test": 1},
-    ],
-    ids=["none", "a split lacks", "several", "fractions", "too few", "one class", "a class train lacks", "a number"],
-)
-def test_labels_that_are_no_classes_are_left_out(labels: Any) -> None:
-    assert classes(**labels) == {}
 
 
 def test_histology_has_no_classes() -> None:

@@ -14,7 +14,7 @@ from gansvc import splits
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster import scoring, search, sharing, training
 from gansvc.cluster.training import Assets, Share
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import weights_hash
@@ -103,12 +103,7 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says, or the images can't be scored.
     """
     images = data.load(spec.dataset)
-    if spec.network.conditional and not images.classes:
-        raise SpecError(
-            f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
-            f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
-        )
-    splits.check(spec, {split: images.split(split) for split in SPLITS})
+    splits.check(spec, {split: images.split(split) for split in SPLITS}, images.no_classes)
     # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
