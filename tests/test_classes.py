@@ -23,8 +23,9 @@ EYE = np.eye(2, dtype=np.uint8)
 def own(folder: Path, **labels: Any) -> Dataset:
     """Return a data set of the user's, of noise and such labels."""
     rng = np.random.default_rng(0)
-    images = {f"{split}_images": rng.integers(0, 256, (n, 28, 28), dtype=np.uint8) for split, n in COUNTS.items()}
-    np.savez(folder / "mine.npz", **images, **{f"{split}_labels": np.asarray(rows) for split, rows in labels.items()})
+    arrays: dict[str, Any] = {f"{split}_labels": np.asarray(rows) for split, rows in labels.items()}
+    arrays |= {f"{split}_images": rng.integers(0, 256, (n, 28, 28), dtype=np.uint8) for split, n in COUNTS.items()}
+    np.savez(folder / "mine.npz", **arrays)
     return Dataset(name="npz", path=str(folder / "mine.npz"))
 
 
@@ -72,7 +73,7 @@ def test_a_class_may_be_missing_from_val_and_test(tmp_path: Path) -> None:
     assert [loaded.labels[split].tolist() for split in SPLITS] == [[2, 0, 1, 0, 0, 1], [1] * 5, [2, 0, 2, 0]]
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too few": ({"train": [0, 1, 0]}, "train_labels holds 3 labels for 6 images"),
     "too many": ({"test": [0, 1] * 3}, "test_labels holds 6 labels for 4 images"),
     "fractions": ({"val": [0, 1, 0.5, 1, 0]}, "val_labels holds 0.5, which is not the whole number of a class"),
@@ -86,7 +87,7 @@ REFUSED = {
     "an unknown class": ({"test": [0, 7, 0, 1]}, "test_labels holds the class 7, which no training image has"),
     "an unknown name": (
         alternating(np.array(["cat", "dog"]).__getitem__, val=["cat", "cow", "dog", "dog", "dog"]),
-        "val_labels holds the class cow, which no training image has",
+        "val_labels holds the class 'cow', which no training image has",
     ),
     "a number": ({"train": 1}, r"train_labels has the shape \(\)"),
     "no columns": ({"train": np.zeros((6, 0))}, r"train_labels has the shape \(6, 0\)"),

@@ -242,7 +242,7 @@ def test_a_conditional_models_folder_says_its_classes_and_how_to_ask_for_one(
 def test_a_class_name_keeps_its_cell_of_the_cards_table(conditional: tuple[Path, torch.nn.Module]) -> None:
     card = export.ModelCard.model_validate_json((conditional[0] / "model.json").read_bytes())
     named = card.model_copy(update={"classes": ("a|b", "<b>c</b>", "d")})
-    rows = [line for line in readme(named, with_onnx=False).splitlines() if line.startswith(("| 0", "| 1"))]
+    rows = [line for line in readme(named, ()).splitlines() if line.startswith(("| 0", "| 1"))]
     assert rows == ["| 0 | a&#124;b | 50.0 % |", "| 1 | &lt;b&gt;c&lt;/b&gt; | 25.0 % |"]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from gansvc import splits
+from gansvc.catalog import duplicates
 from gansvc.catalog.arrays import Arrays
 from gansvc.catalog.budget import critic_images, generator_steps
 from gansvc.catalog.datasets import Dataset
+from gansvc.catalog.duplicates import Counts
 from gansvc.catalog.extractors import Extractor
 from gansvc.records import Record
 from gansvc.spec import JobSpec
@@ -50,6 +52,10 @@ class Plan(Record):
     """GPUs that one run asks for; None for one a worker where the cluster has GPUs."""
     dataset: str
     """``at hand``, or where the data set's files were looked for and how to get them."""
+    images: dict[str, int]
+    """Images per split; empty while they aren't known."""
+    duplicates: Counts | None
+    """Images that stand in two splits, by pairs of splits; None while nobody has looked."""
     classes: str
     """How many and which, or why there are none."""
     weights: str
@@ -76,6 +82,7 @@ class Plan(Record):
             ("resources", f"{self.cpus:g} CPUs a run, GPUs: {gpus}"),
             ("data set", self.dataset),
             ("classes", self.classes),
+            *(("duplicate images", text) for text in self._duplicates()),
             ("extractor's weights", self.weights),
             *(("not on this machine", text) for text in self.obstacles if text not in (self.dataset, self.weights)),
         ]
@@ -87,6 +94,11 @@ class Plan(Record):
             return []
         listed = ", ".join(f"{label} {_count(count)}" for label, count in images.items())
         return [("critic images a run", f"{listed}: unequal, as n_critic doesn't divide the budget's batches")]
+
+    def _duplicates(self) -> list[str]:
+        if self.duplicates is None:
+            return ["unknown until the job reads the data set"]
+        return duplicates.sentences(self.duplicates, self.images) or ["none between train, val and test"]
 
 
 def make(spec: JobSpec) -> Plan:
@@ -122,6 +134,8 @@ def make(spec: JobSpec) -> Plan:
         cpus=training.workers * spec.resources.cpus_per_worker,
         gpus=_gpus(spec),
         dataset=data or "at hand",
+        images={split: len(part) for split, part in read.images.items()} if read else spec.dataset.entry.images,
+        duplicates=duplicates.count(read.images) if read else None,
         classes=_classes(spec.dataset, read),
         weights=weights or "at hand",
         obstacles=tuple(_obstacles(spec)),

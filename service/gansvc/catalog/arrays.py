@@ -68,11 +68,6 @@ def read_npz(path: Path) -> Arrays:
     return Arrays(images, classes.read(labels, {split: len(array) for split, array in images.items()}, path))
 
 
-def npz_sizes(path: Path) -> dict[str, int]:
-    """Return the number of images per split of a file in MedMNIST's form."""
-    return {split: len(array) for split, array in read_npz(path).images.items()}
-
-
 def missing_npz(path: Path) -> str | None:
     """Return what to do when the user's file isn't there, or None."""
     return None if path.is_file() else f"dataset.path: there is no file {path}; give the path of an .npz file"

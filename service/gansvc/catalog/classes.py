@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gansvc.errors import SpecError
+from gansvc.explain import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 100
 _LONGEST_NAME = 100
+_SHOWN = 20
 _EXACT = 2**53
 """Below it, a float of 64 bits holds every whole number."""
 
@@ -32,7 +34,7 @@ class Labels:
 
     def told(self) -> str:
         """Return what became of the labels, for people."""
-        return f"{len(self.names)}: {', '.join(self.names)}" if self.names else f"none: {self.no_classes}"
+        return listed(self.names) if self.names else f"none: {self.no_classes}"
 
 
 def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object) -> Labels:
@@ -56,7 +58,7 @@ def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object)
         found = {split: _values(array, images[split], f"{split}_labels") for split, array in arrays.items()}
         _refuse_unlike(found)
         if missing := [f"{split}_labels" for split in images if split not in arrays]:
-            return Labels(no_classes=f"it has no {_listed(missing)}")
+            return Labels(no_classes=f"it has no {_and(missing)}")
         if found["train"].shape[1] > 1:
             if unclear := sum(int((rows.sum(axis=1) != 1).sum()) for rows in found.values()):
                 return Labels(no_classes=f"{unclear:,} of its images have several labels, or none")
@@ -66,7 +68,7 @@ def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object)
         if not len(known):
             return Labels(no_classes="it has no training images")
         if len(known) == 1:
-            return Labels(no_classes=f"all its training images are of the class {known[0]}")
+            return Labels(no_classes=f"all its training images are of the class {shown(known[0].item())}")
         if len(known) > MOST_CLASSES:
             return Labels(no_classes=f"its training images have {len(known):,} labels, and {MOST_CLASSES} are the most")
         _refuse_unknown(flat, known)
@@ -77,6 +79,11 @@ def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object)
             "or leave train_labels, val_labels and test_labels out"
         ) from None
     return Labels({split: np.searchsorted(known, values) for split, values in flat.items()}, names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return how many classes there are and what the first of them are called."""
+    return f"{len(names)}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
 
 
 def _values(array: Array, images: int, key: str) -> Array:
@@ -100,10 +107,12 @@ def _values(array: Array, images: int, key: str) -> Array:
     if kind not in "biuf":
         raise SpecError(f"{key} holds {array.dtype}, neither numbers nor strings")
     if kind != "b" and (wrong := rows[~_whole(rows)]).size:
-        raise SpecError(f"{key} holds {wrong[0]}, which is not the whole number of a class")
+        raise SpecError(f"{key} holds {wrong[0].item()}, which is not the whole number of a class")
     rows = rows.astype(np.int64)
     if rows.shape[1] > 1 and (wrong := rows[(rows < 0) | (rows > 1)]).size:
-        raise SpecError(f"{key} has {rows.shape[1]} columns and holds {wrong[0]}, where one-hot rows hold 0 and 1")
+        raise SpecError(
+            f"{key} has {rows.shape[1]} columns and holds {wrong[0].item()}, where one-hot rows hold 0 and 1"
+        )
     return rows
 
 
@@ -111,16 +120,16 @@ def _whole(rows: Array) -> Array:
     """Return which numbers int64 holds just as they are."""
     import numpy as np
 
-    if rows.dtype.kind != "f":
-        return rows <= np.iinfo(np.int64).max
-    return (np.abs(rows) < _EXACT) & (rows == np.trunc(rows))
+    is_float = rows.dtype.kind == "f"
+    whole: Array = (abs(rows) < _EXACT) & (rows == np.trunc(rows)) if is_float else rows <= np.iinfo(np.int64).max
+    return whole
 
 
 def _refuse_unlike(found: Mapping[str, Array]) -> None:
     """Refuse arrays that don't say the same kind of thing."""
     kinds = {split: "strings" if rows.dtype.kind == "U" else _numbers(rows.shape[1]) for split, rows in found.items()}
     if len(set(kinds.values())) > 1:
-        raise SpecError(_listed([f"{split}_labels holds {kind}" for split, kind in kinds.items()]))
+        raise SpecError(_and([f"{split}_labels holds {kind}" for split, kind in kinds.items()]))
 
 
 def _numbers(columns: int) -> str:
@@ -133,7 +142,7 @@ def _refuse_unknown(flat: Mapping[str, Array], known: Array) -> None:
 
     for split, values in flat.items():
         if (unknown := np.setdiff1d(values, known)).size:
-            raise SpecError(f"{split}_labels holds the class {unknown[0]}, which no training image has")
+            raise SpecError(f"{split}_labels holds the class {shown(unknown[0].item())}, which no training image has")
 
 
 def _names(known: Array) -> tuple[str, ...]:
@@ -148,5 +157,5 @@ def _names(known: Array) -> tuple[str, ...]:
     return names
 
 
-def _listed(parts: list[str]) -> str:
+def _and(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

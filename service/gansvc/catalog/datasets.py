@@ -63,14 +63,6 @@ class Dataset(Section):
         """Return the paths of the files that can be downloaded; none for a set that comes otherwise."""
         return self.entry.files(self)
 
-    def sizes(self) -> dict[str, int]:
-        """Return the number of images per split; only the user's own file is read for it.
-
-        Raises:
-            SpecError: the user's own file is missing or has another form.
-        """
-        return dict(self.entry.images) if self.entry.images else arrays.npz_sizes(Path(self.path or ""))
-
     def quickly_read(self) -> arrays.Arrays | None:
         """Return what the set's .npz file holds, unless it isn't here or takes more than a second or two to read.
 

@@ -19,7 +19,7 @@ from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan
-from gansvc.records import RunRecord, TrialRecord
+from gansvc.records import DATA, RunRecord, TrialRecord
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -52,6 +52,10 @@ class Cluster:
             ClusterError: they don't.
         """
         sharing.check(folder)
+
+    def describe(self, spec: JobSpec, folder: Folder) -> None:
+        """Write down what the job trains on, for its report and for who estimates its time."""
+        folder.write_record(DATA, data.describe(spec.dataset, self.images))
 
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
@@ -116,7 +120,7 @@ def connect(spec: JobSpec) -> Cluster:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     content = images.content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
-    assets = Assets(ray.put(images.train), validator, labels, content)
+    assets = Assets(ray.put(images.train), validator, labels, len(images.train), content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
 

@@ -10,7 +10,9 @@ from functools import cached_property
 import torch
 from torch.nn import functional
 
+from gansvc.catalog import duplicates
 from gansvc.catalog.datasets import SPLITS, Dataset
+from gansvc.records import DataRecord
 
 # ITU-R BT.601 luma, the weights that PIL's convert("L") uses.
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,6 +79,18 @@ def class_names(dataset: Dataset, images: Images) -> tuple[str, ...]:
     from medmnist import INFO
 
     return tuple(str(INFO[dataset.name]["label"][number]) for number in images.names)
+
+
+def describe(dataset: Dataset, images: Images) -> DataRecord:
+    """Return what is to be known of a data set's images once they are read."""
+    splits = {split: images.split(split) for split in SPLITS}
+    return DataRecord(
+        images={split: len(part) for split, part in splits.items()},
+        channels=images.channels,
+        classes=class_names(dataset, images),
+        no_classes=images.no_classes,
+        duplicates=duplicates.count({split: part.numpy() for split, part in splits.items()}),
+    )
 
 
 def shares(labels: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from gansvc import specfile
-from gansvc.report import audit, classes, floor, numbers, usefulness
+from gansvc.report import audit, classes, dataset, floor, numbers, usefulness
 from gansvc.report.model import FEWEST, Column, Report, Row
 from gansvc.report.resampling import ENOUGH
 
@@ -31,9 +31,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
-    spec = specfile.validated(report.spec)
-    spec_yaml = specfile.dump(spec)
-    drawn = spec.evaluation.validation_samples
+    spec_yaml = specfile.dump(specfile.validated(report.spec))
     return template.render(
         report=report,
         spec=report.spec,
@@ -41,7 +39,6 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         headline=escape(report.headline),
         ranked_by=report.column(report.objective),
         validation=report.validation_metric.upper(),
-        selection_images=min(drawn, report.dataset.images.get("val", drawn)),
         leaderboard=_leaderboard(report),
         most_seeds=max((len(row.seeds) for row in report.leaderboard), default=0),
         enough=ENOUGH,
@@ -67,6 +64,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         warnings=[escape(warning) for warning in report.warnings],
         spec_yaml=spec_yaml,
         fence=_fence(spec_yaml),
+        data_notes=[escape(note) for note in dataset.notes(report.dataset)],
         count=numbers.count,
         setting=numbers.setting,
     )
