@@ -13,14 +13,16 @@ from PIL import Image
 
 from gansvc import scorefiles
 from gansvc.audits import Audit, Usefulness
+from gansvc.catalog.datasets import Dataset
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError
-from gansvc.gan import audit, checkpoint, classifier, evaluate, usefulness
+from gansvc.gan import audit, checkpoint, classifier, data, evaluate, usefulness
 from gansvc.gan.data import Images
 from gansvc.records import RunRecord
+from gansvc.report.audit import verdict
 from gansvc.scores import Score
-from gansvc.spec import JobSpec
+from gansvc.spec import Evaluation, JobSpec
 from gansvc.store import Folder
 
 SPLITS = ("train", "val", "test")
@@ -192,3 +194,99 @@ def test_a_large_split_is_searched_in_part(
     assert torch.equal(real.heldout, histology.test[evaluate.subset(60, 50, 0)])
     again = evaluate.reference_features(real.heldout, evaluation.extractor)
     assert torch.allclose(real.yardstick.heldout, again.pool, atol=1e-4)
+
+
+# --- splits that share images ---------------------------------------------------------------------------------------
+
+
+def judged(images: Images, generated: torch.Tensor, evaluation: Evaluation) -> Audit:
+    """Return the audit of some images, as if a generator had made them."""
+    reference = evaluate.reference_features(images.test, evaluation.extractor)
+    real = audit.reals(images, reference, evaluation)
+    made = evaluate.extract(evaluate.chunks(generated), evaluation.extractor)
+    score = evaluate.score("wgan", 3, 7, made, images.test, reference, evaluation)
+    return audit.audit(score, made, generated, images, real)
+
+
+@pytest.fixture(scope="module")
+def tissue() -> dict[str, torch.Tensor]:
+    """Tiles of four parts of the tissue: of a train, a val and a test split, and of no split."""
+    whole = data.load(Dataset(name="histology"))
+    return {"train": whole.train[:200], "val": whole.val[:90], "test": whole.test[:90], "other": whole.val[180:270]}
+
+
+def generators(tissue: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what a generator draws that copies training images, up to noise, and what one draws that doesn't."""
+    copies = tissue["train"][::2].float()
+    noise = 2 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(0))
+    return {"copies": (copies + noise).round().clamp(0, 255).to(torch.uint8), "draws": tissue["other"]}
+
+
+@pytest.mark.parametrize("made", ["copies", "draws"])
+def test_whole_splits_that_stand_elsewhere_leave_nothing_to_judge_by(
+    made: str, tiny: Callable[..., JobSpec], tissue: dict[str, torch.Tensor]
+) -> None:
+    train, val, test = (tissue[name] for name in SPLITS)
+    evaluation, drawn = tiny().evaluation, generators(tissue)[made]
+    for images, held, fresh, reason in (
+        (Images(train, test.clone(), test), 90, 0, "90 val images left out for standing in test, too"),
+        (Images(train, train[50:120], test), 90, 0, "70 val images left out for standing in train, too"),
+        (Images(train, val, train.clone()), 0, 50, "200 test images left out for standing in train, too"),
+    ):
+        found = judged(images, drawn, evaluation)
+        memory = found.memorisation
+        assert memory is not None and memory.flagged is None
+        assert (memory.heldout_images, memory.fresh_images) == (held, fresh)
+        assert verdict(found) == (
+            f"wgan, seed 3, can't be judged: {held} held-out images and {fresh} fresh ones are too few; {reason}"
+        )
+        assert memory.closer is None and (memory.to_heldout is None) == (held == 0) == (memory.pairs == ())
+
+
+@pytest.mark.parametrize("part", ["val in train", "test in train", "val in test"])
+def test_splits_that_share_some_images_are_judged_by_the_others(
+    part: str, tiny: Callable[..., JobSpec], tissue: dict[str, torch.Tensor]
+) -> None:
+    split, _, other = part.partition(" in ")
+    parts = {name: tissue[name] for name in SPLITS}
+    parts[split] = torch.cat([parts[split][:60], parts[other][10:40]])
+    images, evaluation = (
+        Images(parts["train"], parts["val"], parts["test"]),
+        tiny(evaluation__validation_samples=90).evaluation,
+    )
+    for made, flagged in (("copies", True), ("draws", False)):
+        memory = judged(images, generators(tissue)[made], evaluation).memorisation
+        assert memory is not None and memory.flagged is flagged
+        assert (memory.heldout_images, memory.fresh_images) == ((60, 90) if split == "test" else (90, 60))
+        assert memory.left_out == (f"30 {split} images left out for standing in {other}, too",)
+
+
+def test_an_image_is_left_out_though_its_copy_is_not_searched(
+    tiny: Callable[..., JobSpec], tissue: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SEARCHED", 40)
+    evaluation = tiny(evaluation__samples=50).evaluation
+    train, val, test = (tissue[name] for name in SPLITS)
+    unsearched = torch.ones(200, dtype=torch.bool)
+    unsearched[evaluate.subset(200, 50, evaluation.seed)] = False
+    copied = train[unsearched][:100]
+    images = Images(train, torch.cat([val[:40], copied[:50]]), torch.cat([copied[50:], test]))
+    real = audit.reals(images, evaluate.reference_features(images.test, evaluation.extractor), evaluation)
+    assert real.yardstick.left_out == (50, 50, 0)
+    assert torch.equal(real.heldout, test[evaluate.subset(90, 50, evaluation.seed)])
+    assert len(real.yardstick.fresh) == 40
+
+
+def test_a_run_on_splits_that_are_one_is_scored_and_audited(
+    evaluator: Evaluator, histology: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
+    monkeypatch.setattr(usefulness, "SEEDS", (0,))
+    images = histology.train[:60]
+    evaluator.images = Images(images, images, images, {name: torch.arange(60) % 2 for name in SPLITS})
+    evaluator.score(RUN, evaluator.prepare(), evaluator.extract(RUN))
+    found = evaluator.target.read_record("wgan-seed3.audit.json", Audit)
+    assert found is not None and found.classes is not None and found.memorisation is not None
+    assert found.memorisation.flagged is None and found.memorisation.heldout_to_train is None
+    assert evaluator.target.read("wgan-seed3.pairs.png") is None, "there are no pairs to show"
+    assert len(usefulness.measured(images, usefulness.material(evaluator.images))) == 5

@@ -14,7 +14,8 @@ from gansvc.errors import SpecError
 from gansvc.records import RunRecord
 from gansvc.report import model, numbers, ranking
 from gansvc.report.compare import merge
-from gansvc.report.model import DatasetFacts, Report, Versions
+from gansvc.report.dataset import DatasetFacts
+from gansvc.report.model import Report, Versions
 from gansvc.scores import Contract, Score
 from gansvc.store import Folder
 

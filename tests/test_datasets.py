@@ -104,7 +104,7 @@ def test_official_file_is_loaded_as_it_is(name: str) -> None:
         for split in SPLITS:
             stored, images = archive[f"{split}_images"], loaded.split(split)
             assert images.dtype == torch.uint8
-            assert tuple(images.shape) == (dataset.sizes()[split], dataset.out_channels(), 28, 28)
+            assert tuple(images.shape) == (dataset.entry.images[split], dataset.out_channels(), 28, 28)
             assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), stored.reshape(*stored.shape[:3], -1))
     assert loaded.channels == DATASETS[name].channels
 
@@ -288,7 +288,7 @@ def test_missing_own_file_is_named(tmp_path: Path) -> None:
     assert "dataset.path" in message
     assert str(tmp_path / "none.npz") in message
     with pytest.raises(SpecError, match=r"none\.npz"):
-        own(tmp_path / "none.npz").sizes()
+        data.load(own(tmp_path / "none.npz"))
 
 
 def test_default_folders_are_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_mnist_validates_on_the_last_10000_training_images(tmp_path: Path) -> No
     dataset = Dataset(name="mnist", root=str(tmp_path))
     assert dataset.missing() is None
     loaded = data.load(dataset)
-    assert {split: len(loaded.split(split)) for split in SPLITS} == dataset.sizes()
+    assert {split: len(loaded.split(split)) for split in SPLITS} == dataset.entry.images
     corners = [loaded.train[0], loaded.train[-1], loaded.val[0], loaded.val[-1], loaded.test[0]]
     expected = [1 + index % 7 for index in (0, 49_999, 50_000, 59_999)] + [99]
     assert [int(image[0, 0, 0]) for image in corners] == expected
@@ -358,7 +358,6 @@ def test_own_file_is_read(tmp_path: Path, shape: tuple[int, ...], channels: int 
     contents = {f"{split}_images": pixels(n, *shape, seed=n) for split, n in zip(SPLITS, (6, 4, 2), strict=True)}
     dataset = own(npz(tmp_path, contents), channels)
     loaded = data.load(dataset)
-    assert dataset.sizes() == {"train": 6, "val": 4, "test": 2}
     assert [tuple(loaded.split(split).shape) for split in SPLITS] == [(n, out, 28, 28) for n in (6, 4, 2)]
     if channels is None:
         stored = contents["val_images"].reshape(4, 28, 28, -1)
@@ -541,12 +540,6 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 # --- classes --------------------------------------------------------------------------------------------------------
 
 
-def classes(**labels: Any) -> dict[str, list[int]]:
-    images = {split: np.zeros((3, 28, 28), np.uint8) for split in SPLITS}
-    found = data.classes(arrays.Arrays(images, {split: np.array(rows) for split, rows in labels.items()}))
-    return {split: numbers.tolist() for split, numbers in found.items()}
-
-
 @pytest.mark.parametrize(("name", "count", "train"), [("retinamnist", 5, 486), ("breastmnist", 2, 147)])
 def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     path = official(name)
@@ -557,34 +550,6 @@ def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     with np.load(path) as archive:
         assert all(loaded.labels[split].tolist() == archive[f"{split}_labels"][:, 0].tolist() for split in SPLITS)
     assert (loaded.labels["train"] == 0).sum() == train
-
-
-def test_own_labels_are_numbered_from_zero(tmp_path: Path) -> None:
-    assert classes(train=[7, 3, 7], val=[3, 3, 3], test=[[7], [3], [3]]) == {
-        "train": [1, 0, 1],
-        "val": [0, 0, 0],
-        "test": [1, 0, 0],
-    }
-    labels = {f"{split}_labels": np.arange(count) % 2 for split, count in zip(SPLITS, (5, 3, 2), strict=True)}
-    assert data.load(own(npz(tmp_path, grey(**labels)))).classes == 2
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {},
-        {"train": [0, 1, 0], "val": [0, 1, 0]},
-        {"train": [[0, 1]] * 3, "val": [[0, 1]] * 3, "test": [[0, 1]] * 3},
-        {"train": [0.5, 1, 0], "val": [0, 1, 0], "test": [0, 1, 0]},
-        {"train": [0, 1], "val": [0, 1, 0], "test": [0, 1, 0]},
-        {"train": [0, 0, 0], "val": [0, 0, 0], "test": [0, 0, 0]},
-        {"train": [0, 1, 0], "val": [0, 2, 0], "test": [0, 1, 0]},
-        {"train": 1, "val": 1, "test": 1},
-    ],
-    ids=["none", "a split lacks", "several", "fractions", "too few", "one class", "a class train lacks", "a number"],
-)
-def test_labels_that_are_no_classes_are_left_out(labels: Any) -> None:
-    assert classes(**labels) == {}
 
 
 def test_histology_has_no_classes() -> None:
@@ -611,9 +576,9 @@ def test_histology_has_the_sizes_of_the_table() -> None:
     dataset = Dataset(name="histology")
     assert dataset.missing() is None
     loaded = data.load(dataset)
-    assert {split: len(loaded.split(split)) for split in SPLITS} == dataset.sizes()
+    assert {split: len(loaded.split(split)) for split in SPLITS} == dataset.entry.images
     assert loaded.channels == dataset.out_channels() == 3
-    assert min(dataset.sizes().values()) >= 100
+    assert min(dataset.entry.images.values()) >= 100
 
 
 def test_histology_has_the_size_asked_for() -> None:
@@ -624,10 +589,10 @@ def test_histology_has_the_size_asked_for() -> None:
 def test_histology_sizes_are_known_without_scikit_image() -> None:
     code = (
         "import sys; sys.modules['skimage'] = None; sys.modules['numpy'] = None\n"
-        "from gansvc.catalog.datasets import Dataset; print(Dataset(name='histology').sizes())"
+        "from gansvc.catalog.datasets import Dataset; print(Dataset(name='histology').entry.images)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert out.stdout.strip() == str(Dataset(name="histology").sizes())
+    assert out.stdout.strip() == str(DATASETS["histology"].images)
 
 
 def test_histology_tiles_are_crops_of_the_picture() -> None:

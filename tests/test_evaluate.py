@@ -145,7 +145,7 @@ def test_a_run_whose_images_are_no_numbers_is_scored_with_the_reason_alone(
     conditional: bool, tiny: Make, histology: Images, tmp_path: Path
 ) -> None:
     labels = {split: torch.arange(len(histology.split(split))) % 2 for split in ("train", "val", "test")}
-    images = dataclasses.replace(histology, labels=labels, numbers=(0, 1))
+    images = dataclasses.replace(histology, labels=labels, names=("0", "1"))
     spec, folder = tiny(dataset="breastmnist", network__conditional=conditional), Folder(tmp_path)
     shares = torch.tensor([0.5, 0.5]) if conditional else None
     state = spec.network.generator(3, 28, shares).state_dict()

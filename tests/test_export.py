@@ -20,6 +20,7 @@ from gansvc import api, cli, specfile
 from gansvc.catalog.networks import NETWORKS
 from gansvc.errors import SpecError
 from gansvc.gan import export, portable
+from gansvc.gan.card import readme
 from gansvc.gan.checkpoint import save_best
 from gansvc.gan.conditional import generate_of
 from gansvc.gan.images import png
@@ -236,6 +237,13 @@ def test_a_conditional_models_folder_says_its_classes_and_how_to_ask_for_one(
         assert said in text
     assert "pipeline_tag" not in yaml.safe_load(text.split("---\n")[1])
     examples_run(folder, monkeypatch)
+
+
+def test_a_class_name_keeps_its_cell_of_the_cards_table(conditional: tuple[Path, torch.nn.Module]) -> None:
+    card = export.ModelCard.model_validate_json((conditional[0] / "model.json").read_bytes())
+    named = card.model_copy(update={"classes": ("a|b", "<b>c</b>", "d")})
+    rows = [line for line in readme(named, ()).splitlines() if line.startswith(("| 0", "| 1"))]
+    assert rows == ["| 0 | a&#124;b | 50.0 % |", "| 1 | &lt;b&gt;c&lt;/b&gt; | 25.0 % |"]
 
 
 def test_a_conditional_model_draws_the_class_that_is_asked_for(

@@ -51,7 +51,7 @@ def main(folder: Folder) -> None:
     spec, share = specfile.parse((folder.read("job.yaml") or b"").decode()), Share(0.5, 0)
     images = data.load(spec.dataset)
     validator, labels = scoring.validator(spec, images.val[:60], share), ray.put(None)
-    assets = Assets(ray.put(images.train[:160]), validator, labels)
+    assets = Assets(ray.put(images.train[:160]), validator, labels, 160)
     todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
     records = training.run_all(todo, assets, share, 1, 1)
     folder.write("ended.json", json.dumps([[record.seed, record.state, record.reason] for record in records]))

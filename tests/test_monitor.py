@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gansvc.monitor import Monitor, Pace
-from gansvc.records import TRIAL_ENDED, Progress, Status
+from gansvc.records import DATA, TRIAL_ENDED, DataRecord, Progress, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -53,6 +53,24 @@ def test_the_pace_leaves_out_what_an_earlier_start_did(clock: list[float]) -> No
     assert pace.images_per_second(5000 + 4000, [at("lsgan", 4000)]) == 100
     clock[0] += 10
     assert pace.images_per_second(5000 + 5000 + 2000, [at("lsgan", 5000), at("wgan", 2000)]) == 100
+
+
+def test_the_time_left_rests_on_what_the_driver_read(
+    tiny: Callable[..., JobSpec], clock: list[float], tmp_path: Path
+) -> None:
+    # The user's own file isn't read once more: it may hold other images by now, or none.
+    spec = tiny(dataset={"name": "npz", "path": str(tmp_path / "gone.npz")}, losses=["lsgan"], training__epochs=20)
+    folder = Folder(tmp_path / "job")
+    folder.write_record(DATA, DataRecord(images={"train": 100, "val": 9, "test": 9}, channels=1))
+    monitor, left = Monitor(folder, "job", spec), []
+    monitor.enter("TRAINING")
+    for images, seconds in ((500, 0), (1000, 20)):
+        clock[0] += seconds
+        folder.write("train/lsgan-seed0/progress.json", at("lsgan", images).model_dump_json())
+        monitor._write()
+        status = folder.read_record("status.json", Status)
+        left.append(status.seconds_left if status else None)
+    assert left == [None, 40], "1,000 of 2,000 images are left, at 25 a second"
 
 
 @pytest.mark.parametrize("name", ["trial-one", "trial-00000-x"])

@@ -17,7 +17,7 @@ from gansvc import api
 from gansvc.cluster import local
 from gansvc.errors import SpecError
 from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, RunRecord, Start, TrialRecord
+from gansvc.records import DATA, FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
@@ -69,6 +69,11 @@ def test_a_job_survives_a_killed_worker_and_ends_in_a_report(
     )
     assert scores[0] and scores[1] and not scores[0].contract.differences(scores[1].contract)
     assert {row["label"] for row in report["leaderboard"]} == {"lsgan", "wgan-gp"}
+
+    # What the driver read is what the report is about.
+    read = folder.read_record(DATA, DataRecord)
+    assert read is not None and read.images == spec.dataset.entry.images == report["dataset"]["images"]
+    assert read.duplicates == report["dataset"]["duplicates"]
 
     # What the user takes home works by itself.
     target = api.pull(job, tmp_path / "pulled", storage=str(tmp_path))

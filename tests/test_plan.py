@@ -47,7 +47,7 @@ def test_every_loss_gets_the_same_critic_images(budget: dict[str, int]) -> None:
     spec = specfile.parse(SPEC).with_values({"losses": list(LOSSES), "search": None, "training.batch_size": 20})
     spec = spec.with_values({f"training.{field}": value for field, value in budget.items()})
     planned = {loss.label: loss for loss in api.plan(spec).losses}
-    train = spec.dataset.sizes()["train"]
+    train = spec.dataset.entry.images["train"]
     batches = -(-spec.training.budget(train) // 20)
     assert len({loss.n_critic for loss in spec.losses}) > 1
     for loss in spec.losses:

@@ -86,6 +86,12 @@ def test_the_verdict_names_what_it_rests_on() -> None:
     assert audit.verdict(make_audit("wgan", 0)).startswith("wgan, seed 0, shows no sign of copying: 4.1 % (2.0 to 7.0)")
     few = audit.verdict(make_audit("wgan", 0, flagged=None, heldout_images=12))
     assert few == "wgan, seed 0, can't be judged: 12 held-out images and 120 fresh ones are too few"
+    absent = {"heldout_in_train": 1, "fresh_in_train": 2, "fresh_in_heldout": 3}
+    assert audit.verdict(make_audit("wgan", 0, flagged=None, **absent)) == (
+        "wgan, seed 0, can't be judged: 400 held-out images and 120 fresh ones are too few; 1 test image left out for "
+        "standing in train, too; 2 val images left out for standing in train, too; 3 val images left out for standing "
+        "in test, too"
+    )
     often = audit.verdict(make_audit("wgan", 0, flagged=True, tendency=Estimate(value=0.7, low=0.623, high=0.78)))
     assert often.endswith(
         "in 70.0 % (62.3 to 78.0) of comparisons its image is nearer than a fresh real one, where 50 % is even"
@@ -129,3 +135,14 @@ def test_a_damaged_audit_is_named(folder: Folder) -> None:
     folder.write("evaluation/wgan-seed0.audit.json", "{}")
     with pytest.raises(ClusterError, match=r"wgan-seed0\.audit\.json is not a Audit"):
         build(folder, make_spec())
+
+
+def test_what_no_image_is_left_for_is_not_available(folder: Folder) -> None:
+    gone = {"flagged": None, "heldout_images": 0, "heldout_in_train": 400, "pairs": ()}
+    none = dict.fromkeys(("to_heldout", "heldout_to_train", "near", "closer", "tendency", "heldout_authenticity"))
+    for seed in range(3):
+        folder.write_record(f"evaluation/wgan-seed{seed}.audit.json", make_audit("wgan", seed, **gone, **none))
+    text = render(build(folder, make_spec()))
+    row = "| wgan, seed 0 | too few images | n/a | n/a | n/a | 84.2 (82.0 to 86.0) | n/a | 14.25 | n/a | n/a |"
+    assert row in text
+    assert "95 % bootstrap intervals. 400 test images left out for standing in train, too." in text

@@ -10,6 +10,7 @@ import pytest
 
 from gansvc import specfile
 from gansvc.audits import Audit, Classes
+from gansvc.records import DATA, DataRecord
 from gansvc.report import classes, model
 from gansvc.report.build import build
 from gansvc.report.markdown import render
@@ -149,3 +150,12 @@ def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:
         assert classes.sentences(without) == [] and classes.rankings(without) == ()
         assert "## Classes" not in render(without)
     assert model.Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_histogram_calls_classes_by_their_names_where_they_are_known(folder: Folder) -> None:
+    assert [row[0] for row in classes.histogram_table(build(folder, make_spec()))[1]] == ["0", "1"]
+    images = {"train": 546, "val": 78, "test": 156}
+    folder.write_record(DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
+    report = build(folder, make_spec())
+    assert [row[0] for row in classes.histogram_table(report)[1]] == ["0 malignant", "1 benign|no"]
+    assert r"| 1 benign\|no |" in render(report)

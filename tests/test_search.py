@@ -113,7 +113,7 @@ def test_tpe_learns_from_the_trials_of_its_own_loss_alone(tiny: Make) -> None:
 
 def test_schedulers_weigh_only_trials_of_one_loss(tiny: Make) -> None:
     spec = tiny(losses=["lsgan", "wgan"], search={"trials": 4, "images": 100, "evaluations": 2})
-    made = schedule.scheduler(spec, ["lsgan", "wgan"], {})
+    made = schedule.scheduler(spec, ["lsgan", "wgan"], {}, 160)
     decisions = {}
     for name, value in (("lsgan-good", 0.1), ("wgan-good", 5.0), ("lsgan-bad", 1.0), ("wgan-bad", 6.0)):
         config = {"label": name.partition("-")[0], "trial": name, "values": {"critic_lr": 1.0}}
@@ -294,7 +294,7 @@ def test_asha_keeps_its_rungs(tiny: Make) -> None:
         return [rung for rung in made._of["lsgan"]._brackets[0]._rungs if rung[1]]
 
     # An unbroken search, whose trials have other ids than those of the resumed one.
-    unbroken, resumed = (schedule.scheduler(spec, ["lsgan"], {"lsgan": some}) for some in ([], begun))
+    unbroken, resumed = (schedule.scheduler(spec, ["lsgan"], {"lsgan": some}, 160) for some in ([], begun))
     for number, objectives in reports.items():
         config = {"label": "lsgan", "trial": f"trial-{number:05d}", "values": values}
         trial = SimpleNamespace(trial_id=f"tune{number}", config=config)
@@ -309,7 +309,7 @@ def test_asha_keeps_its_rungs(tiny: Make) -> None:
     assert resumed.on_trial_result(None, again, {"critic_images": 100, "objective": 0.2}) == "CONTINUE"
     assert [len(rung[1]) for rung in rungs(resumed)] == [3, 4]
     bad = SimpleNamespace(trial_id="bad", config={"label": "lsgan", "trial": "trial-00004", "values": values})
-    empty = schedule.scheduler(spec, ["lsgan"], {})
+    empty = schedule.scheduler(spec, ["lsgan"], {}, 160)
     for made, decision in ((resumed, "STOP"), (empty, "CONTINUE")):
         made.on_trial_add(None, bad)
         assert made.on_trial_result(None, bad, {"critic_images": 50, "objective": 0.8}) == decision

@@ -12,7 +12,8 @@ from matplotlib.image import imread
 
 from gansvc.records import RunRecord
 from gansvc.report import drawing, spending
-from gansvc.report.model import Budget, Curve, CurvePoint, DatasetFacts, Report, Versions
+from gansvc.report.dataset import DatasetFacts
+from gansvc.report.model import Budget, Curve, CurvePoint, Report, Versions
 
 POINTS: dict[int, list[float | None]] = {0: [0.8, 0.5, 0.6, 0.2], 1: [0.6, None, 0.4, 0.3]}
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gansvc import api, specfile, splits
+from gansvc.catalog import datasets
 from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.spec import JobSpec
@@ -27,6 +28,11 @@ def spec_of(path: Path, sizes: dict[str, int], **values: object) -> JobSpec:
     arrays = {f"{s}_images": draws.integers(0, 256, (n, 28, 28), dtype=np.uint8) for s, n in sizes.items()}
     np.savez(path, **arrays)  # type: ignore[arg-type]
     return specfile.parse(SPEC).with_values({"dataset": {"name": "npz", "path": str(path)}, **values})
+
+
+def sizes_of(spec: JobSpec) -> dict[str, int] | None:
+    read = splits.read(spec)
+    return {split: len(images) for split, images in read.images.items()} if read else None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_as_few_images_as_the_metrics_need_are_taken(
     tmp_path: Path, sizes: tuple[int, int, int], metrics: tuple[str, ...]
 ) -> None:
     counts = dict(zip(("train", "val", "test"), sizes, strict=True))
-    assert splits.sizes(spec_of(tmp_path / "a.npz", counts, **{"evaluation.metrics": metrics})) == counts
+    assert sizes_of(spec_of(tmp_path / "a.npz", counts, **{"evaluation.metrics": metrics})) == counts
 
 
 def test_validation_images_that_are_all_alike_are_refused(tmp_path: Path) -> None:
@@ -84,12 +90,18 @@ def test_what_is_alike_only_in_grey_is_found_by_the_driver(tmp_path: Path) -> No
     arrays["val_images"][0, ..., 2] = 1
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
     spec = specfile.parse(SPEC).with_values({"dataset": {"name": "npz", "path": str(tmp_path / "a.npz")}})
-    assert splits.sizes(spec) == {"train": 5, "val": 5, "test": 5}
+    assert sizes_of(spec) == {"train": 5, "val": 5, "test": 5}
     with pytest.raises(SpecError, match="all alike"):
         driver.connect(spec.with_values({"dataset.channels": 1}))
 
 
-def test_a_file_that_is_elsewhere_and_a_known_set_are_not_read(tmp_path: Path) -> None:
+def test_what_is_elsewhere_or_takes_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = specfile.parse(SPEC)
-    assert splits.sizes(spec) == spec.dataset.sizes()
-    assert splits.sizes(spec.with_values({"dataset": {"name": "npz", "path": str(tmp_path / "none.npz")}})) is None
+    assert splits.read(spec) is None, "histology is in no .npz file"
+    assert splits.read(spec.with_values({"dataset": {"name": "npz", "path": str(tmp_path / "none.npz")}})) is None
+    counts = {"train": 6, "val": 5, "test": 4}
+    mine = spec_of(tmp_path / "retinamnist.npz", counts)
+    theirs = spec.with_values({"dataset": {"name": "retinamnist", "root": str(tmp_path)}})
+    assert sizes_of(mine) == sizes_of(theirs) == counts
+    monkeypatch.setattr(datasets, "_QUICK", 1000)
+    assert splits.read(theirs) is None and sizes_of(mine) == counts, "nothing else knows the user's own images"

@@ -45,27 +45,49 @@ class Memorisation(Record):
     train_images: int
     """Training images that were searched."""
     heldout_images: int
+    """Held-out images that were searched; those that also stand in train are not among them."""
     fresh_images: int
+    """Fresh images that were used; those that also stand in train or among the held-out ones are not among them."""
+    heldout_in_train: int = 0
+    """Held-out images of the whole split that were left out, as they also stand in train."""
+    fresh_in_train: int = 0
+    """Fresh images of the whole split that were left out, as they also stand in train."""
+    fresh_in_heldout: int = 0
+    """Fresh images that were left out, as they also stand in the held-out split, and not in train."""
     to_train: float
     """Median distance of a generated image to its nearest training image, in the extractor's feature space."""
-    to_heldout: float
-    """Median distance of a generated image to its nearest held-out image."""
-    heldout_to_train: float
+    to_heldout: float | None
+    """Median distance to its nearest held-out image; None, like all that needs them, where no such image is left."""
+    heldout_to_train: float | None
     """Median distance of a held-out image to its nearest training image."""
-    near: Estimate
+    near: Estimate | None
     """Share of generated images nearer to a training image than 95 % of held-out images are."""
-    closer: Estimate
+    closer: Estimate | None
     """Share of generated images nearer to train, relative to held-out images, than 95 % of fresh real images are."""
-    tendency: Estimate
+    tendency: Estimate | None
     """Chance that a generated image is nearer to train, relative to held-out, than a fresh real one: 0.5 if alike."""
     authenticity: Estimate
     """AuthPct, 0 to 100: percentage of authentic images."""
-    heldout_authenticity: Estimate
+    heldout_authenticity: Estimate | None
     """AuthPct of held-out images in place of generated ones."""
     flagged: bool | None
     """Whether there are signs of copying; None where there are too few real images to tell."""
     pairs: tuple[Pair, ...]
     """The closest pairs, the smallest to_train / to_heldout first."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Which real images were left out and why, in words."""
+        found = (
+            ("test", "train", self.heldout_in_train),
+            ("val", "train", self.fresh_in_train),
+            ("val", "test", self.fresh_in_heldout),
+        )
+        return tuple(
+            f"{count:,} {split} image{'s' * (count > 1)} left out for standing in {other}, too"
+            for split, other, count in found
+            if count
+        )
 
 
 class Classes(Record, Measured):

@@ -57,7 +57,7 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
             sent.
         ClusterError: the API server can't be reached or refuses.
     """
-    splits.sizes(spec)
+    splits.read(spec)
     where, uri = _space(cluster), config.storage(storage, cluster).value
     kept = storage_there(spec, uri)
     preview(spec, cluster, storage)  # refused, if it is, before its folder is made

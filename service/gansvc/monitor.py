@@ -10,7 +10,7 @@ from functools import cached_property
 from types import TracebackType
 
 from gansvc.errors import GansvcError
-from gansvc.records import STATUS_LINE, TRIAL_ENDED, Phase, Progress, Status
+from gansvc.records import DATA, STATUS_LINE, TRIAL_ENDED, DataRecord, Phase, Progress, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name, trial_folders
 
@@ -147,14 +147,15 @@ class Monitor:
         }
 
     @cached_property
-    def _images(self) -> int:
-        """Size of the train split; kept, because the user's own file is read whole for it."""
-        return self.spec.dataset.sizes()["train"]
+    def _images(self) -> int | None:
+        """Size of the train split as the driver read it; it has, before a phase that is estimated begins."""
+        data = self.folder.read_record(DATA, DataRecord)
+        return data.images["train"] if data else None
 
     def _seconds_left(self, ended: dict[str, int], at_work: list[Progress]) -> float | None:
         """Estimate what is left of this phase and, in proportion to its images, of the next ones."""
         spec, phase = self.spec, self._status.phase
-        if phase not in ("SEARCHING", "TRAINING"):
+        if phase not in ("SEARCHING", "TRAINING") or self._images is None:
             return None
         run = spec.training.budget(self._images)
         trial = spec.trial_training().budget(self._images) * (spec.search.seeds if spec.search else 1)

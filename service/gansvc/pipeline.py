@@ -91,6 +91,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     _end_when_told(monitor)
     cluster.check(folder)
     identity.hold(folder, identity.of_job(spec, cluster.content))
+    cluster.describe(spec, folder)
     folder.write("job.yaml", specfile.dump(spec))
     folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
     found = spec

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 
 from gansvc import splits
+from gansvc.catalog import duplicates
+from gansvc.catalog.arrays import Arrays
 from gansvc.catalog.budget import critic_images, generator_steps
+from gansvc.catalog.datasets import Dataset
+from gansvc.catalog.duplicates import Counts
 from gansvc.catalog.extractors import Extractor
 from gansvc.records import Record
 from gansvc.spec import JobSpec
@@ -48,6 +52,12 @@ class Plan(Record):
     """GPUs that one run asks for; None for one a worker where the cluster has GPUs."""
     dataset: str
     """``at hand``, or where the data set's files were looked for and how to get them."""
+    images: dict[str, int]
+    """Images per split; empty while they aren't known."""
+    duplicates: Counts | None
+    """Images that stand in two splits, by pairs of splits; None while nobody has looked."""
+    classes: str
+    """How many and which, or why there are none."""
     weights: str
     """``at hand``, or how the extractor's weights come here."""
     obstacles: tuple[str, ...]
@@ -71,6 +81,8 @@ class Plan(Record):
             ("checkpoints", str(self.checkpoints)),
             ("resources", f"{self.cpus:g} CPUs a run, GPUs: {gpus}"),
             ("data set", self.dataset),
+            ("classes", self.classes),
+            *(("duplicate images", text) for text in self._duplicates()),
             ("extractor's weights", self.weights),
             *(("not on this machine", text) for text in self.obstacles if text not in (self.dataset, self.weights)),
         ]
@@ -83,17 +95,22 @@ class Plan(Record):
         listed = ", ".join(f"{label} {_count(count)}" for label, count in images.items())
         return [("critic images a run", f"{listed}: unequal, as n_critic doesn't divide the budget's batches")]
 
+    def _duplicates(self) -> list[str]:
+        if self.duplicates is None:
+            return ["unknown until the job reads the data set"]
+        return duplicates.sentences(self.duplicates, self.images) or ["none between train, val and test"]
+
 
 def make(spec: JobSpec) -> Plan:
     """Return the plan of a job.
 
     Raises:
-        SpecError: the user's own data file is there and has another form, or its images can't be scored.
+        SpecError: the user's own data file is there and has another form, or the job can't be made of what it holds.
     """
     training, search = spec.training, spec.search
     data = spec.dataset.missing()
-    sizes = splits.sizes(spec)
-    images = sizes["train"] if sizes else None
+    read = splits.read(spec)
+    images = len(read.images["train"]) if read else spec.dataset.entry.images.get("train")
     trials, seeds = (search.trials, search.seeds) if search else (0, 1)
     losses = tuple(_loss(spec, label, trials, images) for label in (loss.label for loss in spec.losses))
     runs = len(losses) * len(training.seeds)
@@ -117,9 +134,18 @@ def make(spec: JobSpec) -> Plan:
         cpus=training.workers * spec.resources.cpus_per_worker,
         gpus=_gpus(spec),
         dataset=data or "at hand",
+        images={split: len(part) for split, part in read.images.items()} if read else spec.dataset.entry.images,
+        duplicates=duplicates.count(read.images) if read else None,
+        classes=_classes(spec.dataset, read),
         weights=weights or "at hand",
         obstacles=tuple(_obstacles(spec)),
     )
+
+
+def _classes(dataset: Dataset, read: Arrays | None) -> str:
+    if read is not None:
+        return read.labels.told()
+    return "none" if dataset.entry.classes is False else "unknown until the job reads the data set"
 
 
 def _loss(spec: JobSpec, label: str, trials: int, images: int | None) -> LossPlan:

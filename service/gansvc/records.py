@@ -14,6 +14,8 @@ STARTS = "starts.jsonl"
 """File of a job's starts, or of a run's, in its folder."""
 STATUS_LINE = "gansvc-status: "
 """Begins a line of a driver's log that holds the job's status, for clients that can't read the job folder."""
+DATA = "data.json"
+"""File of a job's DataRecord, in its folder."""
 TRIAL_ENDED = "ended"
 """File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
 
@@ -91,6 +93,20 @@ class Start(Record):
     world_size: int
     warnings: tuple[str, ...] = ()
     """Damaged checkpoints that it passed over."""
+
+
+class DataRecord(Record):
+    """What a job trains on and is judged by, as its driver read it (data.json)."""
+
+    images: dict[str, int]
+    """Images per split."""
+    channels: int
+    classes: tuple[str, ...] = ()
+    """What the classes are called, by number; empty where the data set has none."""
+    no_classes: str = ""
+    """Why it has none, as the end of a sentence."""
+    duplicates: dict[str, dict[str, int]] = {}
+    """Split to another split to how many of the first one's images also stand in the second, pixel by pixel."""
 
 
 class JobStart(Record):

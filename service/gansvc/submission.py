@@ -40,7 +40,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
     else:
-        splits.sizes(spec)
+        splits.read(spec)
     target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
     draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
     entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made

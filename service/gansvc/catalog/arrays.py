@@ -1,4 +1,4 @@
-"""Reading the data sets' files into arrays: uint8 images (N, H, H) or (N, H, H, 3) and labels (N, L) per split.
+"""Reading the data sets' files into arrays: uint8 images (N, H, H) or (N, H, H, 3), and labels as classes.
 
 Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pickle`` stays off.
 """
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from gansvc.catalog import classes
+from gansvc.catalog.classes import Labels
 from gansvc.errors import SpecError
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ _STRIDE = {"train": 2, "val": 4, "test": 4}
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images and labels per split, as stored."""
+    """Images per split, as stored, and their classes."""
 
     images: dict[str, np.ndarray[Any, Any]]
-    labels: dict[str, np.ndarray[Any, Any]]
+    labels: Labels
 
 
 def read_npz(path: Path) -> Arrays:
@@ -43,7 +45,7 @@ def read_npz(path: Path) -> Arrays:
 
     Raises:
         SpecError: the file is missing, isn't an npz archive of arrays, is damaged, or lacks a split; or its images
-            aren't uint8 squares of one side and one number of channels.
+            aren't uint8 squares of one side and one number of channels; or its labels aren't theirs.
     """
     import numpy as np
 
@@ -63,12 +65,7 @@ def read_npz(path: Path) -> Arrays:
     shapes = {split: "x".join(map(str, (*array.shape, 1)[1:4])) for split, array in images.items()}
     if len(set(shapes.values())) > 1:
         raise _bad_npz(path, "its splits are unlike: " + ", ".join(f"{s} {shape}" for s, shape in shapes.items()))
-    return Arrays(images, labels)
-
-
-def npz_sizes(path: Path) -> dict[str, int]:
-    """Return the number of images per split of a file in MedMNIST's form."""
-    return {split: len(array) for split, array in read_npz(path).images.items()}
+    return Arrays(images, classes.read(labels, {split: len(array) for split, array in images.items()}, path))
 
 
 def missing_npz(path: Path) -> str | None:
@@ -107,7 +104,12 @@ def _images(archive: Mapping[str, Any], split: str, path: Path) -> np.ndarray[An
 def _array(archive: Mapping[str, Any], key: str, path: Path) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    array = archive[key]
+    try:
+        array = archive[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise _bad_npz(path, f"{key} holds Python objects, and nothing is unpickled; save numbers or strings") from None
     if not isinstance(array, np.ndarray):
         raise _bad_npz(path, f"{key} is no array")
     return array
@@ -134,7 +136,7 @@ def read_histology() -> Arrays:
     for split in ("train", "val", "test"):
         corners = _corners(split)
         images[split] = np.stack([picture[y : y + TILE, x : x + TILE] for y, x in corners])
-    return Arrays(images, {})
+    return Arrays(images, Labels(no_classes="it comes without labels"))
 
 
 def missing_histology() -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from gansvc.catalog import arrays, downloads
+from gansvc.catalog import arrays, classes, downloads
 from gansvc.errors import SpecError
 
 _MEDMNIST = "https://zenodo.org/records/10519652/files"
@@ -78,11 +78,10 @@ def read_mnist(root: Path) -> arrays.Arrays:
             f"dataset.root: MNIST's files in {root / 'MNIST' / 'raw'} are damaged ({error or 'cut off'}); delete them"
         ) from None
     images = {train: part.data.numpy() for train, part in parts.items()}
-    labels = {train: part.targets.numpy().reshape(-1, 1) for train, part in parts.items()}
-    return arrays.Arrays(
-        {"train": images[True][:50_000], "val": images[True][50_000:], "test": images[False]},
-        {"train": labels[True][:50_000], "val": labels[True][50_000:], "test": labels[False]},
-    )
+    digits = {train: part.targets.numpy() for train, part in parts.items()}
+    found = {"train": images[True][:50_000], "val": images[True][50_000:], "test": images[False]}
+    marks = {"train": digits[True][:50_000], "val": digits[True][50_000:], "test": digits[False]}
+    return arrays.Arrays(found, classes.read(marks, {split: len(array) for split, array in found.items()}, "mnist"))
 
 
 def _unpack(packed: Path, md5: str, advice: str) -> None:

@@ -14,12 +14,12 @@ from gansvc import splits
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster import scoring, search, sharing, training
 from gansvc.cluster.training import Assets, Share
-from gansvc.errors import ClusterError, SpecError
+from gansvc.errors import ClusterError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan
-from gansvc.records import RunRecord, TrialRecord
+from gansvc.records import DATA, RunRecord, TrialRecord
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -52,6 +52,10 @@ class Cluster:
             ClusterError: they don't.
         """
         sharing.check(folder)
+
+    def describe(self, spec: JobSpec, folder: Folder) -> None:
+        """Write down what the job trains on, for its report and for who estimates its time."""
+        folder.write_record(DATA, data.describe(spec.dataset, self.images))
 
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
@@ -103,12 +107,7 @@ def connect(spec: JobSpec) -> Cluster:
         SpecError: the data or the extractor's weights aren't what the spec says, or the images can't be scored.
     """
     images = data.load(spec.dataset)
-    if spec.network.conditional and not images.classes:
-        raise SpecError(
-            f"network.conditional: true needs classes, and {spec.dataset.path or spec.dataset.name} has none (2 to "
-            f"{data.MOST_CLASSES}, one whole number an image in each split); add labels, or set it to false"
-        )
-    splits.check(spec, {split: images.split(split) for split in SPLITS})
+    splits.check(spec, {split: images.split(split) for split in SPLITS}, images.no_classes)
     # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
@@ -121,7 +120,7 @@ def connect(spec: JobSpec) -> Cluster:
         _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     content = images.content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
-    assets = Assets(ray.put(images.train), validator, labels, content)
+    assets = Assets(ray.put(images.train), validator, labels, len(images.train), content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, cpus, gpus)
 

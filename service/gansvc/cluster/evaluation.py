@@ -146,7 +146,7 @@ class Evaluator:
         else:
             shown = torch.cat(list(self._samples(run, min(audit.AUDITED, len(features)))))
         record = audit.audit(score, features if run else None, shown, self.images, real)
-        if record.memorisation is not None:
+        if record.memorisation is not None and record.memorisation.pairs:
             self.target.write(f"{file_stem(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
         return record
 

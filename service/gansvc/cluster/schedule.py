@@ -61,12 +61,14 @@ class PerLoss(FIFOScheduler):  # type: ignore[misc]
         self._of[trial.config["label"]].on_trial_remove(tune_controller, _named(trial))
 
 
-def scheduler(spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]]) -> TrialScheduler:
+def scheduler(
+    spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]], train_images: int
+) -> TrialScheduler:
     """Return the scheduler of a search of these losses, whose rungs hold what the begun trials of each reported."""
     settings = spec.search
     if settings is None or settings.scheduler == "none":
         return FIFOScheduler()
-    images = spec.trial_training().budget(spec.dataset.sizes()["train"])
+    images = spec.trial_training().budget(train_images)
     # Trials of another n_critic end a few images apart: the rungs lie a little below the points of scoring.
     grace = max(1.0, 0.9 * images / settings.evaluations)
     made = PerLoss({label: _asha(spec, label, grace, 2.0 * settings.seeds * images) for label in labels})

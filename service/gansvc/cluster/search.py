@@ -68,7 +68,7 @@ def search(
             mode="min",
             num_samples=proposals.left(),
             search_alg=ConcurrencyLimiter(proposals, max_concurrent=at_once),
-            scheduler=scheduler(spec, labels, begun),
+            scheduler=scheduler(spec, labels, begun, assets.train_images),
             reuse_actors=settings.workers == 1,
         ),
         run_config=tune.RunConfig(

@@ -55,6 +55,8 @@ class Assets:
     """A gan.evaluate.Validator."""
     labels: ray.ObjectRef
     """The train split's classes, int64 (N,), or None where the data set has none."""
+    train_images: int
+    """Size of the train split."""
     content: Mapping[str, str] = field(default_factory=dict)
     """Hashes of the data set and of the extractor's weights; see RunPlan."""
 

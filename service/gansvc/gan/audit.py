@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from gansvc.audits import Audit, Memorisation
-from gansvc.catalog.datasets import Split
+from gansvc.catalog.datasets import SPLITS, Split
+from gansvc.catalog.duplicates import digests
 from gansvc.gan import classifier, memorisation
 from gansvc.gan.classifier import Classifier
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import Features, reference_features, subset
 from gansvc.gan.images import png
-from gansvc.gan.memorisation import Yardstick
+from gansvc.gan.memorisation import LeftOut, Yardstick
 from gansvc.scores import Score
 from gansvc.spec import Evaluation
 
@@ -31,7 +32,7 @@ class Reals:
     train: torch.Tensor
     """The training images that are searched, uint8."""
     heldout: torch.Tensor
-    """The images of the test split that are searched."""
+    """The images of the test split that are searched; none of them stands in train."""
     yardstick: Yardstick
     classifier: Classifier | None
     """On the CPU; None where the data set has no classes."""
@@ -43,7 +44,8 @@ def reals(images: Images, reference: Features, evaluation: Evaluation, device: s
     """Return what all audits of a job share.
 
     As many images of a split are searched as are scored, but 3,000 or all there are where that is more. Their features
-    are mostly those that the scores, the noise floor and the validation need as well: then the cache has them.
+    are mostly those that the scores, the noise floor and the validation need as well: then the cache has them. Left out
+    are held-out images that also stand in train, and fresh ones that also stand in train or in the held-out split.
 
     Args:
         images: the data set.
@@ -52,10 +54,12 @@ def reals(images: Images, reference: Features, evaluation: Evaluation, device: s
         device: where to extract.
     """
 
+    own, left_out = _own(images)
+
     def of(name: Split, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        split = images.split(name)
-        index = subset(len(split), count, evaluation.seed)
-        if name == evaluation.reference:
+        split, usable = images.split(name), own[name]
+        index = usable[subset(len(usable), count, evaluation.seed)]
+        if name == evaluation.reference or not len(index):
             return split[index], reference.pool[index]
         return split[index], reference_features(split[index], evaluation.extractor, device).pool
 
@@ -66,10 +70,24 @@ def reals(images: Images, reference: Features, evaluation: Evaluation, device: s
     return Reals(
         train,
         heldout,
-        memorisation.yardstick(train_features, heldout_features, fresh_features),
+        memorisation.yardstick(train_features, heldout_features, fresh_features, left_out),
         network,
         classifier.outputs(network, images.test) if network else None,
     )
+
+
+def _own(images: Images) -> tuple[dict[Split, torch.Tensor], LeftOut]:
+    """Return the indices of each split's images that stand for it alone, and how many do not."""
+    train, val, test = (digests(images.split(name).numpy()) for name in SPLITS)
+    in_train, in_test = set(train), set(test)
+    own: dict[Split, list[bool]] = {
+        "train": [True] * len(train),
+        "val": [digest not in in_train and digest not in in_test for digest in val],
+        "test": [digest not in in_train for digest in test],
+    }
+    copied = sum(digest in in_train for digest in val)
+    left_out = LeftOut(own["test"].count(False), copied, own["val"].count(False) - copied)
+    return {name: torch.tensor(alone).nonzero().squeeze(1) for name, alone in own.items()}, left_out
 
 
 def audit(score: Score, features: Features | None, shown: torch.Tensor, images: Images, real: Reals) -> Audit:

@@ -10,13 +10,13 @@ from functools import cached_property
 import torch
 from torch.nn import functional
 
-from gansvc.catalog.arrays import Arrays
+from gansvc.catalog import duplicates
 from gansvc.catalog.datasets import SPLITS, Dataset
+from gansvc.records import DataRecord
 
 # ITU-R BT.601 luma, the weights that PIL's convert("L") uses.
 _LUMA = (0.299, 0.587, 0.114)
 _PART = 256
-MOST_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class Images:
     test: torch.Tensor
     labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Each split's labels, int64 (N,), numbered from 0; empty where the data set has no classes."""
-    numbers: tuple[int, ...] = ()
-    """The whole number that the file has for each class."""
+    names: tuple[str, ...] = ()
+    """What the file calls each class."""
+    no_classes: str = ""
+    """Why the data set has no classes, as the end of a sentence."""
 
     @property
     def classes(self) -> int:
@@ -65,37 +67,30 @@ def load(dataset: Dataset) -> Images:
     arrays = dataset.entry.read(dataset)
     planes = {name: resized(_planes(torch.from_numpy(a)), dataset.size) for name, a in arrays.images.items()}
     splits = {name: with_channels(images, dataset.channels) for name, images in planes.items()}
-    labels = classes(arrays)
-    numbers = arrays.labels["train"].reshape(-1).tolist() if labels else []
-    return Images(splits["train"], splits["val"], splits["test"], labels, tuple(sorted(set(numbers))))
-
-
-def classes(arrays: Arrays) -> dict[str, torch.Tensor]:
-    """Return the labels as class numbers from 0, int64 (N,) per split; empty where they aren't classes.
-
-    They are where every image of every split has one whole number, of which 2 to 100 different ones occur in the train
-    split and no others elsewhere. So a set with several labels an image, like ChestMNIST, has none here.
-    """
-    flat = {}
-    for name, images in arrays.images.items():
-        labels = arrays.labels.get(name)
-        if labels is None or labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
-            return {}
-        flat[name] = torch.from_numpy(labels.reshape(-1).astype("int64"))
-    names = flat["train"].unique()
-    known = all(torch.isin(labels, names).all() for labels in flat.values())
-    if not known or not 2 <= len(names) <= MOST_CLASSES:
-        return {}
-    return {name: torch.searchsorted(names, labels) for name, labels in flat.items()}
+    found = arrays.labels
+    labels = {name: torch.from_numpy(numbers) for name, numbers in found.numbers.items()}
+    return Images(splits["train"], splits["val"], splits["test"], labels, found.names, found.no_classes)
 
 
 def class_names(dataset: Dataset, images: Images) -> tuple[str, ...]:
-    """Return what a data set's classes are called: MedMNIST's own names, or else the file's numbers."""
+    """Return what a data set's classes are called: MedMNIST's own names, or else the file's."""
     if not dataset.entry.md5:
-        return tuple(str(number) for number in images.numbers)
+        return images.names
     from medmnist import INFO
 
-    return tuple(str(INFO[dataset.name]["label"][str(number)]) for number in images.numbers)
+    return tuple(str(INFO[dataset.name]["label"][number]) for number in images.names)
+
+
+def describe(dataset: Dataset, images: Images) -> DataRecord:
+    """Return what is to be known of a data set's images once they are read."""
+    splits = {split: images.split(split) for split in SPLITS}
+    return DataRecord(
+        images={split: len(part) for split, part in splits.items()},
+        channels=images.channels,
+        classes=class_names(dataset, images),
+        no_classes=images.no_classes,
+        duplicates=duplicates.count({split: part.numpy() for split, part in splits.items()}),
+    )
 
 
 def shares(labels: torch.Tensor) -> torch.Tensor:

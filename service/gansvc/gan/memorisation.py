@@ -1,13 +1,15 @@
 """Does a generator repeat its training images? Nearest neighbours in an extractor's feature space, on tensors alone.
 
 Distances are Euclidean, between rows of features (N, D). Three sets of real images serve as a yardstick: the train
-split; held-out images (test); and fresh ones (val), which stand in for a generator that has copied nothing.
+split; held-out images (test); and fresh ones (val), which stand in for a generator that has copied nothing. They can
+only where no image stands in two of the sets: `gan.audit` leaves out those that do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -19,6 +21,15 @@ FEWEST = 20
 PAIRS = 8
 _DRAWS = 1000
 _ROWS = 512
+
+
+class LeftOut(NamedTuple):
+    """How many images of the whole splits are no held-out or fresh ones, because they stand elsewhere as well."""
+
+    heldout_in_train: int = 0
+    fresh_in_train: int = 0
+    fresh_in_heldout: int = 0
+    """Those that stand in train, too, are not counted again."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +44,22 @@ class Yardstick:
     heldout_authentic: torch.Tensor
     """Whether each held-out image is authentic: see `authentic`."""
     fresh_ratio: torch.Tensor
-    """Of each fresh image: the distance to its nearest training image over that to its nearest held-out one."""
+    """Of each fresh image: the distance to its nearest training image over that to its nearest held-out one.
+
+    Empty where there are no held-out images.
+    """
+    left_out: LeftOut
 
 
-def yardstick(train: torch.Tensor, heldout: torch.Tensor, fresh: torch.Tensor) -> Yardstick:
+def yardstick(
+    train: torch.Tensor, heldout: torch.Tensor, fresh: torch.Tensor, left_out: LeftOut | None = None
+) -> Yardstick:
     """Return the yardstick of a data set from the features of train (at least 2), held-out and fresh images."""
     to_train, index = nearest(heldout, train)
     fresh_to_train, _ = nearest(fresh, train)
     ratio = _ratio(fresh_to_train, nearest(fresh, heldout)[0])
-    return Yardstick(train, heldout, fresh, to_train, authentic(to_train, index, train), ratio)
+    held_authentic = authentic(to_train, index, train)
+    return Yardstick(train, heldout, fresh, to_train, held_authentic, ratio, left_out or LeftOut())
 
 
 def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memorisation:
@@ -56,6 +74,8 @@ def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memoris
     a few copies among many images. The second finds many distant ones, and copies in sets whose splits share
     near-duplicates, which make that quantile tiny. AuthPct (Alaa et al. 2022) flags typical images too, so it is
     reported and decides nothing. The 95 % intervals are percentiles of a bootstrap over generated and real images.
+
+    What needs held-out or fresh images is None where there are none, and the verdict where there are fewer than 20.
     """
     to_train, train_index = nearest(generated, real.train)
     to_heldout, heldout_index = nearest(generated, real.heldout)
@@ -64,19 +84,20 @@ def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memoris
     tendency = _bootstrapped(_chance_below, ratio, real.fresh_ratio, seed)
     is_authentic = authentic(to_train, train_index, real.train)
     enough = min(len(real.fresh), len(real.heldout)) >= FEWEST
-    copies = closer.low > CLOSER_LIMIT or tendency.low > TENDENCY_LIMIT
+    copies = _surpasses(closer, CLOSER_LIMIT) or _surpasses(tendency, TENDENCY_LIMIT)
     return Memorisation(
         images=len(generated),
         train_images=len(real.train),
         heldout_images=len(real.heldout),
         fresh_images=len(real.fresh),
+        **real.left_out._asdict(),
         to_train=to_train.median().item(),
-        to_heldout=to_heldout.median().item(),
-        heldout_to_train=real.heldout_to_train.median().item(),
+        to_heldout=_median(to_heldout),
+        heldout_to_train=_median(real.heldout_to_train),
         near=_bootstrapped(_share_below_quantile, to_train, real.heldout_to_train, seed),
         closer=closer,
         tendency=tendency,
-        authenticity=_bootstrapped(_percent, is_authentic, is_authentic, seed),
+        authenticity=_interval(_percent, is_authentic, is_authentic, seed),
         heldout_authenticity=_bootstrapped(_percent, real.heldout_authentic, real.heldout_authentic, seed),
         flagged=copies if enough else None,
         pairs=tuple(
@@ -97,11 +118,15 @@ def nearest(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each point's distance (N,) to its nearest row of another set, and that row's index (N,).
 
+    Both are empty where the other set is.
+
     Args:
         points: features (N, D).
         among: features (M, D).
         leave_out: indices (N,) of a row that is no neighbour of the point: the point itself.
     """
+    if not len(points) or not len(among):
+        return points.new_empty(0), torch.empty(0, dtype=torch.long)
     found = []
     for first in range(0, len(points), _ROWS):
         distances = torch.cdist(points[first : first + _ROWS], among)
@@ -129,7 +154,12 @@ def authentic(to_train: torch.Tensor, index: torch.Tensor, train: torch.Tensor) 
 
 
 def _ratio(to_train: torch.Tensor, to_heldout: torch.Tensor) -> torch.Tensor:
-    """Return a / b, with 1 where both are 0: an image that stands in both sets is a copy of neither."""
+    """Return a / b, with 1 where both are 0: an image that stands in both sets is a copy of neither.
+
+    Empty where there are no held-out images.
+    """
+    if not len(to_heldout):
+        return to_heldout
     return torch.where(to_train == to_heldout, torch.ones_like(to_train), to_train / to_heldout)
 
 
@@ -148,7 +178,21 @@ def _percent(values: torch.Tensor, _: torch.Tensor) -> float:
     return 100 * values.float().mean().item()
 
 
+def _median(values: torch.Tensor) -> float | None:
+    return values.median().item() if len(values) else None
+
+
+def _surpasses(estimate: Estimate | None, limit: float) -> bool:
+    return estimate is not None and estimate.low > limit
+
+
 def _bootstrapped(
+    statistic: Callable[[torch.Tensor, torch.Tensor], float], values: torch.Tensor, real: torch.Tensor, seed: int
+) -> Estimate | None:
+    return _interval(statistic, values, real, seed) if len(values) and len(real) else None
+
+
+def _interval(
     statistic: Callable[[torch.Tensor, torch.Tensor], float], values: torch.Tensor, real: torch.Tensor, seed: int
 ) -> Estimate:
     rng = generator(seed, Stream.BOOTSTRAP)

@@ -53,17 +53,15 @@ def verdict(audit: Audit) -> str:
     if memory is None:
         return f"{name} was not audited"
     if memory.flagged is None:
-        return (
-            f"{name} can't be judged: {numbers.times(memory.heldout_images, 'held-out image')} and "
-            f"{memory.fresh_images} fresh ones are too few"
-        )
+        few = f"{numbers.times(memory.heldout_images, 'held-out image')} and {memory.fresh_images} fresh ones"
+        return "; ".join([f"{name} can't be judged: {few} are too few", *memory.left_out])
     share = f"{_percent(memory.closer)} of its images are as near to training images as 5 % of fresh real images are"
     chance = (
         f"in {_percent(memory.tendency)} of comparisons its image is nearer than a fresh real one, where 50 % is even"
     )
     if not memory.flagged:
         return f"{name} shows no sign of copying: {share}"
-    found = share if memory.closer.low > CLOSER_LIMIT else chance
+    found = share if memory.closer is not None and memory.closer.low > CLOSER_LIMIT else chance
     return f"{name} shows signs of copying its training images: {found}"
 
 
@@ -83,13 +81,17 @@ def _row(audit: Audit, memory: Memorisation) -> list[str]:
         _percent(memory.near),
         _plain(memory.authenticity),
         _plain(memory.heldout_authenticity),
-        *(f"{distance:.2f}" for distance in (memory.to_train, memory.to_heldout, memory.heldout_to_train)),
+        *(_distance(length) for length in (memory.to_train, memory.to_heldout, memory.heldout_to_train)),
     ]
 
 
-def _percent(share: Estimate) -> str:
-    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"
+def _percent(share: Estimate | None) -> str:
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})" if share else numbers.MISSING
 
 
-def _plain(estimate: Estimate) -> str:
-    return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
+def _plain(estimate: Estimate | None) -> str:
+    return f"{estimate.value:.1f} ({estimate.low:.1f} to {estimate.high:.1f})" if estimate else numbers.MISSING
+
+
+def _distance(length: float | None) -> str:
+    return numbers.MISSING if length is None else f"{length:.2f}"

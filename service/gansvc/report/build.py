@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter, ValidationError
 
 from gansvc.catalog.labels import REAL
-from gansvc.errors import ClusterError, GansvcError, SpecError, reason_of
+from gansvc.errors import ClusterError, GansvcError, reason_of
 from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord
 from gansvc.report import (
     audit,
+    dataset,
     drawing,
     figures,
     findings,
@@ -32,7 +33,6 @@ from gansvc.report.model import (
     REPORT_MARKDOWN,
     Curve,
     CurvePoint,
-    DatasetFacts,
     PublishedRow,
     Report,
     Row,
@@ -54,14 +54,14 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     real = folder.read_record(f"evaluation/{REAL}.json", Score)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, real)
-    dataset = _dataset(spec)
+    data = dataset.facts(folder, spec)
     measured = {key for score in scores for key in score.metrics}
-    columns = numbers.columns(spec.evaluation.metrics, measured, sum(dataset.images.values()) or None)
+    columns = numbers.columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
     audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
-    copies = audit.warnings(audit.of_best_seeds(audits, rows, by))
+    copies = [*audit.warnings(audit.of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
     useful = usefulness.gather(folder, spec)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
     doubts = floor.doubts(metrics, reals, columns, rows, contract)
@@ -84,7 +84,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
         published=_published(spec, rows),
-        dataset=dataset,
+        dataset=data,
         runs=tuple(runs),
         curves=tuple(_curve(folder, run) for run in runs),
         validation_metric=validation_metric,
@@ -170,22 +170,6 @@ def _curve(folder: Folder, run: RunRecord) -> Curve:
     # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
     latest = {point.step: point for point in points}
     return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))
-
-
-def _dataset(spec: JobSpec) -> DatasetFacts:
-    try:
-        images = spec.dataset.sizes()
-    except SpecError:
-        # The user's own file may lie on the workers only.
-        images = {}
-    return DatasetFacts(
-        name=spec.dataset.name,
-        images=images,
-        channels=spec.dataset.out_channels(),
-        size=spec.dataset.size,
-        licence=spec.dataset.entry.licence,
-        source=spec.dataset.entry.source,
-    )
 
 
 def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:

@@ -106,11 +106,12 @@ def histogram_table(report: Report) -> tuple[list[str], list[list[str]]]:
     if not found:
         return [], []
     first = next(iter(found.values()))[0]
+    names = report.dataset.classes
     losses = {label: seen for label, seen in found.items() if label != REAL}
     head = ["class", "labels of train", "seen in held-out images", *(f"seen in {label}" for label in losses)]
     rows = [
         [
-            str(index),
+            f"{index} {names[index]}" if index < len(names) else str(index),
             _percent(first.train[index]),
             _percent(first.heldout[index]),
             *(_percent(fmean(one.seen[index] for one in seen)) for seen in losses.values()),

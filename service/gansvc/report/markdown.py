@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from gansvc import specfile
-from gansvc.report import alternatives, audit, classes, floor, leaderboard, numbers, usefulness
+from gansvc.report import alternatives, audit, classes, dataset, floor, leaderboard, numbers, usefulness
 from gansvc.report.model import FEWEST, Report
 from gansvc.report.resampling import ENOUGH
 from gansvc.report.tables import escape, table
@@ -30,9 +30,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
-    spec = specfile.validated(report.spec)
-    spec_yaml = specfile.dump(spec)
-    drawn = spec.evaluation.validation_samples
+    spec_yaml = specfile.dump(specfile.validated(report.spec))
     return template.render(
         report=report,
         spec=report.spec,
@@ -69,6 +67,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         warnings=[escape(warning) for warning in report.warnings],
         spec_yaml=spec_yaml,
         fence=_fence(spec_yaml),
+        data_notes=[escape(note) for note in dataset.notes(report.dataset)],
         count=numbers.count,
         setting=numbers.setting,
     )

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from gansvc.audits import Audit, Usefulness
 from gansvc.catalog.datasets import floor_split
 from gansvc.records import JobStart, Record, RunRecord, TrialRecord
+from gansvc.report.dataset import DatasetFacts
 from gansvc.scores import Contract
 from gansvc.store import Folder
 
@@ -29,19 +30,6 @@ class Versions(Record):
     """Git commit of gansvc where it runs from a checkout; ends in ``-dirty`` where that was changed."""
     torch: str | None = None
     ray: str | None = None
-
-
-class DatasetFacts(Record):
-    """What the job trained on."""
-
-    name: str
-    images: dict[str, int]
-    """Images per split; empty where the user's own file isn't at hand."""
-    channels: int | None
-    size: int
-    """Side of the images, pixels."""
-    licence: str
-    source: str
 
 
 class Column(Record):

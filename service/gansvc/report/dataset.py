@@ -1,0 +1,61 @@
+"""The data set in a report: what the job's driver found when it read it, and what is to be said of that."""
+
+from __future__ import annotations
+
+from gansvc.catalog import duplicates
+from gansvc.catalog.classes import listed
+from gansvc.records import DATA, DataRecord, Record
+from gansvc.spec import JobSpec
+from gansvc.store import Folder
+
+
+class DatasetFacts(Record):
+    """What the job trained on."""
+
+    name: str
+    images: dict[str, int]
+    """Images per split; empty in reports of earlier versions where the user's own file wasn't at hand."""
+    channels: int | None
+    size: int
+    """Side of the images, pixels."""
+    licence: str
+    source: str
+    classes: tuple[str, ...] = ()
+    """What the classes are called, by number; empty where there are none, and in reports of earlier versions."""
+    no_classes: str = ""
+    """Why there are none, as the end of a sentence."""
+    duplicates: dict[str, dict[str, int]] | None = None
+    """Split to another split to how many of its images also stand there; None in reports of earlier versions."""
+
+
+def facts(folder: Folder, spec: JobSpec) -> DatasetFacts:
+    """Return what a job trained on; the user's own file isn't read, as it may hold other images by now.
+
+    Raises:
+        ClusterError: data.json is damaged.
+    """
+    read = folder.read_record(DATA, DataRecord)
+    return DatasetFacts(
+        name=spec.dataset.name,
+        images=read.images if read else spec.dataset.entry.images,
+        channels=read.channels if read else spec.dataset.out_channels(),
+        size=spec.dataset.size,
+        licence=spec.dataset.entry.licence,
+        source=spec.dataset.entry.source,
+        classes=read.classes if read else (),
+        no_classes=read.no_classes if read else "",
+        duplicates=read.duplicates if read else None,
+    )
+
+
+def notes(dataset: DatasetFacts) -> list[str]:
+    """Return what is known of duplicates and classes, in a few words each; nothing in reports of earlier versions."""
+    if dataset.duplicates is None:
+        return []
+    named = f"classes {listed(dataset.classes)}" if dataset.classes else f"no classes ({dataset.no_classes})"
+    return [duplicates.summary(dataset.duplicates), named]
+
+
+def warnings(dataset: DatasetFacts) -> list[str]:
+    """Return one warning for each pair of splits that share images."""
+    return duplicates.sentences(dataset.duplicates or {}, dataset.images)
