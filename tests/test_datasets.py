@@ -624,3 +624,16 @@ def test_histology_split_sees_every_part_of_the_picture(split: str) -> None:
     assert len(set(corners)) == len(corners)
     quarters = {(y // 256, x // 256) for y, x in corners}
     assert quarters == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "title"),
+    [
+        (Dataset(name="npz", path="/data/ward 7/moles 2024.npz"), "moles 2024"),
+        (Dataset(name="npz", path="moles"), "moles"),
+        (Dataset(name="retinamnist", root="/data/ward 7"), "retinamnist"),
+    ],
+    ids=str,
+)
+def test_a_set_is_called_by_its_file_or_its_name_and_never_by_its_folder(dataset: Dataset, title: str) -> None:
+    assert dataset.title == title

@@ -61,7 +61,7 @@ def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None 
     score = scoring.score(*about, fake, reference, real, evaluation, loaded.content)
     unlike = card.score.contract.differences(score.contract) if card.score else []
     return Rescored(
-        model=str(model), dataset=spec.dataset.name, score=score, card=card.score, differences=tuple(unlike)
+        model=str(model), dataset=spec.dataset.title, score=score, card=card.score, differences=tuple(unlike)
     )
 
 

@@ -47,6 +47,11 @@ class Dataset(Section):
         return self
 
     @property
+    def title(self) -> str:
+        """What the set is called for people: the user's own file by its name, without its folder."""
+        return title(self.name, self.path)
+
+    @property
     def entry(self) -> DatasetEntry:
         """The table's entry of this data set."""
         return DATASETS[self.name]
@@ -84,6 +89,11 @@ class Dataset(Section):
     def out_channels(self) -> int | None:
         """Return the number of channels that images will have, or None where only the file knows."""
         return self.channels or self.entry.channels
+
+
+def title(name: str, path: str | None = None) -> str:
+    """Return what a data set is called for people: by its file, where it is the user's own, or else by its name."""
+    return Path(path).stem or name if path else name
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ class Images:
         They are those of what is trained on: resized, and with the asked channels.
         """
         found = {f"{name}_images": content_hash(self.split(name)) for name in SPLITS}
-        return found | {f"{name}_labels": content_hash(labels) for name, labels in self.labels.items()}
+        found |= {f"{name}_labels": content_hash(labels) for name, labels in self.labels.items()}
+        names = "\0".join(self.names).encode()
+        return found | ({"class_names": hashlib.sha256(names).hexdigest()} if self.names else {})
 
     def split(self, name: str) -> torch.Tensor:
         """Return the images of the split train, val or test."""

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from gansvc.catalog.datasets import title
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import checkpoint, portable, tensorfile
@@ -58,6 +59,11 @@ class ModelCard(BaseModel):
     """Each class's share of the training images."""
     limits: tuple[str, ...] = LIMITS
     use: str = "Research on generative models. Not for diagnosis or any other clinical use."
+
+    @property
+    def title(self) -> str:
+        """What the data set is called for people."""
+        return title(self.dataset["name"], self.dataset.get("path"))
 
 
 def export(

@@ -71,7 +71,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         name=spec.name,
         created=datetime.now(UTC),
         versions=versions.current(),
-        headline=ranking.headline(rows, by, spec.dataset.name, split, beside),
+        headline=ranking.headline(rows, by, spec.dataset.title, split, beside),
         winner=ranking.winner(rows, by),
         objective=by.key,
         columns=columns,

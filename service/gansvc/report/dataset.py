@@ -36,7 +36,7 @@ def facts(folder: Folder, spec: JobSpec) -> DatasetFacts:
     """
     read = folder.read_record(DATA, DataRecord)
     return DatasetFacts(
-        name=spec.dataset.name,
+        name=spec.dataset.title,
         images=read.images if read else spec.dataset.entry.images,
         channels=read.channels if read else spec.dataset.out_channels(),
         size=spec.dataset.size,

@@ -39,7 +39,6 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         headline=escape(report.headline),
         ranked_by=report.column(report.objective),
         validation=report.validation_metric.upper(),
-        selection_images=min(drawn, report.dataset.images.get("val", drawn)),
         leaderboard=leaderboard.scores(report),
         sureness=leaderboard.sureness(report),
         few_seeds=[escape(label) for label in leaderboard.few_seeds(report)],
