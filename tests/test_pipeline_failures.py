@@ -59,4 +59,4 @@ def test_a_run_that_cannot_be_scored_is_told_and_costs_the_others_nothing(
             pipeline.evaluate(folder, tiny(), given, runs, monitor)
         return
     pipeline.evaluate(folder, tiny(), given, runs, monitor)
-    assert monitor._status.missing == ("the score of wgan-seed0", "the score of real")
+    assert monitor._status.missing == ("the score of wgan-seed0", "the noise floor")

@@ -165,7 +165,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     for name, reason in failed.items():
-        monitor.lack(f"the score of {name}", reason)
+        monitor.lack("the noise floor" if name == REAL else f"the score of {name}", reason)
     for name in (*names, REAL):
         for what, reason in scorefiles.failures(folder / "evaluation", name):
             monitor.lack(what, reason)
@@ -216,7 +216,8 @@ def _drop_what_does_not_hold(
         print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
         _forget_scores(folder, name)
         return
-    unaudited = spec.evaluation.audit and not target.exists(f"{name}{scorefiles.AUDIT}")
+    # Of images that are no numbers there is no audit, and no metric.
+    unaudited = spec.evaluation.audit and score.metrics and not target.exists(f"{name}{scorefiles.AUDIT}")
     if unaudited or any(scorefiles.failures(target, name)):
         target.delete(f"{name}.json")
 
