@@ -31,6 +31,7 @@ AugmentName = Annotated[
     Field(json_schema_extra={"enum": sorted(AUGMENTS)}),
 ]
 Objective = Literal["kid", "fid"]
+_OBJECTIVE: Objective = "kid"
 
 
 class Training(Section):
@@ -90,7 +91,7 @@ class Search(Section):
     """Scores of a trial on its way; ASHA may stop it at each."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """World size of a trial."""
-    objective: Objective = "kid"
+    objective: Objective = _OBJECTIVE
     """Metric on the validation split that ranks trials and checkpoints; lower is better."""
     algorithm: Literal["random", "tpe"] = "random"
     """How the next values are drawn: at random, or by Optuna's tree-structured Parzen estimator."""
@@ -225,7 +226,7 @@ class JobSpec(Section):
     @property
     def objective(self) -> Objective:
         """Metric on the validation split that ranks trials and checkpoints: the search's, or KID without a search."""
-        return self.search.objective if self.search else "kid"
+        return self.search.objective if self.search else _OBJECTIVE
 
     def trial_training(self) -> Training:
         """Return how a search's trial is trained: as a run, with the search's own budget where it gives one."""
