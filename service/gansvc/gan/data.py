@@ -138,7 +138,7 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 def content_hash(images: torch.Tensor) -> str:
     """Return the SHA-256 of shape and values of images or labels, as 64 hex digits."""
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
-    digest.update(images.contiguous().cpu().numpy())
+    digest.update(images.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 
 
