@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def test_a_file_that_others_may_have_written_is_not_read(others_may: int, folder
     path = keep()
     path.chmod(0o600 | others_may)
     assert look() == 2
-    assert cachefolder.read(path) is not None, "it is written over, for this user alone"
+    assert cachefolder.read(f"kind/{path.name}") is not None, "it is written over, for this user alone"
 
 
 def test_a_file_of_another_user_is_not_read(folder: Path) -> None:
@@ -85,24 +87,24 @@ def test_a_file_of_another_user_is_not_read(folder: Path) -> None:
     assert not cachefolder.is_ours(os.stat_result(fields))
     if os.geteuid() == 0:
         os.chown(path, 1234, 1234)
-        assert cachefolder.read(path) is None and look() == 2
+        assert cachefolder.read(f"kind/{path.name}") is None and look() == 2
 
 
 def test_a_link_or_a_pipe_in_a_files_place_is_not_read(folder: Path, tmp_path: Path) -> None:
     path = keep()
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert cachefolder.read(path) is None and look() == 2
+    assert cachefolder.read(f"kind/{path.name}") is None and look() == 2
     path.unlink()
     os.mkfifo(path)
-    assert cachefolder.read(path) is None and look() == 2
+    assert cachefolder.read(f"kind/{path.name}") is None and look() == 2
 
 
 @pytest.mark.parametrize("harm", ["a file in the folder's place", "a folder in the file's place"])
 def test_a_cache_that_cannot_be_written_is_gone_without_and_said_once(
     harm: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cache._warn.cache_clear()
+    cache._warned.clear()
     if harm == "a file in the folder's place":
         folder.parent.write_text("")
         assert "can't be written" in cachefolder.problem() and "set GANSVC_CACHE" in cachefolder.problem()
@@ -124,6 +126,41 @@ def test_an_empty_setting_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert keep().is_relative_to(tmp_path / "home") and [path.name for path in tmp_path.iterdir()] == ["home"]
     monkeypatch.setenv("GANSVC_CACHE", "mine")
     assert cachefolder.root() == tmp_path / "mine", "it stays where it is, whatever folder a process goes to"
+
+
+@pytest.mark.parametrize("harm", ["no home", "a relative folder in one that is gone"])
+def test_a_cache_that_has_no_place_is_gone_without(harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if harm == "no home":
+        monkeypatch.delenv("GANSVC_CACHE")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # no user's number
+    else:
+        monkeypatch.setenv("GANSVC_CACHE", "mine")
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+    assert look() == 2
+    assert "can't be written" in cachefolder.problem() and "set GANSVC_CACHE" in cachefolder.problem()
+
+
+@pytest.mark.parametrize("room", [0, 4096], ids=["none", "for the probe alone"])
+def test_a_full_disk_is_said_once_for_all_files_with_its_reason(
+    room: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache._warned.clear()
+    # The kernel's own limit on a file's length stands for the disk's: both end a write with an OSError.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        kept = [cache.kept("kind", [str(key)], lambda: {"x": torch.ones(3000)})["x"].sum() for key in range(3)]
+        problem = cachefolder.problem()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kept == [3000] * 3 and bool(problem) == (room == 0)
+    said = capsys.readouterr().err
+    assert said.count("the cache isn't used") == 1 and "(File too large)" in said and "delete" not in said
+    assert not list((cachefolder.root() / "kind").iterdir()), "no part of a file is left"
 
 
 # --- what uses it -----------------------------------------------------------------------------------------------------
@@ -148,6 +185,27 @@ def test_features_of_another_version_are_extracted_anew(
     with pytest.raises(TypeError):
         evaluate.reference_features(histology.test[:10], LITE)
     assert package in EXTRACTORS[LITE.name].packages and "timm" not in EXTRACTORS["inception-v3"].packages
+
+
+def test_what_another_device_made_is_not_taken(histology: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {name: torch.arange(len(histology.split(name))) % 2 for name in ("train", "val", "test")}
+    images = Images(histology.train, histology.val, histology.test, labels)
+    keys: list[list[str]] = []
+
+    def kept(kind: str, key: list[str], *_: object) -> dict[str, torch.Tensor]:
+        keys.append([kind, *key])
+        raise NotImplementedError
+
+    monkeypatch.setattr(cache, "kept", kept)
+    for device in ("cpu", "cuda:0", "cuda"):
+        with pytest.raises(NotImplementedError):
+            evaluate.reference_features(images.test, LITE, device)
+        with pytest.raises(NotImplementedError):
+            classifier.trained(images, device)
+        with pytest.raises(NotImplementedError):
+            usefulness.usual(usefulness.material(images), device)
+    assert [key[0] for key in keys[:3]] == ["features", "classifiers", "usefulness"]
+    assert all(one != other for one, other in zip(keys[:3], keys[3:6], strict=True)) and keys[3:6] == keys[6:]
 
 
 def test_a_cache_that_cannot_be_written_ends_neither_features_classifier_nor_usefulness(

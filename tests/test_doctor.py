@@ -64,6 +64,17 @@ def test_a_storage_that_cannot_be_written_exits_3(run: Run, tmp_path: Path) -> N
     assert str(tmp_path / "file") in checks["storage"]["mend"]
 
 
+def test_a_cache_that_cannot_be_written_is_a_note_with_its_fix(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "file" / "cache"))
+    code, checks = checked(run)
+    assert code == 0 and checks["cache"]["state"] == "note" and checks["storage"]["state"] == "ok"
+    assert str(tmp_path / "file" / "cache") in checks["cache"]["mend"]
+    assert "set GANSVC_CACHE to a folder of your own" in checks["cache"]["mend"]
+
+
 def test_a_job_is_checked_for_its_files_and_its_room(run: Run, tmp_path: Path) -> None:
     code, checks = checked(run, "job.yaml")
     assert code == 0 and checks["data set"]["state"] == "note" and "gansvc prefetch" in checks["data set"]["mend"]

@@ -74,7 +74,7 @@ class Score(Record, Measured):
     """Generator step of the scored checkpoint."""
     contract: Contract
     weights: str = ""
-    """Digest of the generator's weights that it scored, see ``gan.checkpoint.digest``; empty for real images."""
+    """Digest of the generator's weights that it scored, see ``gan.tensorfile.digest``; empty for real images."""
     identity: dict[str, Any] = Field(default_factory=dict)
     """That of the run that it scored, see RunRecord.identity."""
     validation: float | None = None

@@ -6,8 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from threading import Event
 
 import torch
 
@@ -15,6 +14,7 @@ from gansvc import cachefolder
 from gansvc.gan import tensorfile
 
 Tensors = Mapping[str, torch.Tensor]
+_warned = Event()
 
 
 def kept(
@@ -29,24 +29,20 @@ def kept(
         make: makes them anew.
         fits: tells whether tensors of that key have the right names and shapes.
     """
-    path = _path(kind, key)
-    found = _read(path, key)
+    name = f"{kind}/{hashlib.sha256(' '.join(key).encode()).hexdigest()[:32]}.safetensors"
+    found = _read(name, key)
     if found is not None and fits(found):
         return found
     made = make()
     try:
-        cachefolder.write(path, tensorfile.pack(made, key=json.dumps(list(key))))
-    except OSError:
-        _warn(cachefolder.problem() or f"{path} can't be written; delete what is in its place")
+        cachefolder.write(name, tensorfile.pack(made, key=json.dumps(list(key))))
+    except OSError as error:
+        _warn(error, name)
     return made
 
 
-def _path(kind: str, key: Sequence[str]) -> Path:
-    return cachefolder.root() / kind / f"{hashlib.sha256(' '.join(key).encode()).hexdigest()[:32]}.safetensors"
-
-
-def _read(path: Path, key: Sequence[str]) -> Tensors | None:
-    data = cachefolder.read(path)
+def _read(name: str, key: Sequence[str]) -> Tensors | None:
+    data = cachefolder.read(name)
     if data is None:
         return None
     try:
@@ -56,7 +52,9 @@ def _read(path: Path, key: Sequence[str]) -> Tensors | None:
         return None
 
 
-@cache
-def _warn(text: str) -> None:
-    """Say a warning once a process."""
-    print(f"the cache isn't used: {text}", file=sys.stderr, flush=True)  # noqa: T201
+def _warn(error: OSError, name: str) -> None:
+    """Say once a process that the cache, or else one file of it, can't be written."""
+    if not _warned.is_set():
+        _warned.set()
+        why = cachefolder.problem() or cachefolder.told(error, name)
+        print(f"the cache isn't used: {why}", file=sys.stderr, flush=True)  # noqa: T201

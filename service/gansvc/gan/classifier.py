@@ -78,13 +78,14 @@ def trained(images: Images, device: str = "cpu") -> Classifier:
     """Return the classifier of a data set with labels, on the CPU; trained, if this machine's cache doesn't have it."""
     train, val = labelled(images, "train"), labelled(images, "val")
     network = _untrained(images.channels, images.classes, _SEED)
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    key = [RECIPE, f"torch {torch.__version__}", str(images.classes), *train.hashes(), *val.hashes()]
+    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+    made_by = (RECIPE, f"torch {torch.__version__}", torch.device(device).type)
+    key = [*made_by, str(images.classes), *train.hashes(), *val.hashes()]
     weights = cache.kept(
         "classifiers",
         key,
         lambda: fitted(train, val, images.classes, steps(len(train)), _SEED, device).cpu().state_dict(),
-        lambda found: {name: tensor.shape for name, tensor in found.items()} == shapes,
+        lambda found: {name: (tensor.shape, tensor.dtype) for name, tensor in found.items()} == shapes,
     )
     network.load_state_dict(weights)
     return network.eval()

@@ -126,8 +126,9 @@ def joined(parts: Sequence[Features]) -> Features:
 
 def reference_features(images: torch.Tensor, extractor: Extractor, device: str = "cpu") -> Features:
     """Return the features of real images, from the cache where it has them."""
+    about = [extractor.name, str(extractor.size), weights_hash(extractor), "float32", torch.device(device).type]
     versions = [f"{package} {version(package)}" for package in extractor.entry.packages]
-    key = [content_hash(images), extractor.name, str(extractor.size), weights_hash(extractor), "float32", *versions]
+    key = [content_hash(images), *about, *versions]
 
     def make() -> dict[str, torch.Tensor]:
         made = extract(chunks(images), extractor, device)

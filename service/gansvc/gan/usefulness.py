@@ -173,7 +173,8 @@ def measured(generated: torch.Tensor, real: Material, device: str = "cpu") -> tu
 
 def usual(real: Material, device: str = "cpu") -> tuple[Learned, ...]:
     """Return the rows of real images alone, one per share; kept in this machine's cache by the images' content."""
-    about = (RECIPE, f"torch {torch.__version__}", str(real.classes), str(real.steps), str(SHARES), str(SEEDS))
+    made_by = (RECIPE, f"torch {torch.__version__}", torch.device(device).type)
+    about = (*made_by, str(real.classes), str(real.steps), str(SHARES), str(SEEDS))
     hashes = (text for split in (real.train, real.val, real.test) for text in split.hashes())
     parts = [real.part(share) for share in SHARES]
     judged = cache.kept(
