@@ -8,12 +8,18 @@ from gansvc.report import numbers
 from gansvc.report.model import FEWEST, Column, Report, Row
 from gansvc.report.tables import escape, table
 
+_FOLLOWS = ("f_score",)
+"""Columns that are told by others: the F-score is the harmonic mean of precision and recall."""
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def scores(report: Report) -> str:
-    """Return the table of all losses' metrics; a column that no loss has is left out."""
-    shown = [c for c in report.columns if any(c.key in row.metrics for row in report.leaderboard)] or report.columns
+    """Return the table of all losses' metrics.
+
+    A column that no loss has is left out, and so is one that follows from others: report.json has it.
+    """
+    held = {key for row in report.leaderboard for key in row.metrics}
+    shown = [c for c in report.columns if c.key in held and c.key not in _FOLLOWS] or report.columns
     best = {column.key: _best(report, column) for column in shown}
     rows = []
     for row in report.leaderboard:
