@@ -194,15 +194,15 @@ def test_what_another_device_made_is_not_taken(histology: Images, monkeypatch: p
 
     def kept(kind: str, key: list[str], *_: object) -> dict[str, torch.Tensor]:
         keys.append([kind, *key])
-        raise NotImplementedError
+        raise LookupError
 
     monkeypatch.setattr(cache, "kept", kept)
     for device in ("cpu", "cuda:0", "cuda"):
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(LookupError):
             evaluate.reference_features(images.test, LITE, device)
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(LookupError):
             classifier.trained(images, device)
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(LookupError):
             usefulness.usual(usefulness.material(images), device)
     assert [key[0] for key in keys[:3]] == ["features", "classifiers", "usefulness"]
     assert all(one != other for one, other in zip(keys[:3], keys[3:6], strict=True)) and keys[3:6] == keys[6:]
