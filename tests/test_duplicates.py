@@ -148,3 +148,15 @@ def test_a_report_of_an_older_job_says_nothing_of_either(tmp_path: Path) -> None
     report = build.build(make_job(tmp_path), make_spec())
     assert report.dataset.duplicates is None and report.dataset.images
     assert "duplicates" not in protocol(markdown.render(report))
+
+
+@pytest.mark.parametrize(("largest", "said"), [(0, True), (1, True), (2, False), (255, False)])
+def test_images_without_light_are_warned_of(largest: int, said: bool, job: tuple[Folder, JobSpec]) -> None:
+    """Floats from 0 to 1 that were cast to bytes hold 0 and 1 alone."""
+    folder, spec = job
+    train = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    train[1, 0, 5, 5] = largest
+    read = data.describe(spec.dataset, Images(train, train, train, no_classes="of a reason"))
+    folder.write_record(DATA, read)
+    warnings = build.build(folder, spec).warnings
+    assert any(f"above {largest} of 255, so all of them are black" in text for text in warnings) is said

@@ -227,7 +227,9 @@ def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrol
         for seed in range(seeds):
             make_run(folder, label, seed)
             score = make_score(label, seed, kid=1.1 + place + 0.01 * seed, inception_score=10.5 + seed)
-            score = score.model_copy(update={"metrics": score.metrics | {"fid": 1234.56 + seed, "fid_inf": 1220.0 + 9 * seed}})
+            score = score.model_copy(
+                update={"metrics": score.metrics | {"fid": 1234.56 + seed, "fid_inf": 1220.0 + 9 * seed}}
+            )
             folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
     spec = make_spec(losses=list(labels), training={"seeds": list(range(seeds))}, published=None)
     write(folder, build(folder, spec))

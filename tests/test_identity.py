@@ -47,7 +47,8 @@ def test_another_spec_is_refused_with_the_difference_and_the_way_out(
     other = of_job(tiny(search={"trials": 2}).with_values({k.replace("__", "."): v for k, v in values.items()}), DATA)
     with pytest.raises(SpecError) as refused:
         hold(begun, other)
-    assert says in str(refused.value) and "put that back and resume, or start anew" in str(refused.value)
+    assert f"begun with another spec ({says}" in str(refused.value)
+    assert "put that back and resume, or start anew" in str(refused.value)
     kept = begun.read_record("identity.json", JobIdentity)
     assert kept == of_job(tiny(search={"trials": 2}), DATA), "what the job is stays as it was"
 
@@ -56,7 +57,9 @@ def test_other_data_is_refused_by_the_splits_that_differ(begun: Folder, tiny: Ma
     spec = tiny(search={"trials": 2})
     with pytest.raises(SpecError, match=r"data.test_images: bbbbbbbbbbbb there, cccccccccccc here") as refused:
         hold(begun, of_job(spec, DATA | {"test_images": "c" * 64}))
-    assert "train_images" not in str(refused.value)
+    assert "was begun with other data (" in str(refused.value) and "train_images" not in str(refused.value)
+    with pytest.raises(SpecError, match=r"begun with other data and another spec \(data.test"):
+        hold(begun, of_job(tiny(search={"trials": 3}), DATA | {"test_images": "c" * 64}))
     with pytest.raises(SpecError, match=r"data.val_labels: nothing there, dddddddddddd here"):
         hold(begun, of_job(spec, DATA | {"val_labels": "d" * 64}))
     # The client knows the spec alone.

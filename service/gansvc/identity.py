@@ -78,9 +78,11 @@ def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
         return None
     unknown = set() if ours.data else {"data"}
     if found := differences(theirs.model_dump(exclude=unknown), ours.model_dump(exclude=unknown)):
+        of_data = [line for line in found if line.startswith("data.")]
+        kinds = [*(["other data"] if of_data else []), *(["another spec"] if len(of_data) < len(found) else [])]
         raise SpecError(
-            f"JOB: {folder.uri} was begun with something else ({'; '.join(found)}); put that back and resume, or start "
-            "anew: `gansvc submit` with its job.yaml makes a new job"
+            f"JOB: {folder.uri} was begun with {' and '.join(kinds)} ({'; '.join(found)}); put that back and resume, "
+            "or start anew: `gansvc submit` with its job.yaml makes a new job"
         )
     return theirs
 

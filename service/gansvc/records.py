@@ -107,6 +107,8 @@ class DataRecord(Record):
     """Why it has none, as the end of a sentence."""
     duplicates: dict[str, dict[str, int]] = {}
     """Split to another split to how many of the first one's images also stand in the second, pixel by pixel."""
+    largest: int = 255
+    """Largest pixel value of the training images, 0 to 255."""
 
 
 class JobStart(Record):

@@ -92,6 +92,7 @@ def describe(dataset: Dataset, images: Images) -> DataRecord:
         classes=class_names(dataset, images),
         no_classes=images.no_classes,
         duplicates=duplicates.count({split: part.numpy() for split, part in splits.items()}),
+        largest=int(images.train.max()),
     )
 
 

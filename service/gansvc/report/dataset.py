@@ -26,6 +26,8 @@ class DatasetFacts(Record):
     """Why there are none, as the end of a sentence."""
     duplicates: dict[str, dict[str, int]] | None = None
     """Split to another split to how many of its images also stand there; None in reports of earlier versions."""
+    largest: int = 255
+    """Largest pixel value of the training images, 0 to 255."""
 
 
 def facts(folder: Folder, spec: JobSpec) -> DatasetFacts:
@@ -45,6 +47,7 @@ def facts(folder: Folder, spec: JobSpec) -> DatasetFacts:
         classes=read.classes if read else (),
         no_classes=read.no_classes if read else "",
         duplicates=read.duplicates if read else None,
+        largest=read.largest if read else 255,
     )
 
 
@@ -57,5 +60,9 @@ def notes(dataset: DatasetFacts) -> list[str]:
 
 
 def warnings(dataset: DatasetFacts) -> list[str]:
-    """Return one warning for each pair of splits that share images."""
-    return duplicates.sentences(dataset.duplicates or {}, dataset.images)
+    """Return one warning for each pair of splits that share images, and one where all images are black."""
+    dark = (
+        f"no pixel of the training images is above {dataset.largest} of 255, so all of them are black: values from 0 "
+        "to 1 must be multiplied by 255 before they become bytes"
+    )
+    return [*duplicates.sentences(dataset.duplicates or {}, dataset.images), *([dark] if dataset.largest <= 1 else [])]
