@@ -100,6 +100,7 @@ def test_a_job_counts_them_among_the_images_that_it_trains_on(tmp_path: Path) ->
         channels=1,
         classes=("a", "b"),
         duplicates={"val": {"train": 4, "test": 0}, "test": {"train": 0}},
+        largest=30,  # the luma of red 100, green 51 and blue 250, rounded
     )
     train, val, test = (torch.zeros(n, 1, 28, 28, dtype=torch.uint8) for n in (3, 2, 1))
     unlabelled = Images(train, val, test, no_classes="of a reason")

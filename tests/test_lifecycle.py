@@ -10,7 +10,7 @@ from platform import node
 import pytest
 
 from gansvc import api, cli, config, jobfolder, lifecycle
-from gansvc.errors import SpecError
+from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
 from gansvc.store import Folder
@@ -179,3 +179,16 @@ def test_pull_copies_what_people_want_or_everything(run: Run, tmp_path: Path) ->
         (tmp_path / "job.txt").write_text("x")
         assert run("pull", job.id, target).code == 2
     assert set(api.results(job)) == {"page", "report", "model"}
+
+
+def test_a_job_whose_storage_takes_no_last_status_has_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", age=9999, where=elsewhere(9999))
+
+    def full(*_: object) -> None:
+        raise ClusterError("storage: the disk is full")
+
+    monkeypatch.setattr(Folder, "write_record", full)
+    assert api.status(lost).phase == "FAILED" and "no sign of life" in api.status(lost).error
+    assert lifecycle.read(lost).phase == "TRAINING"

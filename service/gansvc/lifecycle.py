@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from platform import node
 
@@ -128,7 +129,8 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
     if known.phase in FINAL_PHASES:
         return known
     last = known.model_copy(update={"phase": phase, "error": error, "finished": time.time(), "current": ()})
-    Folder(job.folder).write_record(STATUS, last)
+    with suppress(ClusterError):  # a full storage doesn't take it, and whoever asks next comes to the same end
+        Folder(job.folder).write_record(STATUS, last)
     return last
 
 
