@@ -10,6 +10,7 @@ from platform import node
 import pytest
 
 from gansvc import api, cli, config, jobfolder, lifecycle
+from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
@@ -192,3 +193,21 @@ def test_a_job_whose_storage_takes_no_last_status_has_ended_all_the_same(
     monkeypatch.setattr(Folder, "write_record", full)
     assert api.status(lost).phase == "FAILED" and "no sign of life" in api.status(lost).error
     assert lifecycle.read(lost).phase == "TRAINING"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "Job entrypoint command failed with exit code -9, last available logs:\nINFO connected to Ray",
+            "it was killed by SIGKILL, as the kernel does where memory runs out",
+        ),
+        ("Job entrypoint command failed with exit code -15. No logs available.", "it was killed by SIGTERM"),
+        ("Job entrypoint command failed with exit code -99. No logs available.", "it was killed by signal 99"),
+        ("Job entrypoint command failed with exit code 1, last available logs:\nError: no data\n\n", "Error: no data"),
+        ("failed:\nJob entrypoint command failed with exit code -9", "Job entrypoint command failed with exit code -9"),
+        ("", "it says nothing"),
+    ],
+)
+def test_a_driver_that_was_killed_says_so_in_place_of_its_logs_last_line(message: str, reason: str) -> None:
+    assert drivers.Driver("FAILED", message).reason() == reason

@@ -246,14 +246,13 @@ def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str]
     if driver.state == "STOPPED":
         return "STOPPED", "stopped through Ray"
     if driver.state in drivers.ENDED:
-        return "FAILED", _why(driver.message, job)
+        return "FAILED", _why(driver, job)
     return None
 
 
-def _why(message: str, job: Job) -> str:
-    """Return why a driver ended early, from the last lines of its log."""
-    if reason := versions.unfit(message):
+def _why(driver: drivers.Driver, job: Job) -> str:
+    """Return why a driver ended early."""
+    if reason := versions.unfit(driver.message):
         return reason
-    last = next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "it says nothing")
     see = f"see `gansvc logs {job.id}`; {_hint(job)}"
-    return f"its driver ended before the job was done ({last[:300]}); {see}"
+    return f"its driver ended before the job was done ({driver.reason()}); {see}"

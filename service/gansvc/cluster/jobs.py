@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED: tuple[State, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+_KILLED = re.compile(r"Job entrypoint command failed with exit code -(\d+)\b")
+"""How Ray's message begins for a driver that a signal ended."""
 PATIENCE = 60
 """Seconds that a follower of a log waits for a cluster that it can't reach."""
 
@@ -45,6 +49,16 @@ class Driver:
 
     state: State
     message: str
+
+    def reason(self) -> str:
+        """Return why it ended, as half a sentence: the signal that killed it, or the last line of its log."""
+        if killed := _KILLED.match(self.message):
+            number = int(killed[1])
+            name = signal.Signals(number).name if number in [*signal.Signals] else f"signal {number}"
+            memory = ", as the kernel does where memory runs out" if number == signal.SIGKILL else ""
+            return f"it was killed by {name}{memory}"
+        last = next((line.strip() for line in reversed(self.message.splitlines()) if line.strip()), "it says nothing")
+        return last[:300]
 
 
 def check(target: Target) -> str:
