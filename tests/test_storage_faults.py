@@ -20,8 +20,9 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from gansvc import api, filesystems, pipeline, specfile
 from gansvc.cluster import local, training
 from gansvc.errors import ClusterError, RunError
-from gansvc.gan import checkpoint
+from gansvc.gan import checkpoint, data
 from gansvc.gan.data import Images
+from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
 from gansvc.gan.validation import Validator
@@ -146,7 +147,8 @@ def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path
 def test_a_job_on_a_disk_that_fills_up_ends_with_the_reason(
     tiny: Make, cluster: local.Cluster, small_disk: Path
 ) -> None:
-    job = api.submit(tiny(losses=["lsgan"], training__epochs=5), storage=str(small_disk))
+    spec = tiny(losses=["lsgan"], training__epochs=5)
+    job = api.submit(spec, storage=str(small_disk))
     # A small file may still find its place, so that the status tells it; if not, the log does.
     for status in api.follow(job):
         if status.phase in FINAL_PHASES:
@@ -156,5 +158,7 @@ def test_a_job_on_a_disk_that_fills_up_ends_with_the_reason(
     assert "can't be written (ENOSPC: No space left on device); the disk is full: free space on it" in log
     last = next(line for line in log.splitlines() if line.startswith("Error: "))
     assert last.startswith(f"Error: storage: {small_disk}/{job.id}/"), "the job's reason is the storage's"
-    found = checkpoint.newest(Folder(job.folder) / "train" / "lsgan-seed0" / "checkpoints", {})
+    content = data.load(spec.dataset).content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
+    plan = RunPlan(spec, "lsgan", 0, spec.training.epochs, spec.training.evaluations, content=content)
+    found = checkpoint.newest(Folder(job.folder) / "train" / "lsgan-seed0" / "checkpoints", plan.identity())
     assert found is None or not found[2], "what is there is whole"
