@@ -64,7 +64,7 @@ def test_the_leaderboard_takes_the_reports_columns_and_does_without_them() -> No
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert not report or ("0.05" in shown and "± 0.01" in shown and "0, 1" in shown)
         assert "columns" not in report or ("KID ↓" in shown and "lsgan [won]" in shown)
-        assert "best in" not in shown and "noise floor" not in shown
+        assert "first in" not in shown and "noise floor" not in shown
 
 
 def test_the_leaderboard_ends_with_the_noise_floor_and_says_how_often_each_is_best() -> None:
@@ -79,7 +79,7 @@ def test_the_leaderboard_ends_with_the_noise_floor_and_says_how_often_each_is_be
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any("all scores against the test split; ↑ higher" in text for text in lines)
     assert not any("‡" in text for text in lines)
-    assert any("best in" in text for text in lines)
+    assert any("first in" in text for text in lines)
     assert any("lsgan" in text and "0.050" in text and "87%" in text for text in lines)
     assert any("noise floor: real images" in text and "0.004" in text for text in lines)
 

@@ -82,7 +82,7 @@ def leaderboard(report: Mapping[str, Any]) -> Table:
     doubts: Mapping[str, Any] = report.get("floor_doubts") or {}
     table.caption, table.caption_justify = _caption(report, doubts), "left"
     shares = any(row.get("best_share") is not None for row in rows)
-    for title in (*titles, *(["best in"] if shares else [])):
+    for title in (*titles, *(["first in"] if shares else [])):
         table.add_column(escape(title), justify="right")
     for row in rows:
         cells = [_cell((row.get("metrics") or {}).get(column["key"]), column) for column in columns]
