@@ -13,9 +13,9 @@ from PIL import Image
 
 from gansvc import scorefiles
 from gansvc.audits import Audit, Usefulness
+from gansvc.capacity import Share
 from gansvc.catalog.datasets import Dataset
 from gansvc.cluster.evaluation import Evaluator
-from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError
 from gansvc.gan import audit, checkpoint, classifier, data, evaluate, usefulness
 from gansvc.gan.data import Images

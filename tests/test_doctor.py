@@ -119,13 +119,15 @@ def test_nodes_that_differ_are_named(tiny: Callable[..., JobSpec]) -> None:
     well = NodeState(node="a (1)", cpus=1, gpus=0, gansvc="0.1.0", ray="2.60.0", torch="2.14")
     states = [
         well,
-        well.model_copy(update={"node": "b (2)", "torch": "", "gpus": 1, "storage": "storage: /x can't be written"}),
+        well.model_copy(
+            update={"node": "b (2)", "torch": "", "gpus": 1, "cpus": 2, "storage": "storage: /x can't be written"}
+        ),
         NodeState(node="c (3)", problem="No module named 'gansvc'"),
     ]
-    checks = [(check.name, check.state, check.found) for check in doctor._of_nodes(states, tiny(training__workers=2))]
+    checks = [(check.name, check.state, check.found) for check in doctor._of_nodes(states, tiny(training__workers=1))]
     assert ("workers", "fault", "c (3)") in checks and ("workers", "ok", "2 of 3 answer: a (1), b (2)") in checks
     assert ("gansvc there", "fault", "not on b (2)") in checks and ("storage", "fault", "not on b (2)") in checks
-    assert ("CPUs", "ok", "2") in checks and ("GPUs", "ok", "1") in checks
+    assert ("CPUs", "ok", "3") in checks and ("GPUs", "ok", "1") in checks
 
 
 def test_a_client_without_torch_is_well_for_a_cluster_elsewhere_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from gansvc.audits import Usefulness
+from gansvc.capacity import Share
 from gansvc.catalog.extractors import Extractor
 from gansvc.cluster.evaluation import Evaluator
-from gansvc.cluster.training import Share
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, evaluate
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from gansvc import specfile
+from gansvc.capacity import Share
 from gansvc.cluster import evaluation, jobs, local, scoring
-from gansvc.cluster.training import Share
 from gansvc.gan import checkpoint, data
 from gansvc.records import RunRecord
 from gansvc.scores import Score

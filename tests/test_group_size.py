@@ -11,8 +11,8 @@ import ray.train
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from gansvc.capacity import Share
 from gansvc.cluster import training
-from gansvc.cluster.training import Share
 from gansvc.errors import RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.spec import JobSpec

@@ -12,8 +12,9 @@ import pytest
 import ray
 
 from gansvc import specfile
+from gansvc.capacity import Share
 from gansvc.cluster import jobs, local, scoring, training
-from gansvc.cluster.training import Assets, Share
+from gansvc.cluster.training import Assets
 from gansvc.gan import checkpoint, data
 from gansvc.gan.plan import RunPlan
 from gansvc.spec import JobSpec

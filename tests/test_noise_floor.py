@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from gansvc.capacity import Share
 from gansvc.cluster.evaluation import Evaluator
-from gansvc.cluster.training import Share
 from gansvc.gan import fid
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import chunks, extract, subset

@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 
 from gansvc import api, live, specfile
+from gansvc.capacity import Share
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster.evaluation import Evaluator
-from gansvc.cluster.training import Share
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data, export
 from gansvc.records import RunRecord

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from gansvc.capacity import Share
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster import driver, earlier, proposals, schedule, search, training
+from gansvc.cluster import earlier, proposals, schedule, search, training
 from gansvc.cluster.earlier import WORST, Earlier
 from gansvc.cluster.proposals import Proposals
-from gansvc.cluster.training import Share, so_far
+from gansvc.cluster.training import so_far
 from gansvc.errors import ClusterError
 from gansvc.records import Evaluated, RunRecord
 from gansvc.spec import JobSpec
@@ -163,11 +164,6 @@ def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(t
     ]
     assert found[0].objectives == {3: 1.0, 4: 2.0}
     assert [(t.critic_images, t.seconds) for t in found] == [(18, 5.0), (18, 5.0), (8, 2.0), (18, 5.0)]
-
-
-def test_too_small_a_cluster_is_refused_by_name() -> None:
-    with pytest.raises(ClusterError, match=r"training\.workers: 8 workers ask for 8 CPUs, the cluster has 2 CPUs"):
-        driver._refuse_too_small(Share(1, 0), 8, 2, 0, "training.workers")
 
 
 def test_missing_inception_weights_with_no_internet_are_said_before_training(

@@ -14,8 +14,10 @@ from platform import python_version
 from typing import Literal, NamedTuple
 
 from gansvc import config, kubejob, specfile, submission, versions, visit
+from gansvc.capacity import Share, misfit
 from gansvc.cluster import access, local, nodes
 from gansvc.cluster import jobs as drivers
+from gansvc.cluster.driverstate import ENDED
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay import namespace
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -171,7 +173,7 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
     words += ["--spec", specfile.packed(spec)] if spec else []
     drivers.submit(target, name, f"exec {python} {shlex.join(words)}", {"gansvc": version("gansvc")})
     deadline = time.monotonic() + PATIENCE
-    while (driver := drivers.look(target, name)) and driver.state not in drivers.ENDED:
+    while (driver := drivers.look(target, name)) and driver.state not in ENDED:
         if time.monotonic() > deadline:
             drivers.stop(target, name)
             raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
@@ -231,12 +233,11 @@ def _grouped(
 
 
 def _room(states: Sequence[nodes.NodeState], spec: JobSpec) -> Check:
-    cpus, share = sum(state.cpus for state in states), spec.resources.cpus_per_worker
-    asked = {"training.workers": spec.training.workers} | (
-        {"search.workers": spec.search.workers} if spec.search else {}
-    )
-    for field, workers in asked.items():
-        if workers * share > cpus:
-            mend = f"lower {field} or resources.cpus_per_worker, or add a node"
-            return Check("CPUs", "fault", f"{cpus:g}; {workers} workers ask for {workers * share:g}", mend)
-    return Check("CPUs", "ok", f"{cpus:g}")
+    there = [Share(state.cpus, state.gpus or 0) for state in states]
+    # Where only this machine was looked at, how many GPUs it has isn't known.
+    known = all(state.gpus is not None for state in states)
+    asked = spec.resources if known else spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})
+    if found := misfit(asked, {"training": spec.training, "search": spec.search}, there):
+        field, text = found
+        return Check("CPUs", "fault", text, f"lower {field} or resources, or add a node")
+    return Check("CPUs", "ok", f"{sum(node.cpus for node in there):g}")

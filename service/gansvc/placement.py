@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from gansvc.capacity import Share, misfit
 from gansvc.catalog.entry import Section
 from gansvc.explain import refusal, shown
 
@@ -176,27 +177,12 @@ def _carries_the_job(placement: Placement, info: ValidationInfo) -> Placement:
         raise refusal(f"name: {name!r} can't be a RayJob's; {text}")
     if resources is None:
         return placement
-    for section, default in (("training", 1.0), ("search", 0.25)):
-        if (asked := given.get(section)) is not None:
-            field = "gpus_per_worker" if section == "training" else "gpus_per_trial"
-            share = getattr(resources, field)
-            gpus = share if share is not None else (default if placement.gpus else 0.0)
-            _refuse_too_small(placement, f"{section}.workers", asked.workers, resources.cpus_per_worker, gpus)
+    # A job starts before Ray's autoscaler adds any pod to the fewest.
+    pods = [Share(placement.cpus, placement.gpus)] * placement.workers
+    if found := misfit(resources, {name: given.get(name) for name in ("training", "search")}, pods, "pods"):
+        field, text = found
+        raise refusal(f"{field}: {text}; raise cluster.workers, cluster.cpus or cluster.gpus, or lower {field}")
     return placement
-
-
-def _refuse_too_small(placement: Placement, field: str, workers: int, cpus: float, gpus: float) -> None:
-    """Refuse a run whose workers the fewest pods can't hold: a job starts before Ray's autoscaler adds any."""
-    per_pod = int(placement.cpus / cpus + 1e-9)
-    if gpus:
-        per_pod = min(per_pod, int(placement.gpus / gpus + 1e-9))
-    if per_pod * placement.workers < workers:
-        asked = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-        pods = f"{placement.workers} pods of {placement.cpus} CPUs and {placement.gpus} GPUs"
-        raise refusal(
-            f"{field}: {workers} workers of {asked} don't fit {pods}; raise cluster.workers, cluster.cpus or "
-            f"cluster.gpus, or lower {field}"
-        )
 
 
 JobPlacement = Annotated[Placement, AfterValidator(_carries_the_job)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gansvc import splits
+from gansvc.capacity import Share, misfit
 from gansvc.catalog import duplicates
 from gansvc.catalog.arrays import Arrays
 from gansvc.catalog.budget import critic_images, generator_steps
@@ -181,14 +182,12 @@ def _obstacles(spec: JobSpec) -> list[str]:
         found.append(data)
     if weights and not _fetches_weights(spec.evaluation.extractor):
         found.append(weights)
-    cores, share = os.cpu_count() or 1, spec.resources.cpus_per_worker
-    sections = {"training": spec.training.workers, "search": spec.search.workers if spec.search else 0}
-    for section, workers in sections.items():
-        if workers * share > cores:
-            found.append(
-                f"{section}.workers: {workers} workers of {share:g} CPUs don't fit this machine's {cores}; "
-                f"lower it, or set resources.cpus_per_worker to {cores / workers:.2g}"
-            )
+    # How many GPUs there are is known when Ray runs.
+    cores, bare = os.cpu_count() or 1, spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})
+    sections = {"training": spec.training, "search": spec.search}
+    if misfitting := misfit(bare, sections, [Share(cores, 0)], "machine"):
+        field, text = misfitting
+        found.append(f"{field}: {text}; lower it, or resources.cpus_per_worker")
     return found
 
 

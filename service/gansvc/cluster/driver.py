@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 import ray
 
 from gansvc import splits
+from gansvc.capacity import Share, fitting, misfit, shares
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster import scoring, search, sharing, training
-from gansvc.cluster.training import Assets, Share
+from gansvc.cluster.training import Assets
 from gansvc.errors import ClusterError
 from gansvc.gan import data, export
 from gansvc.gan.data import Images
@@ -23,8 +23,6 @@ from gansvc.records import DATA, RunRecord, TrialRecord
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
-
-GPUS_PER_TRIAL = 0.25
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Cluster:
     """What a worker of a run asks for."""
     trial: Share
     """What a worker of a trial asks for."""
-    cpus: float
-    gpus: float
+    nodes: Sequence[Share]
+    """What the nodes have."""
 
     @property
     def content(self) -> Mapping[str, str]:
@@ -94,9 +92,7 @@ class Cluster:
         return export.export(folder / "model", job, spec, self.images.channels, run, score, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
-        by_cpus = self.cpus / (share.cpus * workers)
-        by_gpus = self.gpus / (share.gpus * workers) if share.gpus else math.inf
-        return max(1, int(min(by_cpus, by_gpus)))
+        return max(1, fitting(share, self.nodes) // workers)
 
 
 def connect(spec: JobSpec) -> Cluster:
@@ -112,17 +108,17 @@ def connect(spec: JobSpec) -> Cluster:
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True)
-    total = ray.cluster_resources()
-    cpus, gpus = float(total.get("CPU", 0)), float(total.get("GPU", 0))
-    worker, trial = _shares(spec, gpus)
-    _refuse_too_small(worker, spec.training.workers, cpus, gpus, "training.workers")
-    if spec.search:
-        _refuse_too_small(trial, spec.search.workers, cpus, gpus, "search.workers")
+    nodes = training.nodes()
+    if found := misfit(spec.resources, {"training": spec.training, "search": spec.search}, nodes):
+        field, text = found
+        raise ClusterError(f"{field}: {text}; lower {field} or resources, or add a node")
+    each = shares(spec.resources, any(node.gpus for node in nodes))
+    worker, trial = each["training"], each["search"]
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     content = images.content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
     assets = Assets(ray.put(images.train), validator, labels, len(images.train), content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
-    return Cluster(images, assets, worker, trial, cpus, gpus)
+    return Cluster(images, assets, worker, trial, nodes)
 
 
 def _hold(made: ray.ObjectRef) -> None:
@@ -131,19 +127,3 @@ def _hold(made: ray.ObjectRef) -> None:
         held = ray.get(made)
         threading.Event().wait()
         del held
-
-
-def _shares(spec: JobSpec, gpus: float) -> tuple[Share, Share]:
-    asked = spec.resources
-    per_worker = asked.gpus_per_worker if asked.gpus_per_worker is not None else (1.0 if gpus else 0.0)
-    per_trial = asked.gpus_per_trial if asked.gpus_per_trial is not None else (GPUS_PER_TRIAL if gpus else 0.0)
-    return Share(asked.cpus_per_worker, per_worker), Share(asked.cpus_per_worker, per_trial)
-
-
-def _refuse_too_small(share: Share, workers: int, cpus: float, gpus: float, field: str) -> None:
-    if share.cpus * workers > cpus or share.gpus * workers > gpus:
-        asked = f"{share.cpus * workers:g} CPUs" + (f" and {share.gpus * workers:g} GPUs" if share.gpus else "")
-        raise ClusterError(
-            f"{field}: {workers} workers ask for {asked}, the cluster has {cpus:g} CPUs and {gpus:g} GPUs; "
-            f"lower {field} or resources, or add a node"
-        )

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from gansvc.audits import Audit
+from gansvc.capacity import Share
 from gansvc.catalog.datasets import floor_split
 from gansvc.catalog.labels import REAL
-from gansvc.cluster.training import Share
 from gansvc.errors import ClusterError, RunError, reason_of
 from gansvc.gan import audit, evaluate, tensorfile, usefulness
 from gansvc.gan.data import Images

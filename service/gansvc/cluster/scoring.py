@@ -9,8 +9,8 @@ from typing import Any, cast
 import ray
 import torch
 
+from gansvc.capacity import Share
 from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
-from gansvc.cluster.training import Share
 from gansvc.gan import usefulness
 from gansvc.gan.data import Images
 from gansvc.gan.evaluate import CHUNK

@@ -14,12 +14,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import ConcurrencyLimiter
 
 from gansvc import filesystems
+from gansvc.capacity import Share
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import SCRATCH, Assets, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
+from gansvc.capacity import Share, fitting
 from gansvc.cluster.earlier import told
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint
@@ -31,18 +32,6 @@ _PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 Task = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one worker asks of the cluster."""
-
-    cpus: float
-    gpus: float
-
-    def bundle(self) -> dict[str, float]:
-        """Return it as Ray's resources."""
-        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 @dataclass(frozen=True)
@@ -100,11 +89,15 @@ def run_distributed(
                 raise operators_fault(error) or RunError(last_line(error)) from error
 
 
+def nodes() -> list[Share]:
+    """Return what the nodes that are alive have, whoever uses it now."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Share(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found]
+
+
 def room(share: Share) -> int:
     """Return how many workers fit on the nodes that are alive, whoever uses them now; at least 1."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = [min(int(node.get(name, 0) / asked + 1e-9) for name, asked in share.bundle().items()) for node in nodes]
-    return max(1, sum(fits))
+    return max(1, fitting(share, nodes()))
 
 
 def _run_group(todo: list[Task], assets: Assets, share: Share, workers: int, callbacks: tuple[Any, ...]) -> None:
@@ -225,13 +218,18 @@ def _worker(config: dict[str, Any]) -> None:
             train(plan, images, validator, folder, platform, labels)
 
 
+def original(error: BaseException) -> BaseException:
+    """Return what a task raised: Ray's error of it is of the same class too, but says all of its traceback."""
+    while isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None:
+        error = error.cause
+    return error
+
+
 def operators_fault(error: BaseException) -> ClusterError | None:
     """Return what no other try can mend, as a full disk, from the error of a task or of a group of workers."""
     # Ray wraps what a task raised, Ray Train what its workers did.
     causes = [error, *(getattr(failure, "_base_exc", failure) for failure in _workers_failures(error))]
-    while nested := [cause.cause for cause in causes if isinstance(cause, ray.exceptions.RayTaskError)]:
-        causes = [cause for cause in causes if not isinstance(cause, ray.exceptions.RayTaskError)] + nested
-    return next((cause for cause in causes if isinstance(cause, ClusterError)), None)
+    return next((cause for cause in map(original, causes) if isinstance(cause, ClusterError)), None)
 
 
 def _workers_failures(error: BaseException) -> list[BaseException]:
@@ -240,8 +238,8 @@ def _workers_failures(error: BaseException) -> list[BaseException]:
 
 def last_line(error: BaseException) -> str:
     """Return the last line of the innermost error: what went wrong, without the frames."""
-    cause = error
+    cause = original(error)
     while cause.__cause__ is not None and cause.__cause__ is not cause:
-        cause = cause.__cause__
+        cause = original(cause.__cause__)
     lines = [line for line in str(cause).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(cause).__name__
