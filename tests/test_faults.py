@@ -24,7 +24,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gansvc import api, jobfolder, lifecycle, specfile
+from gansvc import api, attempts, diagnosis, jobfolder, lifecycle, specfile
 from gansvc.cluster import local, processes
 from gansvc.errors import SpecError
 from gansvc.following import COLOURS
@@ -194,6 +194,46 @@ def test_the_whole_cluster_killed(
         local.down()
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("agent", ["ray::RuntimeEnvAgent", "ray::DashboardAgent"])
+def test_an_agent_whose_death_takes_the_node_along(
+    agent: str, tiny: Make, tmp_path: Path, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
+    try:
+        job = api.submit(small(tiny), storage=str(tmp_path))
+        await_work(job, "TRAINING")
+        head, killed = local.recorded(), time.monotonic()
+        assert head is not None
+        workers(agent)[0].kill()
+        until(lambda: api.status(job).phase == "FAILED", job)
+        assert head.alive() and "Ray lost the node that it ran on" in api.status(job).error
+        note("2", f"{agent}, TRAINING", "FAILED with the reason; the head lives on", time.monotonic() - killed)
+        assert api.stop(job).phase == "FAILED"
+        assert api.resume(job), "on a cluster of its own: the old one has no node"
+        assert not head.alive() and await_end(job) == "SUCCEEDED", api.status(job).error
+    finally:
+        local.down()
+
+
+@pytest.mark.faults
+def test_a_suspended_driver_is_named_and_goes_on(
+    tiny: Make, cluster: local.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "QUIET", 8)
+    job = api.submit(small(tiny, search=None), storage=str(tmp_path))
+    await_work(job, "TRAINING")
+    (driver,) = [one for one in members() if "gansvc.pipeline" in command_of(one) and job.id in command_of(one)]
+    driver.suspend()
+    try:
+        until(lambda: api.status(job).warnings)
+        (text,) = api.status(job).warnings
+        assert f"its driver (process {driver.pid}) is suspended" in text and api.status(job).phase == "TRAINING"
+    finally:
+        driver.resume()
+    assert await_end(job) == "SUCCEEDED", api.status(job).error
+
+
 # --- a worker is killed -----------------------------------------------------------------------------------------------
 
 
@@ -328,12 +368,12 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = api.submit(small(tiny, losses=["lsgan"], search=None), storage=str(tmp_path))
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     assert where is not None
     # By the line it is a cluster elsewhere: the local one's own token goes to its own address alone.
     monkeypatch.setenv("RAY_AUTH_TOKEN", local.token() or "")
     with Line(urlsplit(where.address).port or 0) as line:
-        lifecycle.sent(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
+        attempts.save(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
         follower = gansvc("logs", "-f", job.id, storage=tmp_path)
         until(lambda: "Connected to Ray" in (tmp_path / "out").read_text(), job)
         line.cut()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from kubernetes.stream.ws_client import WSClient
 
-from gansvc import api, cli, doctor, kubejob, lifecycle, specfile
+from gansvc import api, attempts, cli, doctor, kubejob, lifecycle, specfile
 from gansvc.cluster.kuberay import client, connection, jobs, reader
 from gansvc.cluster.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, RefusedError
 from gansvc.cluster.kuberay.namespace import Namespace
@@ -62,7 +62,7 @@ def job(cluster: Cluster, spec: JobSpec) -> Job:
 
 def silent(job: Job, seconds: float = 3600) -> None:
     """Make a job's submission lie in the past."""
-    status, where = lifecycle.read(job), lifecycle.submission(job)
+    status, where = lifecycle.read(job), attempts.last(job)
     assert where
     path = Path(job.folder)
     (path / "status.json").write_text(status.model_copy(update={"started": time.time() - seconds}).model_dump_json())
@@ -108,7 +108,7 @@ def test_submit_sends_the_rayjob_of_the_dry_run(cluster: Cluster, job: Job, spec
     expected = kubejob.rayjob(job.id, job.id, spec, "/storage")
     assert missing(expected["spec"], stored["spec"]) == []
     assert stored["metadata"]["labels"] == expected["metadata"]["labels"]
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     assert where and (where.address, where.mirrored, where.attempt) == (cluster.space.address, True, 1)
     assert api.status(job).phase == "PENDING" and [found.job for found in api.jobs()] == [job.id]
 
@@ -253,9 +253,9 @@ def test_a_deleted_rayjob_that_had_succeeded(cluster: Cluster, small: Server, jo
 @pytest.fixture
 def shared(job: Job) -> Job:
     """Return a job whose folder the driver and this client share, as in an object store."""
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     assert where
-    lifecycle.sent(job, where.model_copy(update={"mirrored": False}))
+    attempts.save(job, where.model_copy(update={"mirrored": False}))
     return job
 
 

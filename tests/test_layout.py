@@ -28,11 +28,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "filesystems": {"errors"},
     "store": {"errors", "filesystems"},
     "dotted": {"errors", "catalog"},
-    "placement": {"explain", "catalog"},
+    "capacity": set(),
+    "placement": {"explain", "catalog", "capacity"},
     "spec": {"errors", "explain", "catalog", "dotted", "placement"},
     "specfile": {"errors", "explain", "spec"},
     "splits": {"errors", "catalog", "spec"},
-    "plan": {"catalog", "records", "spec", "splits"},
+    "plan": {"catalog", "records", "capacity", "spec", "splits"},
     "config": {"errors", "explain", "store", "specfile"},
     "identity": {"errors", "records", "store", "spec"},
     "scorefiles": {"audits", "catalog", "store", "identity", "scores"},
@@ -46,34 +47,36 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rescoring": {"records", "scores", "catalog", "spec", "specfile", "gan"},
     "cluster": {
         *("errors", "cachefolder", "filesystems", "records", "audits", "catalog", "store", "placement", "spec"),
-        *("splits", "config", "scores", "scorefiles", "gan"),
+        *("splits", "config", "scores", "scorefiles", "gan", "capacity"),
     },
     "pipeline": {
         *("errors", "records", "catalog", "store", "spec", "specfile", "identity", "scores", "versions", "monitor"),
         *("scorefiles", "gan", "report", "cluster"),
     },
     "kubestatus": {"errors", "records", "store", "jobfolder", "specfile", "cluster"},
-    "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "kubestatus", "cluster"},
+    "attempts": {"records", "store", "jobfolder", "cluster"},
+    "diagnosis": {"errors", "records", "versions", "jobfolder", "attempts", "cluster"},
+    "lifecycle": {"errors", "records", "store", "jobfolder", "kubestatus", "attempts", "diagnosis", "cluster"},
     "submission": {
         *("errors", "filesystems", "store", "spec", "specfile", "splits", "plan", "config", "versions"),
-        *("jobfolder", "lifecycle", "cluster"),
+        *("jobfolder", "attempts", "lifecycle", "cluster"),
     },
     "resumption": {
         *("errors", "records", "store", "spec", "specfile", "identity", "jobfolder", "lifecycle", "submission"),
-        "cluster",
+        *("attempts", "cluster"),
     },
     "kubejob": {
         *("errors", "records", "store", "placement", "spec", "specfile", "splits", "config", "identity", "jobfolder"),
-        *("lifecycle", "submission", "cluster"),
+        *("attempts", "lifecycle", "submission", "cluster"),
     },
     "visit": {"errors", "records", "specfile", "versions", "cluster"},
     "doctor": {
         *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "kubejob", "visit"),
-        "cluster",
+        *("capacity", "cluster"),
     },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
-        *("lifecycle", "submission", "resumption", "kubejob", "rescoring"),
+        *("attempts", "lifecycle", "submission", "resumption", "kubejob", "rescoring"),
     },
     "options": {"errors", "specfile"},
     "output": {"errors", "terminal"},
@@ -213,7 +216,8 @@ def test_the_table_says_what_the_design_says() -> None:
     assert [part for part, used in MAY_IMPORT.items() if "cli" in used or "pipeline" in used] == []
     assert [part for part, used in MAY_IMPORT.items() if "api" in used] == ["following", "cli"]
     assert [part for part, used in MAY_IMPORT.items() if "cluster" in used] == [
-        *("pipeline", "kubestatus", "lifecycle", "submission", "resumption", "kubejob", "visit", "doctor", "api"),
+        *("pipeline", "kubestatus", "attempts", "diagnosis", "lifecycle", "submission", "resumption", "kubejob"),
+        *("visit", "doctor", "api"),
     ]
 
 

@@ -9,8 +9,8 @@ from platform import node
 
 import pytest
 
-from gansvc import api, cli, config, jobfolder, lifecycle
-from gansvc.cluster import jobs as drivers
+from gansvc import api, attempts, cli, config, jobfolder, lifecycle
+from gansvc.cluster.driverstate import Driver
 from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
@@ -44,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def a_job(
-    storage: Path, identity: str, phase: Phase = "TRAINING", age: float = 0.0, where: lifecycle.Submission | None = None
+    storage: Path, identity: str, phase: Phase = "TRAINING", age: float = 0.0, where: attempts.Submission | None = None
 ) -> Job:
     """Write a job folder as a driver leaves it."""
     job = Job(id=identity, folder=str(storage / identity))
@@ -52,7 +52,7 @@ def a_job(
     status = Status(job=identity, name="small", phase=phase, started=then, updated=then, runs=(1, 4))
     Folder(job.folder).write_record("status.json", status)
     if where:
-        lifecycle.sent(job, where)
+        attempts.save(job, where)
     return job
 
 
@@ -95,8 +95,8 @@ def test_without_jobs_the_commands_say_so(run: Run) -> None:
 # How a job stands
 
 
-def elsewhere(age: float) -> lifecycle.Submission:
-    return lifecycle.Submission(address="http://127.0.0.1:9", submitted=time.time() - age)
+def elsewhere(age: float) -> attempts.Submission:
+    return attempts.Submission(address="http://127.0.0.1:9", submitted=time.time() - age)
 
 
 def test_a_job_at_work_stays_so_and_a_final_one_is_not_asked_about(run: Run, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_job_at_work_stays_so_and_a_final_one_is_not_asked_about(run: Run, tmp
 
 @pytest.mark.parametrize("where", [elsewhere(90), None])
 def test_a_silent_job_without_a_cluster_is_failed_in_its_folder_too(
-    tmp_path: Path, where: lifecycle.Submission | None
+    tmp_path: Path, where: attempts.Submission | None
 ) -> None:
     job = a_job(tmp_path, "small-20260101-000000-aaaa", age=90, where=where)
     assert api.status(job).phase == "FAILED" and api.status(job).error
@@ -120,7 +120,7 @@ def test_a_silent_job_without_a_cluster_is_failed_in_its_folder_too(
 
 
 def test_a_job_whose_local_cluster_has_ended_is_failed_at_once(run: Run, tmp_path: Path) -> None:
-    where = lifecycle.Submission(
+    where = attempts.Submission(
         address="http://127.0.0.1:9", submitted=time.time(), host=node(), home=str(tmp_path), mark="gone"
     )
     job = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
@@ -210,4 +210,4 @@ def test_a_job_whose_storage_takes_no_last_status_has_ended_all_the_same(
     ],
 )
 def test_a_driver_that_was_killed_says_so_in_place_of_its_logs_last_line(message: str, reason: str) -> None:
-    assert drivers.Driver("FAILED", message).reason() == reason
+    assert Driver("FAILED", message).reason() == reason

@@ -11,7 +11,7 @@ from platform import node
 import psutil
 import pytest
 
-from gansvc import api, lifecycle
+from gansvc import api, attempts, lifecycle
 from gansvc.cluster import jobs, local, processes
 from gansvc.errors import ClusterError
 from gansvc.jobfolder import Job
@@ -30,14 +30,14 @@ def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
     """Send a driver of one line under a job folder, as a submission does."""
     job = Job(id=name, folder=str(folder / name))
     lifecycle.start(job, name)
-    where = lifecycle.Submission(
+    where = attempts.Submission(
         address=cluster.dashboard,
         submitted=time.time(),
         host=node(),
         home=str(local.home()),
         mark=cluster.mark,
     )
-    lifecycle.sent(job, where)
+    attempts.save(job, where)
     jobs.submit(where.target(), name, command, {"name": name})
     return job
 

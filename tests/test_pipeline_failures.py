@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from gansvc import pipeline
 from gansvc.cluster.driver import Cluster
 from gansvc.errors import RunError
 from gansvc.gan.data import Images
 from gansvc.monitor import Monitor
-from gansvc.records import RunRecord
+from gansvc.records import RunRecord, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
@@ -30,7 +32,7 @@ def test_lower_learning_rates_are_advised_only_where_a_run_diverged(
 ) -> None:
     runs = [ended(0, "failed", "the disk is full"), ended(1, "diverged" if rates else "failed", "NaN at 4")]
     folder = Folder(tmp_path)
-    cluster = Cluster(histology, None, None, None, 1, 0)  # type: ignore[arg-type]
+    cluster = Cluster(histology, None, None, None, [])  # type: ignore[arg-type]
     with pytest.raises(RunError) as caught:
         pipeline.evaluate(folder, tiny(), cluster, runs, Monitor(folder, "tiny-20260101-000000-aaaa", tiny()))
     message = str(caught.value)
@@ -60,3 +62,25 @@ def test_a_run_that_cannot_be_scored_is_told_and_costs_the_others_nothing(
         return
     pipeline.evaluate(folder, tiny(), given, runs, monitor)
     assert monitor._status.missing == ("the score of wgan-seed0", "the noise floor")
+
+
+def test_a_workers_error_is_one_sentence_in_the_status_and_a_traceback_in_the_log(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, spec = Folder(tmp_path), tiny()
+    trace = "\x1b[36mray::work()\x1b[39m (pid=1)\n  File x, line 1\ngansvc.errors.RunError: the images are all alike"
+
+    def fail(error: Exception) -> str:
+        def work(*_: object) -> None:
+            raise RayTaskError("work", trace, error).as_instanceof_cause()
+
+        monkeypatch.setattr(pipeline, "run", work)
+        with suppress(ValueError):
+            assert pipeline._watched(folder, "tiny-20260101-000000-aaaa", spec, ()) == 1
+        status = folder.read_record("status.json", Status)
+        assert status is not None and status.phase == "FAILED"
+        return status.error
+
+    assert fail(RunError("the images are all alike")) == "the images are all alike"
+    assert "ray::work" in capsys.readouterr().err
+    assert fail(ValueError("bad\nshape")) == "gansvc failed by a fault of its own (ValueError: shape); see the log"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gansvc import api, cli, config, lifecycle, specfile
+from gansvc import api, attempts, cli, config, specfile
 from gansvc.cluster import access, jobs, local
 from gansvc.errors import ClusterError
 from gansvc.records import FINAL_PHASES
@@ -140,7 +140,7 @@ def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
     assert payload.get("runtime_env", {}) == {} and len(sent[0][1]) < 5_000
     words = payload["entrypoint"].split()
     assert specfile.unpacked(words[words.index("--spec") + 1]) == tiny()
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     assert where is not None and where.address == proxy.url
     secrets = [path.read_bytes() for path in Path(job.folder).rglob("*") if path.is_file()]
     assert not any((local.token() or "?").encode() in content for content in [*secrets, sent[0][1]])

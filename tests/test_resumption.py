@@ -9,10 +9,10 @@ from platform import node
 
 import pytest
 
-from gansvc import api, cli, lifecycle
+from gansvc import api, attempts, cli, lifecycle
+from gansvc.attempts import Submission
 from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
-from gansvc.lifecycle import Submission
 from gansvc.records import Phase, Status
 from gansvc.store import Folder
 
@@ -62,7 +62,7 @@ def a_job(
     Folder(job.folder).write_record("status.json", status)
     Folder(job.folder).write("job.yaml", SPEC)
     if where:
-        lifecycle.sent(job, where)
+        attempts.save(job, where)
     return job
 
 
@@ -89,7 +89,7 @@ def test_a_job_that_cannot_be_resumed_says_why_and_stays_as_it_is(
     before = lifecycle.read(job)
     refused = run("resume", ID)
     assert refused.code == code and refused.out == "" and len(refused.err.splitlines()) == 1 and says in refused.err
-    assert lifecycle.read(job) == before and lifecycle.submission(job) == where
+    assert lifecycle.read(job) == before and attempts.last(job) == where
 
 
 def test_a_job_on_its_way_again_is_at_work_and_keeps_what_it_did(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_status_that_was_judged_by_an_older_attempt_does_not_win(
     job = a_job(tmp_path, "TRAINING", ended_here(tmp_path, 1))
 
     def resumed_meanwhile(self: Submission) -> bool:
-        lifecycle.sent(job, nowhere(attempt=2))
+        attempts.save(job, nowhere(attempt=2))
         return True
 
     monkeypatch.setattr(Submission, "has_lost_cluster", resumed_meanwhile)

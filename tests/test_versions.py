@@ -12,8 +12,8 @@ from platform import python_version
 
 import pytest
 
-from gansvc import lifecycle, pipeline, specfile, versions
-from gansvc.cluster.jobs import Driver
+from gansvc import attempts, lifecycle, pipeline, specfile, versions
+from gansvc.cluster.driverstate import Driver
 from gansvc.errors import ClusterError
 from gansvc.jobfolder import Job
 from gansvc.monitor import Monitor
@@ -115,6 +115,6 @@ def test_a_cluster_without_gansvc_or_with_an_old_one_is_named(
 ) -> None:
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
     lifecycle.start(job, "tiny")
-    lifecycle.sent(job, lifecycle.Submission(address="http://127.0.0.1:9", submitted=time.time()))
+    attempts.save(job, attempts.Submission(address="http://127.0.0.1:9", submitted=time.time()))
     monkeypatch.setattr("gansvc.cluster.jobs.look", lambda *args: Driver("FAILED", f"Job failed: {log}"))
     assert lifecycle.status(job).phase == "FAILED" and words in lifecycle.status(job).error

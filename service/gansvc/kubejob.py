@@ -8,7 +8,8 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from gansvc import config, jobfolder, lifecycle, specfile, splits, submission
+from gansvc import attempts, config, jobfolder, lifecycle, specfile, splits, submission
+from gansvc.attempts import Submission
 from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
@@ -18,7 +19,6 @@ from gansvc.cluster.kuberay.pods import Manifest
 from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.identity import of_job, refuse_another
 from gansvc.jobfolder import STATUS, Job
-from gansvc.lifecycle import Submission
 from gansvc.placement import Placement
 from gansvc.records import FINAL_PHASES
 from gansvc.spec import JobSpec
@@ -32,7 +32,7 @@ def takes(flag: str | None) -> bool:
 
 def has(job: Job) -> bool:
     """Return whether a job was sent to Kubernetes."""
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     return where is not None and where.namespace() is not None
 
 
@@ -68,7 +68,7 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
     submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
-    lifecycle.sent(job, submitted)
+    attempts.save(job, submitted)
     _send(job, submitted, sent)
     return job
 
@@ -129,7 +129,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     for job, spec, where in adopted.values():
         lifecycle.start(job, spec.name)
         Folder(job.folder).write("job.yaml", specfile.dump(spec))
-        lifecycle.sent(job, where)
+        attempts.save(job, where)
     return [job for job, _, _ in adopted.values()]
 
 
@@ -139,7 +139,7 @@ def fetch(job: Job, target: Path, everything: bool) -> bool:
     Raises:
         ClusterError: the volume can't be read.
     """
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     if where is None or not where.mirrored:
         return False
     _, spec = _sent(job)
@@ -156,7 +156,7 @@ def fetch_report(job: Job, report: str) -> None:
     Raises:
         ClusterError: the volume can't be read.
     """
-    where = lifecycle.submission(job)
+    where = attempts.last(job)
     if where is None or not where.mirrored or Folder(job.folder).exists(report):
         return
     if lifecycle.status(job).phase == "SUCCEEDED":
@@ -232,7 +232,7 @@ def _send(job: Job, where: Submission, sent: Manifest) -> None:
 
 
 def _sent(job: Job) -> tuple[Submission, JobSpec]:
-    where, kept = lifecycle.submission(job), Folder(job.folder).read("job.yaml")
+    where, kept = attempts.last(job), Folder(job.folder).read("job.yaml")
     if where is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
     return where, specfile.read(kept, f"{job.folder}/job.yaml")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pydantic import ValidationError
 
 from gansvc import specfile
-from gansvc.cluster.jobs import ENDED, Driver
+from gansvc.cluster.driverstate import ENDED, Driver
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay import reader
 from gansvc.cluster.kuberay.namespace import Namespace

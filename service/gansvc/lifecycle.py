@@ -8,70 +8,21 @@ from contextlib import suppress
 from pathlib import Path
 from platform import node
 
-from gansvc import kubestatus, versions
-from gansvc.cluster import access, local
+from gansvc import attempts, diagnosis, kubestatus
+from gansvc.attempts import Submission
 from gansvc.cluster import jobs as drivers
-from gansvc.cluster.kuberay import namespace
-from gansvc.cluster.kuberay.namespace import Namespace
-from gansvc.errors import ClusterError, GansvcError, RunError, SpecError
+from gansvc.cluster import local
+from gansvc.cluster.driverstate import ENDED
+from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
-from gansvc.records import FINAL_PHASES, Phase, Record, Status
+from gansvc.records import FINAL_PHASES, Phase, Status
 from gansvc.store import Folder
 
-SILENCE = 60
-"""Seconds without a sign of life after which a job that can't be asked about counts as lost."""
-_SUBMISSION = "submission.json"
-
-
-class Submission(Record):
-    """Where a job was sent (submission.json); of a job that was resumed, where it was sent last."""
-
-    address: str
-    """URL of the cluster's Jobs API, or k8s://CONTEXT/NAMESPACE."""
-    submitted: float
-    """Unix time."""
-    host: str = ""
-    """Machine of the local cluster; empty for a cluster elsewhere."""
-    home: str = ""
-    """State folder of the local cluster."""
-    mark: str = ""
-    """Which of the local clusters it was."""
-    attempt: int = 1
-    """Which of the job's submissions it is; every one after the first resumed the job."""
-    earlier: tuple[Submission, ...] = ()
-    """Those before it, oldest first."""
-    mirrored: bool = False
-    """Whether the job folder is a copy: the job's own is on the cluster's volume, which this machine can't read."""
-
-    def is_local(self) -> bool:
-        """Return whether it was sent to a local cluster."""
-        return bool(self.mark)
-
-    def target(self) -> drivers.Target:
-        """Return the Jobs API that the job was sent to.
-
-        The local cluster's token goes to that cluster alone: whoever writes a job folder may name any address in it.
-        """
-        if self.is_local():
-            cluster = local.recorded(Path(self.home))
-            known = cluster is not None and (cluster.mark, cluster.dashboard) == (self.mark, self.address)
-            return drivers.Target(self.address, local.token(Path(self.home)) if known else None)
-        return access.remote(self.address)
-
-    def namespace(self) -> Namespace | None:
-        """Return the Kubernetes namespace that the job was sent to, or None if it was sent to a Jobs API."""
-        return namespace.parse(self.address) if namespace.is_address(self.address) else None
-
-    def driver(self, job: Job) -> str:
-        """Return the name that the Jobs API knows the driver by: it takes each name only once."""
-        return job.id if self.attempt == 1 else f"{job.id}-{self.attempt}"
-
-    def has_lost_cluster(self) -> bool:
-        """Return whether it is certain that the cluster has ended: only its own machine knows."""
-        if not self.is_local() or self.host != node():
-            return False
-        cluster = local.recorded(Path(self.home))
-        return cluster is None or cluster.mark != self.mark or not cluster.alive()
+WATCH = 5.0
+"""Seconds for which the status of a job that seems silent is watched: two of its driver's periods and a second."""
+_OBJECT_STORAGE_WATCH = 21.0
+_FRESH = 10
+"""Seconds within which a sign of life needs no question to the cluster."""
 
 
 def start(job: Job, name: str) -> None:
@@ -80,22 +31,12 @@ def start(job: Job, name: str) -> None:
     Folder(job.folder).write_record(STATUS, Status(job=job.id, name=name, phase="PENDING", started=now, updated=now))
 
 
-def sent(job: Job, submission: Submission) -> None:
-    """Keep where a job is sent; written before it is, so that no driver runs that can't be found again."""
-    Folder(job.folder).write_record(_SUBMISSION, submission)
-
-
-def resumed(job: Job, submission: Submission) -> None:
+def resumed(job: Job, where: Submission) -> None:
     """Keep where a job is sent once more, and that it is on its way again; what it has done still counts."""
     # In this order: a status at work beside the submission of a dead driver would be judged as lost.
-    sent(job, submission)
+    attempts.save(job, where)
     update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": (), "missing": ()}
     Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
-
-
-def submission(job: Job) -> Submission | None:
-    """Return where a job was sent, or None if that isn't known."""
-    return Folder(job.folder).read_record(_SUBMISSION, Submission)
 
 
 def read(job: Job) -> Status:
@@ -111,16 +52,26 @@ def read(job: Job) -> Status:
     return status
 
 
-def status(job: Job) -> Status:
-    """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too."""
-    known, where = read(job), submission(job)
+def status(job: Job, look: diagnosis.Look = diagnosis.ask) -> Status:
+    """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too.
+
+    Args:
+        job: the job.
+        look: asks its cluster.
+    """
+    known, where = read(job), attempts.last(job)
     if where and (space := where.namespace()):
         return kubestatus.status(job, known, space, where.driver(job), where.mirrored)
     if known.phase in FINAL_PHASES:
         return known
-    end = _end(job, known, where)
-    # Whoever resumed it meanwhile has given it another driver, of which this says nothing.
-    return known if end is None or submission(job) != where else finish(job, *end)
+    silence = time.time() - known.updated
+    found = diagnosis.diagnose(job, where, silence, look)
+    if found.note or (found.end and not found.certain):
+        # The driver's clock may be another than this one: silent is who says nothing new now.
+        seconds = WATCH if Folder(job.folder).local else _OBJECT_STORAGE_WATCH
+        if (later := _watch(job, known, seconds)) is not None:
+            return later
+    return _judged(job, known, where, found)
 
 
 def finish(job: Job, phase: Phase, error: str) -> Status:
@@ -136,19 +87,25 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
 
 def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
     """Yield a job's status every ``interval`` seconds; the last one is final."""
-    if (where := submission(job)) and (space := where.namespace()):
+    if (where := attempts.last(job)) and (space := where.namespace()):
         yield from kubestatus.follow(space, where.driver(job), lambda: status(job))
         return
-    asked = 0.0
+    known = read(job)
+    if not -diagnosis.CLOCKS < time.time() - known.updated < _FRESH:
+        known = status(job)
+    alive, asked, found = time.monotonic(), 0.0, diagnosis.Diagnosis()
     while True:
-        known = read(job)
-        # The driver writes every two seconds: only one that fell silent is worth a question to the cluster.
-        if time.time() - known.updated > 10 and time.monotonic() - asked > 5:
-            known, asked = status(job), time.monotonic()
         yield known
         if known.phase in FINAL_PHASES:
             return
         time.sleep(interval)
+        last, known, now = known.updated, read(job), time.monotonic()
+        # By this process's own clock: the driver's may be another.
+        alive = now if known.updated != last else alive
+        if now - alive > _FRESH and known.phase not in FINAL_PHASES:
+            if now - asked > 5:
+                found, asked = diagnosis.diagnose(job, where := attempts.last(job), now - alive), now
+            known = _judged(job, known, where, found)
 
 
 def stop(job: Job) -> Status:
@@ -161,9 +118,9 @@ def stop(job: Job) -> Status:
     known = status(job)
     if known.phase in FINAL_PHASES:
         return known
-    where = submission(job)
+    where = attempts.last(job)
     if where is None:
-        raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; stop it there")
+        raise RunError(f"{job.id} has no {attempts.SUBMISSION}, so its cluster isn't known; stop it there")
     if space := where.namespace():
         kubestatus.stop(job, space, where.driver(job))
     else:
@@ -178,7 +135,7 @@ def await_end(job: Job, where: Submission) -> None:
         SpecError: it is still at work.
         ClusterError: its cluster can't be asked.
     """
-    deadline = time.monotonic() + SILENCE / 2
+    deadline = time.monotonic() + diagnosis.SILENCE / 2
     while not where.has_lost_cluster():
         try:
             driver = drivers.look(where.target(), where.driver(job))
@@ -186,7 +143,7 @@ def await_end(job: Job, where: Submission) -> None:
             if where.is_local() and where.host != node():
                 return  # nobody here can ask that machine; it has been silent
             raise
-        if driver is None or driver.state in drivers.ENDED:
+        if driver is None or driver.state in ENDED:
             return
         if time.monotonic() > deadline:
             raise SpecError(f"JOB: the driver of {job.id} is still at work; end it with `gansvc stop {job.id}`")
@@ -206,9 +163,9 @@ def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterat
         RunError: it isn't known where the job was sent.
         SpecError: the job has no such attempt.
     """
-    last = submission(job)
+    last = attempts.last(job)
     if last is None:
-        raise RunError(f"{job.id} has no {_SUBMISSION}, so its cluster isn't known; look for its log there")
+        raise RunError(f"{job.id} has no {attempts.SUBMISSION}, so its cluster isn't known; look for its log there")
     where = next((one for one in (*last.earlier, last) if one.attempt == (attempt or last.attempt)), None)
     if where is None:
         raise SpecError(f"--attempt: {job.id} has no attempt {attempt}; give 1 to {last.attempt}")
@@ -220,39 +177,23 @@ def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterat
         return
     kept = local.kept_log(where.driver(job), Path(where.home))
     if kept is None:
-        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; {_hint(job)}")
+        raise ClusterError(f"the local cluster that ran {job.id} has ended, and its log with it; {diagnosis.hint(job)}")
     yield kept
 
 
-def _hint(job: Job) -> str:
-    return f"`gansvc resume {job.id}` goes on with the job"
+def _judged(job: Job, known: Status, where: Submission | None, found: diagnosis.Diagnosis) -> Status:
+    """Return a status as a diagnosis makes it; a job that has ended gets its last one."""
+    if found.end is None:
+        return known.model_copy(update={"warnings": (*known.warnings, found.note)}) if found.note else known
+    # Whoever resumed it meanwhile has given it another driver, of which this says nothing.
+    return known if attempts.last(job) != where else finish(job, *found.end)
 
 
-def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str] | None:
-    """Return how a job that calls itself at work has ended, or None if it hasn't."""
-    silence = time.time() - known.updated
-    if where is None:
-        return ("FAILED", "the submission was cut off; submit it again") if silence > SILENCE else None
-    if where.has_lost_cluster():
-        return "FAILED", f"the local cluster that ran it has ended; {_hint(job)}"
-    try:
-        driver = drivers.look(where.target(), where.driver(job))
-    except GansvcError as error:  # a profile's token file may be gone, too
-        return ("FAILED", f"no sign of life for {silence:.0f} s, and {error}") if silence > SILENCE else None
-    if driver is None and time.time() - where.submitted < SILENCE:
-        return None  # on its way to the cluster
-    if driver is None:
-        return "FAILED", f"the cluster at {where.address} no longer knows it: it was started anew; {_hint(job)}"
-    if driver.state == "STOPPED":
-        return "STOPPED", "stopped through Ray"
-    if driver.state in drivers.ENDED:
-        return "FAILED", _why(driver, job)
+def _watch(job: Job, known: Status, seconds: float) -> Status | None:
+    """Wait for a job's next sign of life and return its status then, or None if there was none."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        if (now := read(job)).updated != known.updated:
+            return now
     return None
-
-
-def _why(driver: drivers.Driver, job: Job) -> str:
-    """Return why a driver ended early."""
-    if reason := versions.unfit(driver.message):
-        return reason
-    see = f"see `gansvc logs {job.id}`; {_hint(job)}"
-    return f"its driver ended before the job was done ({driver.reason()}); {see}"

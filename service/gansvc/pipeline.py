@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from gansvc import identity, scorefiles, specfile, versions
 from gansvc.catalog.labels import REAL
-from gansvc.cluster import driver
+from gansvc.cluster import driver, training
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
@@ -64,16 +64,19 @@ def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -
         monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
-        except GansvcError as error:
-            print(f"Error: {error}", file=sys.stderr)  # noqa: T201
-            monitor.end("FAILED", str(error))
-            return error.exit_code
         except (SystemExit, KeyboardInterrupt):
             monitor.end("STOPPED")
             raise
-        except BaseException as error:
-            monitor.end("FAILED", f"gansvc failed by a fault of its own ({type(error).__name__}: {error}); see the log")
-            raise
+        except BaseException as caught:
+            # A worker's error comes with all of its traceback: that is for the log, its sentence for the status.
+            error = training.original(caught)
+            if not isinstance(error, GansvcError):
+                fault = f"{type(error).__name__}: {training.last_line(caught)}"
+                monitor.end("FAILED", f"gansvc failed by a fault of its own ({fault}); see the log")
+                raise
+            print(*([] if error is caught else [caught]), f"Error: {error}", sep="\n", file=sys.stderr)  # noqa: T201
+            monitor.end("FAILED", str(error))
+            return error.exit_code
         monitor.end("SUCCEEDED")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from gansvc import lifecycle, specfile, submission
+from gansvc import attempts, lifecycle, specfile, submission
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.identity import of_job, refuse_another
@@ -35,7 +35,7 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
-    last, kept = lifecycle.submission(job), Folder(job.folder).read("job.yaml")
+    last, kept = attempts.last(job), Folder(job.folder).read("job.yaml")
     if last is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
     spec = specfile.read(kept, f"{job.folder}/job.yaml")
@@ -45,7 +45,7 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _next(job: Job, last: lifecycle.Submission, say: Callable[[str], None]) -> lifecycle.Submission:
+def _next(job: Job, last: attempts.Submission, say: Callable[[str], None]) -> attempts.Submission:
     """Return the submission that follows another one, to a cluster that answers."""
     if last.is_local():
         submission.require(submission.TRAINING, "a job on this machine")
@@ -57,7 +57,7 @@ def _next(job: Job, last: lifecycle.Submission, say: Callable[[str], None]) -> l
     return where.model_copy(update={"attempt": last.attempt + 1, "earlier": earlier})
 
 
-def _send(job: Job, spec: JobSpec, where: lifecycle.Submission) -> None:
+def _send(job: Job, spec: JobSpec, where: attempts.Submission) -> None:
     command = submission.entrypoint(job, spec, where.is_local())
     lifecycle.resumed(job, where)
     try:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from platform import node
 
-from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, splits, versions
+from gansvc import attempts, config, filesystems, jobfolder, lifecycle, plan, specfile, splits, versions
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -44,14 +44,12 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
     draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
     entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made
-    where = (
-        lifecycle.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(draft))
-    )
+    where = attempts.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(draft))
     job = jobfolder.new(spec.name, kept.value)
     command = entrypoint(job, spec, is_local=target is None)
     lifecycle.start(job, spec.name)
     Folder(job.folder).write("job.yaml", specfile.dump(spec))
-    lifecycle.sent(job, where)
+    attempts.save(job, where)
     try:
         drivers.submit(where.target(), where.driver(job), command, metadata(job, spec))
     except GansvcError as error:
@@ -71,13 +69,18 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def start_here(say: Callable[[str], None], storage: str) -> lifecycle.Submission:
+def start_here(say: Callable[[str], None], storage: str) -> attempts.Submission:
     """Return a submission to this machine's cluster, started first where none runs.
 
     Raises:
         ClusterError: it doesn't start, or has other credentials for the storage than are set here.
     """
     head = local.start(say)
+    if not drivers.has_nodes(drivers.Target(head.dashboard, local.token())):
+        # Its head outlives its only node, as when the kernel ends one of the node's processes for want of memory.
+        say("Ray on this machine has lost its node; it is ended")
+        local.down()
+        head = local.start(say)
     there = head.environment()
     # Drivers and workers have the environment that the cluster was started in, and no secret is sent after them.
     if other := [name for name in filesystems.variables(storage) if there.get(name) != os.environ.get(name)]:
@@ -85,7 +88,7 @@ def start_here(say: Callable[[str], None], storage: str) -> lifecycle.Submission
             f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
             "end it with `gansvc down` and submit again"
         )
-    return lifecycle.Submission(
+    return attempts.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )
 

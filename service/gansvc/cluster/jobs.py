@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gansvc.cluster.driverstate import ENDED, Driver, State, last_sentence
 from gansvc.errors import ClusterError
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
+    from ray.job_submission import JobDetails, JobSubmissionClient
 
-State = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
-ENDED: tuple[State, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
-_KILLED = re.compile(r"Job entrypoint command failed with exit code -(\d+)\b")
-"""How Ray's message begins for a driver that a signal ended."""
 PATIENCE = 60
 """Seconds that a follower of a log waits for a cluster that it can't reach."""
 
@@ -41,24 +36,6 @@ class Target:
     def is_private(self) -> bool:
         """Return whether nobody between here and there can read what is sent."""
         return self.is_loopback() or self.url.startswith("https://")
-
-
-@dataclass(frozen=True)
-class Driver:
-    """What the Jobs API says of a job's driver."""
-
-    state: State
-    message: str
-
-    def reason(self) -> str:
-        """Return why it ended, as half a sentence: the signal that killed it, or the last line of its log."""
-        if killed := _KILLED.match(self.message):
-            number = int(killed[1])
-            name = signal.Signals(number).name if number in [*signal.Signals] else f"signal {number}"
-            memory = ", as the kernel does where memory runs out" if number == signal.SIGKILL else ""
-            return f"it was killed by {name}{memory}"
-        last = next((line.strip() for line in reversed(self.message.splitlines()) if line.strip()), "it says nothing")
-        return last[:300]
 
 
 def check(target: Target) -> str:
@@ -172,7 +149,39 @@ def _driver(client: JobSubmissionClient, job: str) -> Driver | None:
         if "status code 404" in str(error):
             return None
         raise
-    return Driver(details.status.value, details.message or "")
+    found = Driver(details.status.value, details.message or "", _pid(details))
+    # Ray goes on to call a driver running whose node is lost, as when the kernel ends one of the node's agents.
+    if found.state not in ENDED and details.driver_node_id and (lost := _loss(client, details.driver_node_id)):
+        return Driver("FAILED", f"Ray lost the node that it ran on: {lost}")
+    return found
+
+
+def _pid(details: JobDetails) -> int | None:
+    text = details.driver_info.pid if details.driver_info else ""
+    return int(text) if text.isdecimal() else None
+
+
+def has_nodes(target: Target) -> bool:
+    """Return whether a cluster has a node that is alive; one without takes jobs and never begins them.
+
+    Raises:
+        ClusterError: the cluster can't be reached or refuses.
+    """
+    with _asking(target):
+        return any(node.get("state") == "ALIVE" for node in _nodes(_client(target)))
+
+
+def _loss(client: JobSubmissionClient, node: str) -> str:
+    """Return why a node of the cluster is dead, as Ray says; empty if it isn't, or if nothing is known of it."""
+    found = _nodes(client, filter_keys="node_id", filter_predicates="=", filter_values=node)
+    return next((one.get("state_message") or "it is dead" for one in found if one.get("state") == "DEAD"), "")
+
+
+def _nodes(client: JobSubmissionClient, **only: str) -> list[dict[str, Any]]:
+    """Return a cluster's nodes as its dashboard knows them; none if it doesn't say."""
+    reply = client._do_request("GET", "/api/v0/nodes", params={"detail": "true", **only})
+    data = (reply.json().get("data") or {}) if reply.status_code == 200 else {}
+    return (data.get("result") or {}).get("result") or []
 
 
 def _client(target: Target) -> JobSubmissionClient:
@@ -219,9 +228,8 @@ def _asking(target: Target) -> Iterator[None]:
             f"the cluster at {target.url} can't be reached ({reason}); check that it is up, and the address"
         ) from None
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
-        # Ray answers with a traceback, whose last line says what is wrong.
-        reason = " ".join(str(error).strip().splitlines()[-1:]) or type(error).__name__
-        raise ClusterError(f"the cluster at {target.url} refuses ({reason[:300]}); see its dashboard") from None
+        reason = last_sentence(str(error)) or type(error).__name__
+        raise ClusterError(f"the cluster at {target.url} refuses ({reason}); see its dashboard") from None
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

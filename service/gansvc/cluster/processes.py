@@ -21,6 +21,14 @@ def alive(pid: int, created: float) -> bool:
         return False
 
 
+def suspended(pid: int) -> bool:
+    """Return whether a process stands still, as after SIGSTOP, until it gets SIGCONT."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def members(pid: int, created: float, mark: str) -> set[psutil.Process]:
     """Return the head of that id, what descends from it, and what it left behind: by its session or by the mark."""
     found: set[psutil.Process] = set()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from gansvc.cluster.jobs import Driver, State
+from gansvc.cluster.driverstate import Driver, State
 
 Item = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from gansvc.cluster.jobs import ENDED, Driver
+from gansvc.cluster.driverstate import ENDED, Driver
 from gansvc.cluster.kuberay import causes, connection
 from gansvc.cluster.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError, warnings
 from gansvc.cluster.kuberay.namespace import Namespace
