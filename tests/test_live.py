@@ -4,9 +4,10 @@ import time
 from collections.abc import Iterator
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from gansvc import live
+from gansvc import live, scoretables
 from gansvc.records import Phase, Progress, Status
 
 
@@ -60,7 +61,7 @@ def test_the_leaderboard_takes_the_reports_columns_and_does_without_them() -> No
     columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
     for report in ({"leaderboard": [row], "columns": columns, "headline": "lsgan [won]"}, {"leaderboard": [row]}, {}):
         console = Console(file=StringIO(), width=120)
-        console.print(live.leaderboard(report))
+        console.print(scoretables.leaderboard(report))
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert not report or ("0.05" in shown and "± 0.01" in shown and "0, 1" in shown)
         assert "columns" not in report or ("KID ↓" in shown and "lsgan [won]" in shown)
@@ -75,7 +76,7 @@ def test_the_leaderboard_ends_with_the_noise_floor_and_says_how_often_each_is_be
     columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
     console = Console(file=StringIO(), width=120)
     report = {"leaderboard": rows, "columns": columns, "noise_floor": {"kid": 0.004}}
-    console.print(live.leaderboard(report | {"contract": {"reference_split": "test"}}))
+    console.print(scoretables.leaderboard(report | {"contract": {"reference_split": "test"}}))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any("all scores against the test split; ↑ higher" in text for text in lines)
     assert not any("‡" in text for text in lines)
@@ -89,7 +90,7 @@ def test_a_noise_floor_that_a_loss_surpasses_is_marked_in_that_column_alone() ->
     row = {"rank": 1, "label": "lsgan", "metrics": {"kid": {"mean": 0.001}, "fid": {"mean": 9.0}}}
     report = {"leaderboard": [row], "columns": columns, "noise_floor": {"kid": 0.004, "fid": 2.0}}
     console = Console(file=StringIO(), width=120)
-    console.print(live.leaderboard(report | {"floor_doubts": {"kid": "few images"}}))
+    console.print(scoretables.leaderboard(report | {"floor_doubts": {"kid": "few images"}}))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any("0.004 ‡" in text and "2.000 ‡" not in text for text in lines)
     assert "‡ not to be trusted: a loss scores better than these real images" in " ".join(" ".join(lines).split())
@@ -108,7 +109,7 @@ def test_a_rescored_model_stands_beside_its_card() -> None:
     found = {"model": "a/model", "dataset": "histology", "score": score}
     for card, shown in (({"metrics": {"kid": 0.25}, "contract": contract}, "0.25"), (None, "-")):
         console = Console(file=StringIO(), width=120)
-        console.print(live.rescored(found | {"card": card}))
+        console.print(scoretables.rescored(found | {"card": card}))
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert any("kid" in text and "0.051235" in text and shown in text for text in lines)
         assert any("now, test split" in text and ("on its card, train split" in text) == bool(card) for text in lines)
@@ -128,7 +129,28 @@ def test_the_table_of_jobs_shows_phase_progress_best_score_and_age() -> None:
     console.print(live.job_table(jobs))
     head, first, second = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert "best on val" in head
-    for words in ("small-1", "TRAINING", "8/8", "1/6", "0/6", "wgan FID 0.1234", "1 d 01 h"):
+    for words in ("small-1", "TRAINING", "runs 1/6", "wgan FID 0.1234", "1 d 01 h"):
         assert words in first
     for words in ("small-2", "FAILED", "1 min 40 s", "2 h 05 min", "out of [red]"):
         assert words in second
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_each_job_has_one_line_of_the_table_whatever_its_error_says(width: int) -> None:
+    now, error = (
+        time.time(),
+        "storage: s3://bucket/jobs can't be written (EROFS: Read-only file system);\n" + "x " * 999,
+    )
+    long = "quickstart-20261128-191452-4f33"
+    jobs = [
+        Status(job=long, name="q", phase="FAILED", started=now - 90, updated=now, finished=now, error=error),
+        Status(job=long, name="q", phase="TRAINING", started=now, updated=now, runs=(0, 3), warnings=("no sign",)),
+        Status(job=long, name="q", phase="SUCCEEDED", started=now, updated=now, scores=(3, 3), warnings=("read it",)),
+    ]
+    console = Console(file=StringIO(), width=width)
+    console.print(live.job_table(jobs, width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 4 and max(map(len, lines)) <= width
+    assert all(long in line for line in lines[1:]) and "FAILED" in lines[1]
+    if width >= 80:
+        assert "storage: s3" in lines[1] and "no sign" in lines[2] and "read it" not in lines[3]

@@ -14,7 +14,7 @@ import rich.console
 import safetensors.torch
 import torch
 
-from gansvc import api, live, specfile
+from gansvc import api, scoretables, specfile
 from gansvc.capacity import Share
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster.evaluation import Evaluator
@@ -177,7 +177,7 @@ def test_what_the_card_lacks_is_asked_for_again_and_said(job: tuple[Path, Score]
     found = api.evaluate(job[0], {"name": "npz", "path": str(tmp_path / "few.npz")})
     assert set(found.score.skipped) == {"precision", "recall", "f_score", "fid_inf"}
     shown = io.StringIO()
-    rich.console.Console(width=160, file=shown).print(live.rescored(found.model_dump(mode="json")))
+    rich.console.Console(width=160, file=shown).print(scoretables.rescored(found.model_dump(mode="json")))
     assert "n/a: 3 images are too few for the distance to the third neighbour" in shown.getvalue()
     for path in job[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

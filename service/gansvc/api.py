@@ -7,10 +7,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, kubejob, lifecycle, rescoring, resumption, specfile, submission
+from gansvc import config, jobfolder, kubejob, lifecycle, listing, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
-from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.errors import RunError, SpecError
 from gansvc.jobfolder import Job
 from gansvc.plan import Plan
 from gansvc.records import Status
@@ -103,10 +103,16 @@ def status(job: Job | str | None = None, storage: str | None = None) -> Status:
 
 
 def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
-    """Return how all jobs of a storage stand, newest first; of a ``k8s`` cluster, also those sent from elsewhere."""
+    """Return how all jobs of a storage stand, newest first.
+
+    Args:
+        storage: folder or URI of all jobs.
+        cluster: a cluster or a profile, which brings its storage; of a ``k8s`` one jobs sent from elsewhere, too.
+    """
+    kept = config.storage(storage, cluster).value
     if cluster is not None:
-        kubejob.adopt(cluster, storage)
-    return [_listed(job) for job in jobfolder.every(storage)]
+        kubejob.adopt(cluster, kept)
+    return listing.statuses(jobfolder.every(kept))
 
 
 def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator[Status]:
@@ -245,10 +251,3 @@ def evaluate(model_folder: Path, dataset: Any = None, values: Mapping[str, Any] 
 def down() -> int:
     """End the local cluster and return how many processes that took; 0 if none ran."""
     return local.down()
-
-
-def _listed(job: Job) -> Status:
-    try:
-        return lifecycle.status(job)
-    except GansvcError as error:  # one damaged folder doesn't hide the others
-        return Status(job=job.id, name="", phase="FAILED", error=str(error), started=0, updated=0)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gansvc import api, following, live, preparing, specfile
+from gansvc import api, following, live, preparing, scoretables, specfile
 from gansvc.errors import GansvcError, SpecError
 from gansvc.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parsed
 from gansvc.output import as_json as _json
@@ -119,7 +119,8 @@ def list_jobs(cluster: Elsewhere = None, storage: Storage = None, as_json: AsJso
     if as_json:
         show(_json([json.loads(status.model_dump_json()) for status in statuses]))
     elif statuses:
-        _out().print(live.job_table(statuses))
+        console = _out()
+        console.print(live.job_table(statuses, console.width))
     else:
         _say("no jobs yet; `gansvc init` writes a job file to begin with")
 
@@ -192,7 +193,7 @@ def compare(
     if as_json:
         show(_json(merged.model_dump(mode="json")))
         return
-    _out().print(live.leaderboard(merged.model_dump(mode="json")))
+    _out().print(scoretables.leaderboard(merged.model_dump(mode="json")))
     for difference in merged.differences[:MOST]:
         _say(f"the jobs were not given the same {difference}")
     if left := len(merged.differences[MOST:]):
@@ -213,7 +214,7 @@ def evaluate(
     if as_json:
         show(found.model_dump_json(indent=2))
         return
-    _out().print(live.rescored(found.model_dump(mode="json")))
+    _out().print(scoretables.rescored(found.model_dump(mode="json")))
     if found.card and found.differences:
         unlike = found.card.contract.unlike(found.score.contract)
         _say(f"the two don't compare: their contracts differ in {', '.join(unlike)}")

@@ -13,6 +13,7 @@ from gansvc.attempts import Submission
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster import local, processes
 from gansvc.cluster.driverstate import ENDED, Driver
+from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.errors import GansvcError
 from gansvc.jobfolder import Job
 from gansvc.records import Phase
@@ -47,7 +48,8 @@ def ask(where: Submission, driver: str) -> Driver | None:
         ClusterError: the cluster can't be reached or refuses.
         SpecError: the profile that opens it can't be read.
     """
-    return drivers.look(where.target(), driver)
+    space = where.namespace()
+    return rayjobs.look(space, driver) if space else drivers.look(where.target(), driver)
 
 
 def diagnose(job: Job, where: Submission | None, silence: float, look: Look = ask) -> Diagnosis:

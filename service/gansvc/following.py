@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
 
-from gansvc import api, live
+from gansvc import api, live, scoretables
 from gansvc.jobfolder import Job
 from gansvc.options import AsJson, JobName, Storage
 from gansvc.output import as_json as _json
@@ -18,6 +19,9 @@ PARTIAL = 4
 """Exit code of a job that left a report in which a run has no score."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Ray colours its lines with; in a terminal they would show as escapes, as all control characters do."""
+
+_RAYS_OWN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO \w+\.py:\d+ -- |Running entrypoint for job ")
+"""How the lines begin that Ray writes into a driver's log of itself; one of them holds the whole spec, packed."""
 
 app = typer.Typer()
 
@@ -53,8 +57,8 @@ def logs(
     """Print what a job's driver wrote."""
     found = api.find(job, storage)
     try:
-        for piece in api.logs(found, follow, attempt=attempt):
-            show(COLOURS.sub("", piece), end="")
+        for piece in without_rays_own(api.logs(found, follow, attempt=attempt)):
+            show(piece, end="")
         # The log may end before the job's last status is written.
         last = [*api.follow(found)][-1] if follow else None
     except KeyboardInterrupt:
@@ -62,6 +66,17 @@ def logs(
         return
     if last is not None and _exit_code(last):
         raise typer.Exit(_exit_code(last))
+
+
+def without_rays_own(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a driver's log without Ray's colours and the lines that Ray writes of itself, whole line by whole line."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = COLOURS.sub("", rest + piece).split("\n")
+        if kept := "".join(f"{line}\n" for line in lines if not _RAYS_OWN.match(line)):
+            yield kept
+    if rest and not _RAYS_OWN.match(rest):
+        yield rest
 
 
 def follow(job: Job, as_json: bool) -> None:
@@ -75,7 +90,7 @@ def follow(job: Job, as_json: bool) -> None:
     if as_json:
         show(_json(_ending(job, last)))
     elif last.phase == "SUCCEEDED":
-        out().print(live.leaderboard(api.report(job, "json")))
+        out().print(scoretables.leaderboard(api.report(job, "json")))
         for title, path in api.results(job).items():
             show(f"{title}: {path}")
     if last.phase != "SUCCEEDED":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pydantic import ValidationError
 
@@ -23,7 +24,14 @@ _RETRIED = 900
 """Seconds after a failure in which KubeRay may still start the job again."""
 
 
-def status(job: Job, known: Status, place: Namespace, driver: str, mirrored: bool) -> Status:
+def status(
+    job: Job,
+    known: Status,
+    place: Namespace,
+    driver: str,
+    mirrored: bool,
+    look: Callable[[], Driver | None],
+) -> Status:
     """Return how a job stands, and keep it in the job folder where that is this client's to do.
 
     Args:
@@ -32,12 +40,13 @@ def status(job: Job, known: Status, place: Namespace, driver: str, mirrored: boo
         place: the namespace.
         driver: name of its RayJob.
         mirrored: whether the job folder is a copy of one on a volume, so that the driver can't write to it.
+        look: asks how the RayJob is.
     """
     may_go_on = known.phase in ("FAILED", "STOPPED") and not mirrored and time.time() - known.updated < _RETRIED
     if known.phase in FINAL_PHASES and not may_go_on:
         return known
     try:
-        found = rayjobs.look(place, driver)
+        found = look()
         told = _told(place, driver) if mirrored and found else None
     except ClusterError as error:
         # Nothing is known, so nothing changes: this machine may be the one that is cut off.
@@ -139,5 +148,6 @@ def _final(known: Status, phase: Phase, error: str) -> Status:
 
 
 def _kept(job: Job, now: Status) -> Status:
-    Folder(job.folder).write_record(STATUS, now)
+    with suppress(ClusterError):  # a storage that is full or read-only doesn't take it, and what is seen holds
+        Folder(job.folder).write_record(STATUS, now)
     return now

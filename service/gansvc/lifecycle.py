@@ -53,7 +53,7 @@ def read(job: Job) -> Status:
 
 
 def status(job: Job, look: diagnosis.Look = diagnosis.ask) -> Status:
-    """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too.
+    """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too if it takes that.
 
     Args:
         job: the job.
@@ -61,7 +61,8 @@ def status(job: Job, look: diagnosis.Look = diagnosis.ask) -> Status:
     """
     known, where = read(job), attempts.last(job)
     if where and (space := where.namespace()):
-        return kubestatus.status(job, known, space, where.driver(job), where.mirrored)
+        name = where.driver(job)
+        return kubestatus.status(job, known, space, name, where.mirrored, lambda: look(where, name))
     if known.phase in FINAL_PHASES:
         return known
     silence = time.time() - known.updated

@@ -1,10 +1,9 @@
-"""What a person sees of a job: the live view, the lines where there is no terminal, the tables. It prints nothing."""
+"""What a person sees of a job: the live view, the lines where there is no terminal, the list. It prints nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -49,62 +48,29 @@ def watch(statuses: Iterable[Status], console: Console) -> Status:
     return _watch_live(statuses, console) if console.is_terminal else _watch_lines(statuses, console)
 
 
-def job_table(statuses: Iterable[Status]) -> Table:
-    """Return the table of jobs."""
-    titles = ("job", "phase", "trials", "runs", "scores", "best on val", "elapsed", "age", "error")
-    table = Table(*titles, box=None, header_style="bold")
+def job_table(statuses: Iterable[Status], width: int = 200) -> Table:
+    """Return the table of jobs, one line each; where there is less room the spans go, and errors are cut.
+
+    Args:
+        statuses: of the jobs.
+        width: columns of the terminal.
+    """
+    spans = width >= 110
+    titles = ("job", "phase", "progress", *(("elapsed", "age") if spans else ()), "best on val, or what is wrong")
+    table = Table(box=None, header_style="bold")
+    for title in titles:
+        # One column gives way.
+        table.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if title == titles[-1] else None)
+    table.expand = True
     for status in statuses:
-        counts = _counts(status)
+        age = duration(time.time() - status.started) if status.started else "-"
         table.add_row(
             escape(status.job),
             Text(status.phase, style=_STYLE.get(status.phase, "cyan")),
-            _fraction(counts["trials"]),
-            _fraction(counts["runs"]),
-            _fraction(counts["scores"]),
-            _best(status),
-            _elapsed(status),
-            duration(time.time() - status.started) if status.started else "-",
-            Text(status.error),
+            _progress(status),
+            *((_elapsed(status), age) if spans else ()),
+            Text(" ".join(_trouble(status).split()) or _best(status)),
         )
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    return table
-
-
-def leaderboard(report: Mapping[str, Any]) -> Table:
-    """Return the leaderboard of a report's data; what a newer report calls otherwise is left out."""
-    rows: list[Mapping[str, Any]] = list(report.get("leaderboard") or ())
-    columns = [column for column in report.get("columns") or () if "key" in column]
-    if not columns:
-        columns = [{"key": key} for key in dict.fromkeys(key for row in rows for key in row.get("metrics") or {})]
-    arrows = {"lower": " ↓", "higher": " ↑"}
-    titles = [f"{column.get('title', column['key'])}{arrows.get(column.get('better', ''), '')}" for column in columns]
-    table = Table("rank", "loss", "seeds", title=escape(str(report.get("headline", ""))), title_justify="left")
-    doubts: Mapping[str, Any] = report.get("floor_doubts") or {}
-    table.caption, table.caption_justify = _caption(report, doubts), "left"
-    shares = any(row.get("best_share") is not None for row in rows)
-    for title in (*titles, *(["first in"] if shares else [])):
-        table.add_column(escape(title), justify="right")
-    for row in rows:
-        cells = [_cell((row.get("metrics") or {}).get(column["key"]), column) for column in columns]
-        share, rank = row.get("best_share"), row.get("rank")
-        cells += ["-" if share is None else f"{share:.0%}"] if shares else []
-        table.add_row("-" if rank is None else str(rank), escape(str(row.get("label", ""))), _seeds(row), *cells)
-    if floor := report.get("noise_floor"):
-        cells = [_floor(floor, column, doubts) for column in columns]
-        table.add_row("", "noise floor: real images", "", *cells)
-    return table
-
-
-def rescored(found: Mapping[str, Any]) -> Table:
-    """Return the table of a model's score beside the one on its card."""
-    now, card = found["score"], found.get("card") or {"metrics": {}}
-    table = Table("metric", title=f"{escape(found['model'])} on {escape(found['dataset'])}", title_justify="left")
-    table.add_column(f"now, {_split(now)}", justify="right")
-    table.add_column(f"on its card, {_split(card)}" if found.get("card") else "on its card", justify="right")
-    for key, value in (now["metrics"] | now.get("skipped", {})).items():
-        old = card["metrics"].get(key)
-        text = f"{value:.5g}" if isinstance(value, float) else f"n/a: {escape(value)}"
-        table.add_row(key, text, "-" if old is None else f"{old:.5g}")
     return table
 
 
@@ -210,40 +176,18 @@ def _metric(status: Status) -> str:
     return status.objective.upper() or "score"
 
 
-def _fraction(count: tuple[int, int]) -> str:
-    return f"{count[0]}/{count[1]}" if count[1] else "-"
+def _progress(status: Status) -> str:
+    """Return how far a job is, by what it does now or did last."""
+    begun = [f"{name} {done}/{planned}" for name, (done, planned) in _counts(status).items() if planned and done]
+    planned = [f"{name} 0/{planned}" for name, (_, planned) in _counts(status).items() if planned]
+    return (begun[-1:] or planned[:1] or ["-"])[0]
+
+
+def _trouble(status: Status) -> str:
+    """Return what is wrong with a job, or what a reader must know of it while it is at work."""
+    return status.error or ("" if status.phase in FINAL_PHASES else "; ".join(status.warnings))
 
 
 def _elapsed(status: Status) -> str:
     end = status.finished or (status.updated if status.phase in FINAL_PHASES else time.time())
     return duration(end - status.started) if status.started else "-"
-
-
-def _seeds(row: Mapping[str, Any]) -> str:
-    seeds = row.get("seeds")
-    return ", ".join(map(str, seeds)) if isinstance(seeds, (list, tuple)) else str(seeds or "")
-
-
-def _caption(report: Mapping[str, Any], doubts: Mapping[str, Any]) -> str:
-    split = (report.get("contract") or {}).get("reference_split")
-    parts = [f"all scores against the {split} split"] if split else []
-    parts.append("↑ higher is better, ↓ lower is better")
-    parts += ["‡ not to be trusted: a loss scores better than these real images"] if doubts else []
-    return escape("; ".join(parts))
-
-
-def _floor(floor: Mapping[str, Any], column: Mapping[str, Any], doubts: Mapping[str, Any]) -> str:
-    return _cell({"mean": floor.get(column["key"])}, column) + (" ‡" if column["key"] in doubts else "")
-
-
-def _split(score: Mapping[str, Any]) -> str:
-    """Return the split that a score is against."""
-    return f"{score['contract']['reference_split']} split"
-
-
-def _cell(cell: Mapping[str, Any] | None, column: Mapping[str, Any]) -> str:
-    if not cell or cell.get("mean") is None:
-        return "-"
-    decimals = column.get("decimals", 4)
-    deviation = "" if cell.get("std") is None else f" ± {cell['std']:.{decimals}f}"
-    return f"{cell['mean']:.{decimals}f}{deviation}"
