@@ -9,7 +9,7 @@ from platform import node
 
 import pytest
 
-from gansvc import api, attempts, cli, config, jobfolder, lifecycle
+from gansvc import api, attempts, cli, config, following, jobfolder, lifecycle
 from gansvc.cluster.driverstate import Driver
 from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
@@ -211,3 +211,16 @@ def test_a_job_whose_storage_takes_no_last_status_has_ended_all_the_same(
 )
 def test_a_driver_that_was_killed_says_so_in_place_of_its_logs_last_line(message: str, reason: str) -> None:
     assert Driver("FAILED", message).reason() == reason
+
+
+def test_a_log_is_shown_without_what_ray_writes_of_itself() -> None:
+    log = (
+        "2026-11-28 19:50:25,466\tINFO job_manager.py:581 -- Runtime env is setting up.\n"
+        "Running entrypoint for job small: exec python -m gansvc.pipeline --spec eNpVUltuwzAM\n"
+        "2026-11-28 19:50:29,516\tINFO worker.py:1691 -- Using address 127.0.0.1:46003\n"
+        "\x1b[36mscored lsgan-seed0\x1b[0m\nINFO of our own\n\n2026-11-28 19:50:30,000\tWARNING x.py:1 -- low on memory"
+    )
+    shown = "scored lsgan-seed0\nINFO of our own\n\n2026-11-28 19:50:30,000\tWARNING x.py:1 -- low on memory"
+    for size in (1, 7, 1000):
+        pieces = (log[at : at + size] for at in range(0, len(log), size))
+        assert "".join(following.without_rays_own(pieces)) == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -107,7 +108,7 @@ def connect(spec: JobSpec) -> Cluster:
     # Every process that needs the weights fetches them onto its node; here so that a job doesn't find out at its end.
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
-        ray.init(address="auto", log_to_driver=True)
+        ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
     nodes = training.nodes()
     if found := misfit(spec.resources, {"training": spec.training, "search": spec.search}, nodes):
         field, text = found
