@@ -105,12 +105,12 @@ def test_writers_at_the_same_time_leave_one_whole_file(folder: Folder, tmp_path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gansvc.store import write_file
+from gansvc.store import Folder
 target, parts = Path(sys.argv[1]), set()
 for _ in range(50):
     if not (child := os.fork()):
         for step in range(1, 256):
-            write_file(target, bytes([step]) * 4_000_000)
+            Folder(target.parent).write(target.name, bytes([step]) * 4_000_000)
         os._exit(0)
     while set(target.parent.glob(".file.*")) <= parts and not os.waitpid(child, os.WNOHANG)[0]:
         pass
@@ -140,7 +140,7 @@ def test_a_failing_write_leaves_the_old_content(
 ) -> None:
     folder.write("status.json", "old")
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **named: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
     parser.add_argument("--client", default=versions.here(), help="the versions of the client that sent the job")
     given = parser.parse_args(arguments)
-    folder = Folder(given.storage) / given.job
+    folder = Folder(given.storage, follow=True) / given.job
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
         warnings = versions.check_client(given.client)

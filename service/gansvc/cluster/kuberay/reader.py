@@ -16,7 +16,7 @@ from gansvc.cluster.kuberay.client import PODS, Client, RefusedError, warnings
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.placement import Placement
-from gansvc.store import write_file
+from gansvc.plainfiles import write_file
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
