@@ -24,12 +24,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audits": {"measured", "records"},
     "explain": {"errors"},
     "cachefolder": set(),
-    "catalog": {"errors", "explain"},
     "plainfiles": {"errors"},
+    "catalog": {"errors", "explain", "cachefolder", "plainfiles"},
     "localfiles": {"errors", "plainfiles"},
     "objectfiles": {"errors", "plainfiles", "localfiles"},
     "filesystems": {"errors"},
     "store": {"errors", "filesystems", "localfiles", "objectfiles"},
+    "delivery": {"errors", "filesystems", "localfiles", "plainfiles", "records", "store"},
     "dotted": {"errors", "catalog"},
     "placement": {"explain", "catalog"},
     "spec": {"errors", "explain", "catalog", "dotted", "placement"},
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rescoring": {"records", "scores", "catalog", "spec", "specfile", "gan"},
     "cluster": {
         *("errors", "cachefolder", "filesystems", "records", "audits", "catalog", "store", "placement", "spec"),
-        *("splits", "config", "scores", "scorefiles", "gan", "plainfiles"),
+        *("splits", "config", "scores", "scorefiles", "gan", "plainfiles", "delivery"),
     },
     "pipeline": {
         *("errors", "records", "catalog", "store", "spec", "specfile", "identity", "scores", "versions", "monitor"),
@@ -67,8 +68,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "kubejob": {
         *("errors", "records", "store", "placement", "spec", "specfile", "splits", "config", "identity", "jobfolder"),
-        *("lifecycle", "submission", "cluster"),
+        *("lifecycle", "submission", "cluster", "delivery"),
     },
+    "pulling": {"errors", "store", "delivery", "jobfolder", "lifecycle", "kubejob"},
     "visit": {"errors", "records", "specfile", "versions", "cluster"},
     "doctor": {
         *("errors", "records", "store", "spec", "specfile", "config", "versions", "submission", "kubejob", "visit"),
@@ -76,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "api": {
         *("errors", "records", "store", "spec", "specfile", "plan", "jobfolder", "gan", "report", "cluster"),
-        *("lifecycle", "submission", "resumption", "kubejob", "rescoring"),
+        *("lifecycle", "submission", "resumption", "kubejob", "rescoring", "pulling"),
     },
     "options": {"errors", "specfile"},
     "output": {"errors", "terminal"},

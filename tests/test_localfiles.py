@@ -19,6 +19,8 @@ from gansvc.jobfolder import STATUS, Job
 from gansvc.records import Status
 from gansvc.store import Folder
 
+from .test_delivery import copy
+
 SECRET = "a private key"
 
 
@@ -60,7 +62,7 @@ def test_a_link_in_place_of_a_folder_is_refused_whatever_is_done(
         lambda: folder.delete(depth),
         lambda: (folder / depth).names(),
         lambda: (folder / depth).tree(),
-        lambda: folder.copy_to(tmp_path / "copy"),
+        lambda: copy(folder, tmp_path / "copy"),
     ):
         with pytest.raises(ClusterError, match=f"{link} is a link, and a job's folder holds plain files alone"):
             ask()
@@ -75,7 +77,7 @@ def test_a_link_in_place_of_a_file_is_refused_whatever_is_done(folder: Folder, t
         lambda: folder.write("status.json", "x"),
         lambda: folder.exists("status.json"),
         lambda: folder.delete("status.json"),
-        lambda: folder.copy_to(tmp_path / "copy"),
+        lambda: copy(folder, tmp_path / "copy"),
     ):
         with pytest.raises(ClusterError, match=f"{link} is a link, .*delete it, or put what it points to in its place"):
             ask()
@@ -86,7 +88,7 @@ def test_links_that_lead_to_themselves_end_at_once(folder: Folder, tmp_path: Pat
     (tmp_path / "job" / "round").symlink_to(tmp_path / "job")
     folder.write("a", "x")
     with pytest.raises(ClusterError, match="round is a link"):
-        folder.copy_to(tmp_path / "copy")
+        copy(folder, tmp_path / "copy")
     assert list(folder.tree()) == ["a"]
 
 
@@ -152,7 +154,7 @@ def test_what_is_no_file_is_refused_and_keeps_nobody_waiting(tmp_path: Path, spe
         lambda: folder.write(name, "x"),
         lambda: folder.delete(name),
         lambda: folder.exists(name),
-        lambda: folder.copy_to(tmp_path / "copy"),
+        lambda: copy(folder, tmp_path / "copy"),
     ):
         with pytest.raises(ClusterError, match=f"{name} is {kind}, and a job's folder holds plain files alone; delete"):
             ask()

@@ -166,7 +166,7 @@ def pull(
     storage: Storage = None,
 ) -> None:
     """Copy a job's report, model and scores to a local folder."""
-    show(api.pull(job, to, everything, storage))
+    show(api.pull(job, to, everything, storage, _say))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from gansvc import config, jobfolder, lifecycle, specfile, splits, submission
+from gansvc import config, delivery, jobfolder, lifecycle, specfile, splits, submission
 from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
@@ -133,8 +133,8 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     return [job for job, _, _ in adopted.values()]
 
 
-def fetch(job: Job, target: Path, everything: bool) -> bool:
-    """Copy a job's files from the volume to a local folder; return whether the job is kept on one.
+def fetch(job: Job, to: delivery.Delivery, skip: tuple[str, ...]) -> bool:
+    """Copy a job's files from the volume, but for those that are to be left out; return whether it is kept on one.
 
     Raises:
         ClusterError: the volume can't be read.
@@ -143,10 +143,9 @@ def fetch(job: Job, target: Path, everything: bool) -> bool:
     if where is None or not where.mirrored:
         return False
     _, spec = _sent(job)
-    skip = () if everything else ("search", "train")
     space = namespace.parse(where.address)
     # The status here may know more: that the RayJob was stopped or its deadline passed.
-    reader.fetch(space, placement_of(spec), job.id, target, (*skip, STATUS))
+    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS))
     return True
 
 
@@ -160,7 +159,8 @@ def fetch_report(job: Job, report: str) -> None:
     if where is None or not where.mirrored or Folder(job.folder).exists(report):
         return
     if lifecycle.status(job).phase == "SUCCEEDED":
-        fetch(job, Path(job.folder), everything=False)
+        with delivery.delivered(Path(job.folder), job.id) as to:
+            fetch(job, to, delivery.LARGE)
 
 
 def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:

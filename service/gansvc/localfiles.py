@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from gansvc.errors import ClusterError
 from gansvc.plainfiles import ENTER, FILE_MODE, FOLDER_MODE, make_folders, plain, refusal, refuse_size, step
@@ -104,6 +104,19 @@ class LocalFiles:
                 with suppress(FileNotFoundError):
                     os.unlink(part, dir_fd=folder)
                 raise
+
+    def begin(self, name: str) -> IO[bytes]:
+        """Open a new file that is written bit by bit; readers see what is there so far."""
+        *folders, last = name.split("/")
+        with self._entered(folders, make=True) as folder:
+            return open(os.open(last, _MAKE, FILE_MODE, dir_fd=folder), "wb")
+
+    def adopt(self, other: LocalFiles, name: str) -> None:
+        """Move a file here from another folder on the same disk, in place of one of that name."""
+        *folders, last = name.split("/")
+        with other._entered(folders) as there, self._entered(folders, make=True) as here:
+            self._look(here, last, name)
+            os.replace(last, last, src_dir_fd=there, dst_dir_fd=here)
 
     def kind(self, name: str) -> Kind:
         """Return what stands under a name."""

@@ -37,12 +37,13 @@ def refuse_size(path: str, size: int, most: int) -> None:
     if size > most:
         limit = f"{most / 2**20:.0f} MiB" if most >= 2**20 else f"{most / 1024:.0f} KiB"
         raise ClusterError(
-            f"{path} has {_amount(size)}, and of such a file at most {limit} are read; delete it, or put the right one "
+            f"{path} has {amount(size)}, and of such a file at most {limit} are read; delete it, or put the right one "
             "in its place"
         )
 
 
-def _amount(size: int) -> str:
+def amount(size: int) -> str:
+    """Return a number of bytes for people."""
     for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
         if size >= 10**power:
             return f"{size / 10**power:.1f} {unit}"

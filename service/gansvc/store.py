@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -195,26 +194,6 @@ class Folder:
         """
         with suppress(FileNotFoundError):
             self._ask("be deleted", name, lambda: self._files.delete(name))
-
-    def copy_to(self, target: Path, skip: tuple[str, ...] = ()) -> None:
-        """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files.
-
-        Raises:
-            SpecError: the local folder can't be made.
-            ClusterError: the storage fails, or the local folder doesn't take them.
-        """
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpecError(f"{target} can't be made ({error.strerror}); give another folder") from None
-        there = LocalFiles(str(target))
-        for name in self.tree(refuse=True):
-            if not any(part in skip for part in name.split("/")):
-                filesystems.patiently(f"{target / name} can't be written", partial(self._copy, name, there))
-
-    def _copy(self, name: str, there: LocalFiles) -> None:
-        with suppress(FileNotFoundError):
-            there.write(name, self.pieces(name))
 
     def _ask(self, what: str, name: str, ask: Callable[[], T]) -> T:
         return filesystems.patiently(f"storage: {self.path(name)} can't {what}", ask)

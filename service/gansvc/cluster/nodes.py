@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gansvc import cachefolder
+from gansvc import cachefolder, plainfiles
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
 from gansvc.records import Record
@@ -160,8 +160,7 @@ def _receive(spec: JobSpec, contents: Mapping[str, Any]) -> dict[str, str]:
     for name, path in _files(spec).items():
         told[name] = f"found at {path}"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            downloads.write_whole(path, ray.get(contents[name]))
+            plainfiles.write_file(path, ray.get(contents[name]))
             told[name] = f"handed on to {path}"
     return told
 
