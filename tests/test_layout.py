@@ -45,7 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitor": {"errors", "records", "store", "spec"},
     "terminal": {"errors"},
     "live": {"records"},
-    "gan": {"errors", "records", "scores", "audits", "cachefolder", "catalog", "store", "spec", "identity"},
+    "gan": {
+        *("errors", "records", "scores", "audits", "cachefolder", "plainfiles", "catalog", "store", "spec", "identity"),
+    },
     "report": {"errors", "records", "scores", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "scores", "catalog", "spec", "specfile", "gan"},
     "cluster": {

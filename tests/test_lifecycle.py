@@ -148,6 +148,18 @@ def test_the_drivers_last_word_wins(tmp_path: Path) -> None:
     assert lifecycle.finish(job, "FAILED", "late").phase == "SUCCEEDED"
 
 
+def test_what_is_pulled_of_a_job_at_work_is_said_to_be_unfinished(run: Run, tmp_path: Path) -> None:
+    job = jobfolder.new("small", str(tmp_path / "jobs"))
+    lifecycle.start(job, "small")
+    pulled = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
+    assert pulled.code == 0 and pulled.out == f"{tmp_path / 'out'}\n"
+    said = f"{job.id} is PENDING: {tmp_path / 'out'} has what it has made so far, not all"
+    assert said in " ".join(pulled.err.split())
+    Folder(job.folder).write_record("status.json", lifecycle.read(job).model_copy(update={"phase": "SUCCEEDED"}))
+    again = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
+    assert again.code == 0 and again.err == ""
+
+
 def test_a_damaged_job_is_listed_and_hides_no_other(run: Run, tmp_path: Path) -> None:
     a_job(tmp_path / "jobs", "small-20260101-000000-aaaa")
     (tmp_path / "jobs" / "small-20260102-000000-bbbb").mkdir()

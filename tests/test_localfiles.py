@@ -7,16 +7,20 @@ import pickle
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gansvc import jobfolder, lifecycle, store
-from gansvc.errors import ClusterError
+from gansvc.errors import ClusterError, SpecError
+from gansvc.gan import export
+from gansvc.gan.journal import Journal
+from gansvc.gan.plan import RunPlan
 from gansvc.jobfolder import STATUS, Job
-from gansvc.records import Status
+from gansvc.records import History, Status
+from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
 from .test_delivery import copy
@@ -181,6 +185,41 @@ def test_a_job_with_a_fifo_and_one_with_a_vast_status_are_listed_beside_the_othe
     assert errors[jobs[0].id] == "" and len(errors) == 3
     assert "status.json is a FIFO" in errors[jobs[1].id]
     assert "status.json has 6.0 GB, and of such a file at most 64 MiB are read; delete it" in errors[jobs[2].id]
+
+
+# --- who writes and reads without being asked for a name ------------------------------------------------------------
+
+
+def test_tensorboards_events_are_written_through_no_link(
+    folder: Folder, tmp_path: Path, outside: Path, tiny: Callable[..., JobSpec]
+) -> None:
+    plan = RunPlan(tiny(), "wgan", 0, 1, 2)
+    line = History(
+        step=1, critic_images=2, critic_loss=0.5, generator_loss=0.1, wasserstein=None, penalty=None,
+        generator_lr=1e-4, critic_lr=1e-4, images_per_second=3.0, seconds=1.0,
+    )  # fmt: skip
+    for _ in range(2):
+        journal = Journal(folder, plan, 10, 0, 1, [])
+        journal.add(line)
+        journal.close("finished", "", 1.0)
+    (events,) = (folder / "tensorboard").names()
+    assert b"critic_loss" in ((folder / "tensorboard").read(events) or b"")
+    folder.delete("tensorboard")
+    (tmp_path / "job" / "tensorboard").symlink_to(outside)
+    with pytest.raises(ClusterError, match="tensorboard is a link"):
+        Journal(folder, plan, 10, 0, 1, [])
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("name", ["model.json", "generator.safetensors"])
+@pytest.mark.parametrize("kind", ["a link", "a FIFO"])
+def test_a_model_folder_with_what_is_no_file_is_refused(tmp_path: Path, outside: Path, name: str, kind: str) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "generator.safetensors").write_text("")
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(outside / "secret") if kind == "a link" else os.mkfifo(tmp_path / name)
+    with pytest.raises(SpecError, match=f"{name} is {kind}, .*; or give the model/ folder of a pulled job"):
+        export.opened(tmp_path)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

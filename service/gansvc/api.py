@@ -194,19 +194,19 @@ def pull(
     return pulling.pull(find(job, storage), to, everything, say)
 
 
-def sample(model_folder: Path, n: int, out: Path, seed: int = 0, of: str | None = None) -> Path:
-    """Draw a grid of ``n`` images from a pulled model folder alone and return the path of the PNG.
+def sample(model_folder: Path, n: int, out: Path | str, seed: int = 0, of: str | None = None) -> Path:
+    """Draw ``n`` images from a pulled model folder alone, as one grid or into a folder; see ``sampling.sample``.
 
     ``of`` is the name or the number of the one class to draw.
 
     Raises:
-        SpecError: the folder holds no model, or a value is out of range.
+        SpecError: the folder holds no model, a value is out of range, or ``out`` can't be written.
         ClusterError: torch isn't installed here.
     """
     submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
-    from gansvc.gan import export
+    from gansvc.gan import sampling
 
-    return export.sample(model_folder, n, out, seed, of)
+    return sampling.sample(model_folder, n, out, seed, of)
 
 
 def compare(jobs: Sequence[Job | str], storage: str | None = None) -> Comparison:

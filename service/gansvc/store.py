@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -104,6 +104,17 @@ class Folder:
             self._ask("be written", name, lambda: self._files.write(name, (content,)))
         except FileNotFoundError as error:
             raise ClusterError(f"storage: {self.path(name)} can't be written: its folder was taken away") from error
+
+    def begin(self, name: str) -> IO[bytes]:
+        """Open a new file of a local folder that is written bit by bit.
+
+        Raises:
+            ClusterError: the disk refuses, or there is something of that name.
+        """
+        files = self._files
+        if not isinstance(files, LocalFiles):
+            raise ClusterError(f"storage: {self.path(name)} can't be written bit by bit: objects are written whole")
+        return self._ask("be written", name, lambda: files.begin(name))
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if there is none.
