@@ -416,6 +416,21 @@ def test_resume_sends_a_new_rayjob_to_the_same_folder(cluster: Cluster, job: Job
     assert api.status(job).phase == "SUCCEEDED" and not api.resume(job)
 
 
+def test_resume_of_a_renamed_mirror_goes_by_the_folder_of_the_jobs_id_on_the_volume(cluster: Cluster, job: Job) -> None:
+    cluster.play(job.id, "Failed", "FAILED", reason="AppFailed")
+    assert api.status(job).phase == "FAILED"
+    renamed = Path(job.folder).rename(Path(job.folder).with_name("renamed"))
+    assert api.resume(str(renamed))
+    again = cluster.api.get(RAYJOBS, f"{job.id}-2")
+    assert again and f"--job {job.id} --storage /storage" in again["spec"]["entrypoint"]
+    assert "--folder" not in again["spec"]["entrypoint"] and not Path(job.folder).exists()
+
+
+def test_resume_of_a_renamed_job_in_an_object_store_names_its_folder(spec: JobSpec) -> None:
+    sent = kubejob.rayjob("a-2", "a", spec.with_values({"cluster.volume": None}), "s3://b/jobs", "s3://b/jobs/renamed")
+    assert "--folder s3://b/jobs/renamed" in sent["spec"]["entrypoint"] and "--make" not in sent["spec"]["entrypoint"]
+
+
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 

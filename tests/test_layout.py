@@ -54,9 +54,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "cachefolder", "filesystems", "records", "audits", "catalog", "store", "placement", "spec"),
         *("splits", "config", "scores", "scorefiles", "gan", "plainfiles", "delivery"),
     },
+    "outdated": {"records", "store", "spec", "scores", "scorefiles", "gan"},
     "pipeline": {
         *("errors", "records", "catalog", "store", "spec", "specfile", "identity", "scores", "versions", "monitor"),
-        *("scorefiles", "gan", "report", "cluster"),
+        *("scorefiles", "outdated", "gan", "report", "cluster"),
     },
     "kubestatus": {"errors", "records", "store", "jobfolder", "specfile", "cluster"},
     "lifecycle": {"errors", "records", "store", "versions", "jobfolder", "kubestatus", "cluster"},

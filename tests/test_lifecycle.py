@@ -72,6 +72,10 @@ def test_a_job_is_named_by_id_beginning_or_folder_and_the_newest_without_a_name(
     moved = storage / "kept"
     (storage / old.id).rename(moved)
     assert api.find(str(moved), str(tmp_path / "elsewhere")) == Job(id=old.id, folder=str(moved))
+    # One that was renamed to another id is known to the cluster by its own.
+    (storage / also.id).rename(storage / "other-20260101-000000-dddd")
+    assert api.find("other", str(storage)) == Job(id=also.id, folder=str(storage / "other-20260101-000000-dddd"))
+    (storage / "other-20260101-000000-dddd").rename(storage / also.id)
     with pytest.raises(SpecError, match="fits small-20260102-000000-bbbb, small-20260101-120000-cccc"):
         api.find("small", str(storage))
 

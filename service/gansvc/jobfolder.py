@@ -85,11 +85,11 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
     if job is None:
         if not jobs:
             raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
-        return jobs[0]
+        return _named(jobs[0])
     fitting = [found for found in jobs if found.id.startswith(job)] if job else []
     exact = [found for found in fitting if found.id == job]
     if len(exact or fitting) == 1:
-        return (exact or fitting)[0]
+        return _named((exact or fitting)[0])
     if fitting:
         raise SpecError(f"JOB: {job!r} fits {', '.join(found.id for found in fitting)}; give more of the id")
     if folder := _at(job):
@@ -97,6 +97,15 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
     near = get_close_matches(job, [found.id for found in jobs], n=1, cutoff=0.3)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
+
+
+def _named(job: Job) -> Job:
+    """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
+    try:
+        status = Folder(job.folder).read_record(STATUS, Status)
+    except ClusterError:
+        return job  # whoever reads it says so
+    return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
 
 
 def _at(path: str) -> Job | None:

@@ -95,8 +95,9 @@ def resume(job: Job) -> bool:
     rayjobs.stop(namespace.parse(last.address), last.driver(job))
     earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
     where = last.model_copy(update={"submitted": time.time(), "attempt": last.attempt + 1, "earlier": earlier})
-    storage = pods.STORAGE if last.mirrored else job.folder.removesuffix(f"/{job.id}")
-    sent = rayjob(where.driver(job), job.id, spec, storage)
+    # On a volume the folder has the job's id, whatever the mirror here is called.
+    folder = f"{pods.STORAGE}/{job.id}" if last.mirrored else job.folder
+    sent = rayjob(where.driver(job), job.id, spec, submission.parent(job), folder)
     lifecycle.resumed(job, where)
     _send(job, where, sent)
     return True
@@ -163,7 +164,7 @@ def fetch_report(job: Job, report: str) -> None:
             fetch(job, to, delivery.LARGE)
 
 
-def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:
+def rayjob(name: str, job: str, spec: JobSpec, storage: str, folder: str = "") -> Manifest:
     """Return the RayJob of one attempt at a job.
 
     Args:
@@ -171,12 +172,15 @@ def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:
         job: the job's id.
         spec: the job's spec.
         storage: folder or URI of all jobs, as the pods see it.
+        folder: the job's own, where it isn't the one of its id in the storage.
 
     Raises:
         SpecError: the operator would refuse it.
     """
-    there = Job(id=job, folder=f"{storage.rstrip('/')}/{job}")
-    command, metadata = submission.entrypoint(there, spec, is_local=False), submission.metadata(there, spec)
+    there = Job(id=job, folder=folder or f"{storage.rstrip('/')}/{job}")
+    on_volume = placement_of(spec).volume is not None
+    command = submission.entrypoint(there, spec, is_local=False, makes_folder=on_volume)
+    metadata = submission.metadata(there, spec)
     versions = {"gansvc": version("gansvc"), "ray": version("ray")}
     return manifest.rayjob(name, job, command, placement_of(spec), versions, metadata)
 
