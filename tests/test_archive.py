@@ -113,6 +113,13 @@ def test_what_comes_after_the_end_is_read_to_hear_of_a_failure() -> None:
         archive.unpack(cut(), lambda name, size, content: None)
 
 
+def test_what_is_to_be_left_out_is_whatever_the_pod_sends() -> None:
+    found: list[str] = []
+    data = member("./status.json") + member("./train/a") + member("./report/status.json") + END
+    archive.unpack(iter((data,)), lambda name, size, content: found.append(name), ("status.json", "train"))
+    assert found == ["report/status.json"]
+
+
 def test_a_sparse_member_is_refused() -> None:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as made:

@@ -128,6 +128,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
             where = Submission(address=space.address, submitted=time.time(), mirrored=True, attempt=attempt)
             adopted[identity] = (jobfolder.at(identity, storage), spec, where)
     for job, spec, where in adopted.values():
+        Folder(job.folder).make()
         lifecycle.start(job, spec.name)
         Folder(job.folder).write("job.yaml", specfile.dump(spec))
         lifecycle.sent(job, where)
@@ -145,8 +146,8 @@ def fetch(job: Job, to: delivery.Delivery, skip: tuple[str, ...]) -> bool:
         return False
     _, spec = _sent(job)
     space = namespace.parse(where.address)
-    # The status here may know more: that the RayJob was stopped or its deadline passed.
-    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS))
+    # What is known here of where the job was sent, and how it stands, isn't the volume's to say.
+    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS, "submission.json"))
     return True
 
 

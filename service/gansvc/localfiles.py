@@ -10,10 +10,10 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from gansvc.errors import ClusterError
 from gansvc.plainfiles import ENTER, FILE_MODE, FOLDER_MODE, make_folders, plain, refusal, refuse_size, step
@@ -24,6 +24,7 @@ DEEPEST = 16
 """Folders within each other; a job's are six."""
 PIECE = 1 << 20
 """Bytes that are read at a time."""
+_TRIES = 10
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -157,7 +158,7 @@ class LocalFiles:
             with self._entered(folders) as folder:
                 found = self._look(folder, last, name)
                 if found is not None and stat.S_ISDIR(found.st_mode):
-                    shutil.rmtree(last, onerror=_unless_gone, dir_fd=folder)
+                    _remove(folder, last)
                 elif found is not None:
                     os.unlink(last, dir_fd=folder)
         except FileNotFoundError:
@@ -241,6 +242,9 @@ def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
         return None
 
 
-def _unless_gone(function: Callable[..., Any], path: str, error: Any) -> None:
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
+def _remove(folder: int, name: str) -> None:
+    """Delete a folder with all that is in it, though others may delete there, too."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(name, dir_fd=folder)
+            return

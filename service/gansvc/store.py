@@ -10,6 +10,7 @@ from copy import copy
 from pathlib import Path
 from typing import IO, TypeVar
 
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from gansvc import filesystems
@@ -24,7 +25,7 @@ _TRIAL = re.compile(r"trial-\d{5,}")
 RECORD = 64 * 2**20
 """Bytes of a record, a picture or a page at most: what is larger isn't read."""
 WEIGHTS = 16 * 2**30
-"""The same for weights and logs."""
+"""The same for weights and logs, where half of the memory left is more."""
 _JOB_FILE = 64 * 1024
 _LARGE = (".pt", ".safetensors", ".log")
 
@@ -214,7 +215,8 @@ def most(name: str) -> int:
     """Return how many bytes a file of that name may have at most to be read."""
     if name.rpartition("/")[2] == "job.yaml":
         return _JOB_FILE
-    return WEIGHTS if name.endswith(_LARGE) else RECORD
+    # What doesn't fit the memory ends the process in place of the read.
+    return min(WEIGHTS, psutil.virtual_memory().available // 2) if name.endswith(_LARGE) else RECORD
 
 
 def _again(uri: str, files: LocalFiles | None) -> Folder:

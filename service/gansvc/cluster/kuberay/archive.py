@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from typing import IO, Any
 
@@ -19,8 +19,13 @@ _HEADERS = 64 * 1024
 """Bytes of headers that one member may have; tarfile holds them in memory."""
 
 
-def unpack(pieces: Iterable[bytes], put: Put) -> int:
+def unpack(pieces: Iterable[bytes], put: Put, skip: Container[str] = ()) -> int:
     """Hand on an archive's files and return their number; hidden ones, and those with unsafe names, are left out.
+
+    Args:
+        pieces: the archive.
+        put: takes each file.
+        skip: names at its top to leave out, whether or not the pod did.
 
     Raises:
         ClusterError: it is cut off or is no archive, or holds a link, or a file or headers of a size that no job has.
@@ -34,7 +39,7 @@ def unpack(pieces: Iterable[bytes], put: Put) -> int:
                 files.members = []  # they would be kept to its end
                 name = member.name.removeprefix("./")
                 arriving.allow(max(0, min(member.size, WEIGHTS)))
-                if member.isdir() or not is_taken(name):
+                if member.isdir() or not is_taken(name) or name.partition("/")[0] in skip:
                     continue
                 if not member.isreg() or member.issparse():
                     raise ClusterError(f"{printable(name)} on the volume is a link or no plain file; delete it there")

@@ -55,9 +55,9 @@ def fetch(space: Namespace, placement: Placement, job: str, put: archive.Put, sk
         ClusterError: the reader can't start, the volume has no such folder, or the connection is lost.
     """
     api = connection.connect(space)
-    left_out = [f"--exclude=./{name}" for name in skip]
+    tar = ["tar", "-C", f"{pods.STORAGE}/{job}", *(f"--exclude=./{name}" for name in skip), "-cf", "-", "."]
     with _reader(api, placement) as pod:
-        return archive.unpack(api.run(pod, ["tar", "-C", f"{pods.STORAGE}/{job}", *left_out, "-cf", "-", "."]), put)
+        return archive.unpack(api.run(pod, tar), put, skip)
 
 
 @contextmanager
