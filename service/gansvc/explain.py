@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from gansvc.errors import SpecError, printable
+from gansvc.errors import SpecError
+from gansvc.escapes import printable
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]

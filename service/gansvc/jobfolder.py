@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gansvc import config, filesystems
 from gansvc.errors import ClusterError, SpecError
+from gansvc.escapes import is_printable
 from gansvc.records import Record, Status
 from gansvc.store import Folder
 
@@ -120,7 +121,7 @@ def _make(folder: Folder) -> bool:
 
 def _at(path: str) -> Job | None:
     """Return the job whose folder is at a path or URI, or None."""
-    if not path or not path.isprintable() or ("/" not in path and path not in (".", "..")):
+    if not path or not is_printable(path) or ("/" not in path and path not in (".", "..")):
         return None
     try:
         folder = Folder(path)

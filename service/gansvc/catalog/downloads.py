@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from gansvc.errors import ClusterError
+from gansvc.escapes import printable
 
 STALL = 60.0
 """Seconds without a byte after which a connection is given up."""
@@ -182,4 +183,4 @@ def _some(stream: IO[bytes]) -> bytes:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
