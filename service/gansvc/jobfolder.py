@@ -121,6 +121,8 @@ def _make(folder: Folder) -> bool:
 
 def _at(path: str) -> Job | None:
     """Return the job whose folder is at a path or URI, or None."""
+    if "://" in path:
+        filesystems.refuse(path)
     if not path or not is_printable(path) or ("/" not in path and path not in (".", "..")):
         return None
     try:
