@@ -6,16 +6,18 @@ import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from torch import nn
 
+from gansvc.bounded import Count, Few, Plain, Text, Texts
 from gansvc.catalog.datasets import title
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
+from gansvc.explain import first
 from gansvc.gan import checkpoint, portable, tensorfile
 from gansvc.gan.card import LIMITS, readme
 from gansvc.gan.conditional import class_number, generate_of
@@ -26,39 +28,47 @@ from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
 
+_LARGEST_CARD, _LARGEST_WEIGHTS = 2**22, 2**32
+
 
 class ModelCard(BaseModel):
     """model.json: what the generator is, what it was trained on and how it scored."""
 
     format: int = 1
     network: AnyNetwork
-    channels: int
-    size: int = 28
+    channels: Literal[1, 3]
+    size: Count = 28
     """Side of the images in pixels."""
-    job: str
-    dataset: dict[str, Any]
-    licence: str
+    job: Text
+    dataset: Plain
+    licence: Text
     """Licence of the data."""
-    source: str = ""
+    source: Text = ""
     """Where the data comes from."""
-    loss: dict[str, Any]
-    seed: int
-    step: int
+    loss: Plain
+    seed: Count
+    step: Count
     score: Score | None
-    spec: dict[str, Any] = {}
+    spec: Plain = {}
     """The spec that it was trained by: the job's, with the values that the search found."""
-    weights_sha256: str = ""
+    weights_sha256: Text = ""
     """Hash of generator.safetensors."""
-    gansvc: str = ""
-    torch: str = ""
+    gansvc: Text = ""
+    torch: Text = ""
     created: datetime | None = None
     """UTC."""
-    classes: tuple[str, ...] = ()
+    classes: Few[Text] = ()
     """Names of the classes that it can be asked for, by their numbers; empty where the generator isn't conditional."""
-    shares: tuple[float, ...] = ()
+    shares: Few[float] = ()
     """Each class's share of the training images."""
-    limits: tuple[str, ...] = LIMITS
-    use: str = "Research on generative models. Not for diagnosis or any other clinical use."
+    limits: Texts = LIMITS
+    use: Text = "Research on generative models. Not for diagnosis or any other clinical use."
+
+    @model_validator(mode="after")
+    def _has_images_that_its_network_makes(self) -> ModelCard:
+        if self.size not in self.network.sizes:
+            raise ValueError(f"{self.network.name} makes no images of {self.size} pixels")
+        return self
 
     @property
     def title(self) -> str:
@@ -160,13 +170,13 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
         SpecError: the folder holds no such model.
     """
     try:
-        card = ModelCard.model_validate_json((model / "model.json").read_bytes(), strict=False)
-        weights = (model / "generator.safetensors").read_bytes()
+        card = ModelCard.model_validate_json(_part(model / "model.json", _LARGEST_CARD), strict=False)
+        weights = _part(model / "generator.safetensors", _LARGEST_WEIGHTS)
         state = safetensors.torch.load(weights)
     except OSError as error:
         raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
     except (ValidationError, *tensorfile.UNREADABLE) as error:
-        reason = str(error).splitlines()[0]
+        reason = first(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
@@ -178,6 +188,15 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
     return card, _network(card, state)
 
 
+def _part(path: Path, most: int) -> bytes:
+    """Return a file of a model folder, which anybody may have made: a regular one of such a size."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    if path.stat().st_size > most:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes, and at most {most:,} are read")
+    return path.read_bytes()
+
+
 def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
     """Return the averaged generator of a run's best checkpoint, in evaluation mode.
 
@@ -185,10 +204,9 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
         ClusterError: there is no such checkpoint, it is damaged, or of another network.
     """
     state = checkpoint.load_best(weights)
-    network = spec.network.generator(channels, spec.dataset.size, state.get("shares"))
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
+        network = _filled(spec.network, channels, spec.dataset.size, state)
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ClusterError(
             f"{weights.path(checkpoint.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
         ) from None
@@ -197,13 +215,21 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
 
 def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
     try:
-        network = card.network.generator(card.channels, card.size, state.get("shares"))
-        network.load_state_dict(state)
+        network = _filled(card.network, card.channels, card.size, state)
         if len(getattr(network, "shares", ())) != len(card.classes):
             raise ValueError(f"model.json names {len(card.classes)} classes")
     except (RuntimeError, TypeError, ValueError) as error:
         raise SpecError(f"generator.safetensors doesn't fit model.json ({_first(error)}); pull it again") from None
     return network.eval()
+
+
+def _filled(network: AnyNetwork, channels: int, size: int, state: dict[str, torch.Tensor]) -> nn.Module:
+    """Return a generator with those weights; the first try takes no memory, as their shapes alone say if they fit."""
+    with torch.device("meta"):
+        network.generator(channels, size, state.get("shares")).load_state_dict(state, assign=True)
+    generator = network.generator(channels, size, state.get("shares"))
+    generator.load_state_dict(state)
+    return generator
 
 
 def _first(error: BaseException) -> str:
