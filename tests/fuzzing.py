@@ -9,12 +9,12 @@ import contextlib
 import faulthandler
 import io
 import os
-import re
 import shutil
 import socket
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +45,9 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 _HERE = (None, "127.0.0.1", "::1", "localhost", b"127.0.0.1", b"localhost")
 _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"}
-# What moves a terminal's cursor, recolours it, turns its text around, or can't be written as UTF-8.
-DRIVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What moves a terminal's cursor, recolours it, turns its text around, can't be seen, or can't be written as UTF-8.
+_DRIVING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_LET_THROUGH = "\n\t\u200c\u200d"
 
 hypothesis.configuration.set_hypothesis_home_dir(tempfile.gettempdir() + "/gansvc-hypothesis")
 
@@ -228,8 +229,13 @@ def _sound(ended: Ended) -> None:
         said = [line for line in lines if line.startswith("Error: ")]
         # What is about to be sent, and what is about to be done, is told before.
         assert said and (said == lines or ended.args[0] in ("submit", "resume", "prefetch")), ended
-    found = DRIVES.search(ended.out + ended.err)
-    assert not found, f"{found[0]!r} reaches the terminal: {ended}"
+    found = driving(ended.out + ended.err)
+    assert not found, f"{found!r} reaches the terminal: {ended}"
+
+
+def driving(text: str) -> set[str]:
+    """Return the characters of a text that drive, turn or hide something."""
+    return {char for char in set(text) if unicodedata.category(char) in _DRIVING and char not in _LET_THROUGH}
 
 
 def closed_port() -> int:

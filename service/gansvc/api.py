@@ -53,7 +53,12 @@ def plan(spec: JobSpec) -> Plan:
 
 
 def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> dict[str, Any] | None:
-    """Return the RayJob that a job would be sent as to Kubernetes, asking nobody; None for other clusters."""
+    """Return the RayJob that a job would be sent as to Kubernetes, asking nobody; None for other clusters.
+
+    Raises:
+        SpecError: an address carries a secret, the operator would refuse the job, or it has no place to be kept.
+    """
+    config.storage(storage, cluster)  # refused, if it is, whatever the cluster
     return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from platform import node
 
+from gansvc.bounded import Some, Text
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster.kuberay import namespace
@@ -19,7 +20,7 @@ SUBMISSION = "submission.json"
 class Submission(Record):
     """Where a job was sent (submission.json); of a job that was resumed, where it was sent last."""
 
-    address: str
+    address: Text
     """URL of the cluster's Jobs API, or k8s://CONTEXT/NAMESPACE."""
     submitted: float
     """Unix time."""
@@ -31,7 +32,7 @@ class Submission(Record):
     """Which of the local clusters it was."""
     attempt: int = 1
     """Which of the job's submissions it is; every one after the first resumed the job."""
-    earlier: tuple[Submission, ...] = ()
+    earlier: Some[Submission] = ()
     """Those before it, oldest first."""
     mirrored: bool = False
     """Whether the job folder is a copy: the job's own is on the cluster's volume, which this machine can't read."""

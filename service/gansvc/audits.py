@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gansvc.bounded import BySeed, Count, Few, Text
 from gansvc.measured import Measured
 from gansvc.records import Record
 
@@ -26,11 +27,11 @@ class Estimate(Record):
 class Pair(Record):
     """A generated image, its nearest training image and its nearest held-out image."""
 
-    generated: int
+    generated: Count
     """Index of the generated sample."""
-    train: int
+    train: Count
     """Index among the training images that were searched."""
-    heldout: int
+    heldout: Count
     """Index among the held-out images that were searched."""
     to_train: float
     """Distance of the generated image to that training image, in the extractor's feature space."""
@@ -40,19 +41,19 @@ class Pair(Record):
 class Memorisation(Record):
     """How near generated images come to the training images; gan/memorisation.py has the definitions."""
 
-    images: int
+    images: Count
     """Generated images."""
-    train_images: int
+    train_images: Count
     """Training images that were searched."""
-    heldout_images: int
+    heldout_images: Count
     """Held-out images that were searched; those that also stand in train are not among them."""
-    fresh_images: int
+    fresh_images: Count
     """Fresh images that were used; those that also stand in train or among the held-out ones are not among them."""
-    heldout_in_train: int = 0
+    heldout_in_train: Count = 0
     """Held-out images of the whole split that were left out, as they also stand in train."""
-    fresh_in_train: int = 0
+    fresh_in_train: Count = 0
     """Fresh images of the whole split that were left out, as they also stand in train."""
-    fresh_in_heldout: int = 0
+    fresh_in_heldout: Count = 0
     """Fresh images that were left out, as they also stand in the held-out split, and not in train."""
     to_train: float
     """Median distance of a generated image to its nearest training image, in the extractor's feature space."""
@@ -72,7 +73,7 @@ class Memorisation(Record):
     """AuthPct of held-out images in place of generated ones."""
     flagged: bool | None
     """Whether there are signs of copying; None where there are too few real images to tell."""
-    pairs: tuple[Pair, ...]
+    pairs: Few[Pair]
     """The closest pairs, the smallest to_train / to_heldout first."""
 
     @property
@@ -96,17 +97,17 @@ class Classes(Record, Measured):
     Its metrics are is, is_std, kid and kid_std of its logits and features, against the held-out images.
     """
 
-    images: int
+    images: Count
     """Images that it looked at."""
     accuracy: float
     """Share of the held-out real images that it classifies rightly."""
     majority: float
     """Share of the largest class among them: what always guessing it gets right."""
-    train: tuple[float, ...]
+    train: Few[float]
     """Share of each class among the labels of the train split."""
-    heldout: tuple[float, ...]
+    heldout: Few[float]
     """Share of each class that it sees in the held-out images."""
-    seen: tuple[float, ...]
+    seen: Few[float]
     """Share of each class that it sees in these images."""
     distance: float
     """Total variation distance between the last two: 0 where they are equal, 1 where they share no class."""
@@ -115,18 +116,18 @@ class Classes(Record, Measured):
 class Audit(Record):
     """What one scored checkpoint was looked at for beyond its scores (evaluation/<label>-seed<k>.audit.json)."""
 
-    label: str
+    label: Text
     """Label of the loss, or ``real`` for fresh real images: those of the validation split."""
-    seed: int
-    step: int
+    seed: Count
+    step: Count
     """Generator step of the checkpoint."""
-    extractor: str
+    extractor: Text
     """Whose feature space the distances are in."""
     memorisation: Memorisation | None = None
     """None for real images."""
     classes: Classes | None = None
     """None where the data set has no classes."""
-    failed: str = ""
+    failed: Text = ""
     """Why there is neither, where the audit failed."""
 
 
@@ -136,49 +137,49 @@ class Learned(Record):
     what: Literal["real", "generated", "both"]
     share: float
     """Share of the real training images among what they learned from, 0 to 1; 0 for generated images alone."""
-    real_images: int
-    generated_images: int
+    real_images: Count
+    generated_images: Count
     accuracy: float
     """Share of the test images that they classify rightly, 0 to 1; the mean over seeds."""
-    accuracies: dict[int, float]
+    accuracies: BySeed[float]
     """Seed of the classifier to its accuracy."""
     balanced_accuracy: float
     """The mean over the classes of the share of their test images that are classified rightly; the mean over seeds."""
-    balanced_accuracies: dict[int, float]
+    balanced_accuracies: BySeed[float]
 
 
 class Exam(Record):
     """What all classifiers of a data set have in common; gan/usefulness.py has the protocol."""
 
-    classes: int
+    classes: Count
     """Classes of the data set."""
     majority: float
     """Share of the largest class among the test images: what always guessing it gets right."""
-    train_images: int
+    train_images: Count
     """Real training images that are used at most: share 1."""
-    of: int
+    of: Count
     """Real training images that there are."""
-    val_images: int
+    val_images: Count
     """Validation images that chose each classifier's best moment."""
-    test_images: int
-    steps: int
+    test_images: Count
+    steps: Count
     """Optimiser steps of each classifier."""
-    batch_size: int
+    batch_size: Count
 
 
 class Usefulness(Record):
     """What classifiers learn from a generator's images (evaluation/<label>-seed<k>.usefulness.json)."""
 
-    label: str
+    label: Text
     """Label of the loss."""
-    seed: int
+    seed: Count
     """Seed of the run."""
-    step: int
+    step: Count
     """Generator step of the checkpoint."""
     exam: Exam | None = None
     """None where the measure failed."""
-    rows: tuple[Learned, ...] = ()
-    failed: str = ""
+    rows: Few[Learned] = ()
+    failed: Text = ""
     """Why there are no rows, where the measure failed."""
     seconds: float = 0.0
     """Process-seconds; those of real images alone are in it only where they weren't cached."""

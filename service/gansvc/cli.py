@@ -130,7 +130,7 @@ def status(job: JobName = None, storage: Storage = None, as_json: AsJson = False
     """Show where a job stands."""
     now = api.status(job, storage)
     if as_json:
-        show(now.model_dump_json(indent=2))
+        show(_json(now))
     else:
         _out().print(live.view(now))
 
@@ -193,7 +193,7 @@ def compare(
     """Put several jobs' losses on one leaderboard, if their scores compare."""
     merged = api.compare(jobs, storage)
     if as_json:
-        show(_json(merged.model_dump(mode="json")))
+        show(_json(merged))
         return
     _out().print(scoretables.leaderboard(merged.model_dump(mode="json")))
     for difference in merged.differences[:MOST]:
@@ -214,7 +214,7 @@ def evaluate(
     """Score a model folder again, beside the score on its card."""
     found = api.evaluate(folder, None if dataset is None else specfile.parse_value(dataset), parsed(values))
     if as_json:
-        show(found.model_dump_json(indent=2))
+        show(_json(found))
         return
     _out().print(scoretables.rescored(found.model_dump(mode="json")))
     if found.card and found.differences:

@@ -6,14 +6,13 @@ The config file holds profiles of clusters and never a token, only the path of a
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gansvc import explain, specfile
+from gansvc import addresses, explain, filesystems, specfile
 from gansvc.errors import SpecError, unknown_name
 from gansvc.plainfiles import write_file
 
@@ -21,16 +20,23 @@ LOCAL = "local"
 """The cluster that gansvc starts on this machine."""
 STORAGE = "~/gansvc-jobs"
 _LIMIT = 64 * 1024
-_SECRET = re.compile(r"https?://[^/?#]*@", re.IGNORECASE)
-_REFUSED = "a user or a password stands in the address; give a token, by token_file or RAY_AUTH_TOKEN"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
 def _without_secret(address: str) -> str:
     """Return the address of a cluster; one with a user or a password would end up in job folders and logs."""
-    if _SECRET.match(address):
-        raise explain.refusal(_REFUSED)
+    if fault := refusal(address):
+        raise explain.refusal(fault)
     return address
+
+
+def _without_key(uri: str) -> str:
+    """Return the address of a storage; a key in it would end up in the config file, in manifests and in logs."""
+    try:
+        filesystems.refuse(uri)
+    except SpecError as error:
+        raise explain.refusal(str(error)) from None
+    return uri
 
 
 class Profile(BaseModel):
@@ -40,7 +46,7 @@ class Profile(BaseModel):
 
     cluster: Annotated[str, AfterValidator(_without_secret)] = ""
     """Address of its Jobs API, as https://HOST:8265."""
-    storage: str = ""
+    storage: Annotated[str, AfterValidator(_without_key)] = ""
     """Folder or URI of all jobs."""
     token_file: str = ""
     """Path of the file that holds the cluster's token."""
@@ -97,8 +103,8 @@ def cluster(flag: str | None = None) -> Setting:
         SpecError: a user or a password stands in the address, or the config file is damaged.
     """
     chosen, source = _first(("--cluster", flag), ("GANSVC_CLUSTER", os.environ.get("GANSVC_CLUSTER")))
-    if _SECRET.match(chosen):
-        raise SpecError(f"{source}: {_REFUSED}")
+    if fault := refusal(chosen):
+        raise SpecError(f"{source}: {fault}")
     known = read()
     if chosen in known.profiles:
         return Setting(known.profiles[chosen].cluster or LOCAL, f"profile {chosen}, by {source}")
@@ -112,14 +118,25 @@ def storage(flag: str | None = None, of_cluster: str | None = None) -> Setting:
     Args:
         flag: what ``--storage`` said.
         of_cluster: what ``--cluster`` said: the profile that it names brings its storage.
+
+    Raises:
+        SpecError: a key or a setting stands in the address, or the config file is damaged.
     """
     chosen, source = _first(("--storage", flag), ("GANSVC_STORAGE", os.environ.get("GANSVC_STORAGE")))
     if chosen:
+        filesystems.refuse(chosen)
         return Setting(chosen, source)
     known = read()
     named = of_cluster or os.environ.get("GANSVC_CLUSTER") or known.profile
     name = named if named in known.profiles else known.profile
     return _of_profile(name, known.profiles.get(name, Profile()).storage, STORAGE)
+
+
+def refusal(cluster: str) -> str:
+    """Return why the address of a cluster is refused: what it carries, unrepeated; nothing where it is sound."""
+    # One without a scheme is none, and would be repeated in that message.
+    what = addresses.carried(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
+    return f"{what} stands in the address; give a token, by token_file or RAY_AUTH_TOKEN" if what else ""
 
 
 def token_file(address: str) -> Setting:

@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path
 
 from gansvc import filesystems
-from gansvc.errors import ClusterError, SpecError, printable
+from gansvc.errors import ClusterError, SpecError
+from gansvc.escapes import printable
 from gansvc.localfiles import LocalFiles
 from gansvc.plainfiles import amount
 from gansvc.records import Record

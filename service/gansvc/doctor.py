@@ -13,7 +13,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Literal, NamedTuple
 
-from gansvc import config, kubejob, specfile, submission, versions, visit
+from gansvc import addresses, config, kubejob, specfile, submission, versions, visit
 from gansvc.capacity import Share, misfit
 from gansvc.cluster import access, local, nodes
 from gansvc.cluster import jobs as drivers
@@ -94,6 +94,8 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.Nod
         ClusterError: the cluster can't be reached, or a download failed.
     """
     chosen = config.cluster(flag)
+    if what := addresses.carried(mirror):
+        raise SpecError(f"--from: {what} stands in the address; name a place that asks for none")
     if namespace.is_address(chosen.value):
         raise SpecError(
             "--cluster: a job on Kubernetes makes its own nodes, so there is none to bring files to; put them on the "

@@ -1,11 +1,7 @@
 """The three families of errors, by who must act; the command line turns each into one sentence and an exit code."""
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-
-# Control characters, those that end a line or turn it around, and halves of a pair, which no encoding can write.
-_DRIVES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class GansvcError(Exception):
@@ -46,12 +42,3 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, GansvcError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def printable(text: object, keep: str = "") -> str:
-    """Return text in which what could drive a terminal, or can't be written, is an escape: ``\\u001b``.
-
-    What comes from a file or from another machine goes through this before it is shown. ``keep`` names the line ends
-    and tabs that stay.
-    """
-    return _DRIVES.sub(lambda found: found[0] if found[0] in keep else f"\\u{ord(found[0]):04x}", str(text))

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from gansvc.errors import SpecError, printable
+from gansvc.errors import SpecError
+from gansvc.escapes import printable
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -71,14 +72,22 @@ def reason(finding: Mapping[str, Any]) -> str:
     return text.replace("match pattern", "match the pattern").replace(" after validation", "")
 
 
+def first(error: ValidationError) -> str:
+    """Return what is wrong with a record, as half a sentence: its first fault, with the field."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = _cut(".".join(map(str, found["loc"])))
+    said = _cut(reason(found).removeprefix("Value error, "), 120)
+    return f"{where}: {said}" if where else said
+
+
 def shown(value: Any) -> str:
     """Return a value as a message shows it: lists as lists, and cut where it is long."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _cut(part: str) -> str:
-    return printable(part if len(part) <= 40 else f"{part[:37]}...")
+def _cut(part: str, most: int = 40) -> str:
+    return printable(part if len(part) <= most else f"{part[: most - 3]}...")
 
 
 def _frozen(data: Any) -> Any:

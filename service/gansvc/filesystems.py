@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from gansvc import addresses
 from gansvc.errors import ClusterError, SpecError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def opened(uri: str) -> tuple[FileSystem, str]:
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem, S3FileSystem
 
-    _refuse(uri)
+    refuse(uri)
     shown = f"storage {uri!r} can't be opened"
     try:
         system, root = patiently(shown, lambda: FileSystem.from_uri(uri))
@@ -127,21 +128,23 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
         pause = min(2 * pause, _SLOWEST)
 
 
-def _refuse(uri: str) -> None:
-    """Refuse addresses that pyarrow would take and that don't belong into one; a secret isn't repeated."""
+def refuse(uri: str) -> None:
+    """Refuse addresses that pyarrow would take and that don't belong into one; a secret isn't repeated.
+
+    Raises:
+        SpecError: there is no such storage, or the address carries a secret or a setting.
+    """
+    if "://" not in uri:
+        return
+    scheme = _scheme(uri)
+    if what := addresses.carried(uri):
+        shown, names = addresses.without_secrets(uri), ", ".join(ENVIRONMENT.get(scheme, ENVIRONMENT["s3"]))
+        raise SpecError(f"storage {shown!r}: {what} stands in the address; give it by the environment ({names})")
     try:
         parts = urlsplit(uri)
-        user, password, host = parts.username, parts.password, parts.hostname
+        host = parts.hostname
     except ValueError:
         raise SpecError(f"storage: that is no address; {_KNOWN}") from None
-    scheme = _scheme(uri)
-    shown = f"{parts.scheme}://{host or ''}{parts.path}"
-    # Azure's addresses are container@account, and gs://anonymous@bucket says that no one asks.
-    secret = password is not None or (user is not None and scheme != "abfs" and user != "anonymous")
-    if secret or parts.query or parts.fragment:
-        what = "an access key" if secret else "a setting"
-        names = ", ".join(ENVIRONMENT.get(scheme, ENVIRONMENT["s3"]))
-        raise SpecError(f"storage {shown!r}: {what} stands in the address; give it by the environment ({names})")
     if scheme not in ("file", *ENVIRONMENT):
         raise SpecError(f"storage {uri!r}: {parts.scheme}:// is no storage that gansvc knows; {_KNOWN}")
     if scheme == "s3" and not host:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from gansvc.bounded import Plain, Table, Text
 from gansvc.errors import SpecError
 from gansvc.records import Record
 from gansvc.spec import JobSpec
@@ -29,15 +30,15 @@ class JobIdentity(Record):
     one more of them still has the others.
     """
 
-    data: dict[str, str] = Field(default_factory=dict)
+    data: Table[Text] = Field(default_factory=dict)
     """Hashes of the data set's content and of the extractor's weights; empty where only the spec is known."""
-    dataset: dict[str, Any]
-    network: dict[str, Any]
-    losses: dict[str, dict[str, Any]]
+    dataset: Plain
+    network: Plain
+    losses: Table[Plain]
     """Label of each loss to its fields."""
-    training: dict[str, Any]
-    evaluation: dict[str, Any]
-    search: dict[str, Any] | None
+    training: Plain
+    evaluation: Plain
+    search: Plain | None
 
 
 def of_job(spec: JobSpec, data: Mapping[str, str] | None = None) -> JobIdentity:

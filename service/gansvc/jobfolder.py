@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from gansvc import config
+from gansvc import config, filesystems
 from gansvc.errors import ClusterError, SpecError
+from gansvc.escapes import is_printable
 from gansvc.records import Record, Status
 from gansvc.store import Folder
 
@@ -110,7 +111,9 @@ def _named(job: Job) -> Job:
 
 def _at(path: str) -> Job | None:
     """Return the job whose folder is at a path or URI, or None."""
-    if not path or not path.isprintable() or ("/" not in path and path not in (".", "..")):
+    if "://" in path:
+        filesystems.refuse(path)
+    if not path or not is_printable(path) or ("/" not in path and path not in (".", "..")):
         return None
     try:
         # What a user names may be a link to the folder; what lies in a storage may not.

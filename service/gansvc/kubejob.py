@@ -111,8 +111,8 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     """
     if not takes(cluster):
         return []
-    space = connection.connect(_space(cluster)).space
     known = {job.id for job in jobfolder.every(storage)}
+    space = connection.connect(_space(cluster)).space
     adopted: dict[str, tuple[Job, JobSpec, Submission]] = {}
     for found in rayjobs.every(space):
         labels, words = found["metadata"].get("labels", {}), found["spec"].get("entrypoint", "").split(" ")

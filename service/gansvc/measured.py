@@ -7,15 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from gansvc.bounded import Table, Text
+
 NO_NUMBER = "it came out as no finite number"
 
 
 class Measured(BaseModel):
     """Metrics of one set of images; what is no finite number is left out, with the reason."""
 
-    metrics: dict[str, float]
+    metrics: Table[float]
     """Column of the metric table to value."""
-    skipped: dict[str, str] = {}
+    skipped: Table[Text] = {}
     """Column that was left out to the reason, as half a sentence."""
 
     @model_validator(mode="before")

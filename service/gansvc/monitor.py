@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import TracebackType
 
+from gansvc.bounded import MOST
 from gansvc.errors import ClusterError, GansvcError
 from gansvc.records import DATA, STATUS_LINE, TRIAL_ENDED, DataRecord, Phase, Progress, Status
 from gansvc.spec import JobSpec
@@ -165,7 +166,7 @@ class Monitor:
             "trials": (min(trials, ended["trials"]), trials),
             "runs": (ended["runs"], len(planned_runs)),
             "scores": (scores, len(planned_runs)),
-            "current": tuple(at_work),
+            "current": tuple(at_work[:MOST]),
             "best_label": best.label if best else "",
             "best_objective": best.objective if best else None,
             "images_per_second": sum(p.images_per_second for p in at_work),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from typing import Any
 
+from pydantic import BaseModel
 from rich.markup import escape
 
-from gansvc.errors import printable
+from gansvc.escapes import printable, printable_json
 from gansvc.terminal import PlainConsole
 
 LONGEST = 1000
@@ -17,8 +19,10 @@ LONGEST = 1000
 
 
 def as_json(data: Any) -> str:
-    """Return data as indented JSON."""
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    """Return data, or a record, as indented JSON."""
+    if isinstance(data, BaseModel):
+        return printable_json(data.model_dump_json(indent=2))
+    return printable_json(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def show(text: object, end: str = "\n") -> None:
@@ -50,7 +54,16 @@ def say(text: str) -> None:
 
 
 def take_any_text() -> None:
-    """Make stdout and stderr write what their encoding lacks as escapes: such a terminal still shows the rest."""
+    """Make stdout, stderr and warnings take any text: what their encoding lacks, or drives a terminal, is an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Plain())
+
+
+class _Plain(logging.Formatter):
+    """Writes warnings, which may quote what a server said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")

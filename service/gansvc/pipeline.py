@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
 from gansvc.monitor import Monitor, refuse
-from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord
+from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.report import build, ranking
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
@@ -233,8 +232,8 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
 
 def _searched(folder: Folder) -> list[TrialRecord] | None:
     """Return the trials of a loss whose search is over, or None."""
-    kept = folder.read("trials.json")
-    return None if kept is None else [TrialRecord.model_validate(trial) for trial in json.loads(kept)]
+    kept = folder.read_record("trials.json", TrialRecords)
+    return None if kept is None else list(kept.root)
 
 
 def _end_when_told(monitor: Monitor) -> None:

@@ -9,7 +9,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from gansvc.errors import ClusterError, printable
+from gansvc.errors import ClusterError
+from gansvc.escapes import printable
 
 ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FOLDER_MODE, FILE_MODE = 0o775, 0o664

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from gansvc.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
 
 Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
@@ -33,14 +35,14 @@ class Record(BaseModel):
 class Progress(Record):
     """Where one trial or run stands; written by its first worker every few seconds (progress.json)."""
 
-    label: str
+    label: Text
     """Label of the loss."""
-    seed: int
-    step: int
+    seed: Count
+    step: Count
     """Generator steps done."""
-    steps: int
+    steps: Count
     """Generator steps in all."""
-    critic_images: int
+    critic_images: Count
     """Real images that the critic has seen."""
     images_per_second: float
     """Critic images per second, lately."""
@@ -57,8 +59,8 @@ class Progress(Record):
 class History(Record):
     """One line of history.jsonl: means over the generator steps since the line before."""
 
-    step: int
-    critic_images: int
+    step: Count
+    critic_images: Count
     critic_loss: float | None
     """None where it isn't finite."""
     generator_loss: float | None
@@ -75,8 +77,8 @@ class History(Record):
 class Evaluated(Record):
     """One validation score on the way (evaluations.jsonl)."""
 
-    step: int
-    critic_images: int
+    step: Count
+    critic_images: Count
     objective: float
     diversity: float | None = None
     """Spread of the samples' features as a share of the real images'; near 0 the generator makes one image only."""
@@ -88,26 +90,26 @@ class Start(Record):
 
     time: float
     """Unix time."""
-    step: int
+    step: Count
     """Generator step it went on from."""
-    world_size: int
-    warnings: tuple[str, ...] = ()
+    world_size: Count
+    warnings: Texts = ()
     """Damaged checkpoints that it passed over."""
 
 
 class DataRecord(Record):
     """What a job trains on and is judged by, as its driver read it (data.json)."""
 
-    images: dict[str, int]
+    images: Table[Count]
     """Images per split."""
-    channels: int
-    classes: tuple[str, ...] = ()
+    channels: Count
+    classes: Few[Text] = ()
     """What the classes are called, by number; empty where the data set has none."""
-    no_classes: str = ""
+    no_classes: Text = ""
     """Why it has none, as the end of a sentence."""
-    duplicates: dict[str, dict[str, int]] = {}
+    duplicates: Table[Table[Count]] = {}
     """Split to another split to how many of the first one's images also stand in the second, pixel by pixel."""
-    largest: int = 255
+    largest: Count = 255
     """Largest pixel value of the training images, 0 to 255."""
 
 
@@ -121,49 +123,53 @@ class JobStart(Record):
 class RunRecord(Record):
     """The end of one run or trial (run.json)."""
 
-    label: str
-    seed: int
-    values: dict[str, Any]
+    label: Text
+    seed: Count
+    values: Plain
     """The loss's resolved fields."""
     state: Literal["finished", "diverged", "failed", "stopped early"]
-    reason: str = ""
+    reason: Text = ""
     """Why it diverged, failed or stopped early, in words."""
-    step: int = 0
-    critic_images: int = 0
+    step: Count = 0
+    critic_images: Count = 0
     initial_objective: float | None = None
     """Validation score of the generator at step 0."""
-    best_step: int | None = None
+    best_step: Count | None = None
     best_objective: float | None = None
     seconds: float = 0.0
-    world_size: int = 1
-    starts: int = 1
+    world_size: Count = 1
+    starts: Count = 1
     """How often it was started; above 1 it was restarted from a checkpoint."""
-    warnings: tuple[str, ...] = ()
+    warnings: Texts = ()
     """What the report should say of its starts and its samples."""
-    identity: dict[str, Any] = {}
+    identity: Plain = {}
     """What decided its result, see RunPlan.identity; empty in records of earlier versions."""
 
 
 class TrialRecord(Record):
     """One trial of a search (trials.json holds all, best first)."""
 
-    trial: str
+    trial: Text
     """Folder name under search/<label>/."""
-    label: str
-    values: dict[str, Any]
+    label: Text
+    values: Plain
     """The searched fields and their values."""
     defaults: bool
     """True for the trial with the spec's own values: the paper's, unless the spec sets others."""
     state: Literal["finished", "diverged", "failed", "stopped early"]
-    reason: str = ""
+    reason: Text = ""
     objective: float | None
     """Best validation score, the mean over the seeds that have one; None where there is none."""
-    objectives: dict[int, float] = {}
+    objectives: BySeed[float] = {}
     """Seed to its best validation score; empty in records of older versions."""
-    critic_images: int
+    critic_images: Count
     """Of all seeds together."""
     seconds: float
     """Of all seeds together."""
+
+
+class TrialRecords(RootModel[Many[TrialRecord]]):
+    """All trials of a loss's search (trials.json), best first."""
 
 
 class Status(Record):
@@ -171,9 +177,9 @@ class Status(Record):
 
     job: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """The job's id, which names files and folders."""
-    name: str
+    name: Text
     phase: Phase
-    error: str = ""
+    error: Text = ""
     started: float
     """Unix time."""
     updated: float
@@ -182,18 +188,18 @@ class Status(Record):
     trials: Counts = (0, 0)
     runs: Counts = (0, 0)
     scores: Counts = (0, 0)
-    current: tuple[Progress, ...] = ()
+    current: Some[Progress] = ()
     """The trials or runs at work now."""
-    best_label: str = ""
+    best_label: Text = ""
     best_objective: float | None = None
     """Best validation score so far."""
-    objective: str = ""
+    objective: Text = ""
     """Metric of the validation scores, kid or fid; empty in earlier versions' files."""
     images_per_second: float = 0.0
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""
-    warnings: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    warnings: Texts = ()
+    missing: Texts = ()
     """What a job that succeeded couldn't make beside its scores and its report, and a resume tries again."""
 
     @property

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from pydantic import Field
 
+from gansvc.bounded import Count, Plain, Table, Text
 from gansvc.measured import Measured
 from gansvc.records import Record
 
@@ -17,27 +17,27 @@ UNKNOWN = "unknown"
 class Contract(Record):
     """What makes a score comparable: two scores with unlike contracts must not be compared."""
 
-    extractor: str
-    weights_sha256: str
-    resize: int
+    extractor: Text
+    weights_sha256: Text
+    resize: Count
     """Side of the resized image, pixels."""
-    samples: int
+    samples: Count
     """Images scored."""
-    reference_split: str
-    reference_images: int
-    reference_sha256: str
+    reference_split: Text
+    reference_images: Count
+    reference_sha256: Text
     """Hash of the reference images' content."""
-    kid_subset_size: int
-    kid_subsets: int
-    dtype: str
-    seed: int
-    torch_fidelity: str
-    torch: str = UNKNOWN
-    timm: str = UNKNOWN
+    kid_subset_size: Count
+    kid_subsets: Count
+    dtype: Text
+    seed: Count
+    torch_fidelity: Text
+    torch: Text = UNKNOWN
+    timm: Text = UNKNOWN
     """``not used`` where the extractor is none of timm's."""
-    fid: str = UNKNOWN
+    fid: Text = UNKNOWN
     """Number of gansvc's own way to compute FID: it changes with the numbers, not with each version of gansvc."""
-    data: dict[str, str] = Field(default_factory=dict)
+    data: Table[Text] = Field(default_factory=dict)
     """Hashes of every split's images and labels, see ``gan.data.Images.content``; empty in older records."""
 
     def fields(self) -> dict[str, str]:
@@ -67,15 +67,15 @@ def _cut(value: str) -> str:
 class Score(Record, Measured):
     """The metrics of one set of images under one contract (evaluation/<label>-seed<k>.json)."""
 
-    label: str
+    label: Text
     """Label of the loss, or ``real`` for the noise floor."""
-    seed: int
-    step: int
+    seed: Count
+    step: Count
     """Generator step of the scored checkpoint."""
     contract: Contract
-    weights: str = ""
+    weights: Text = ""
     """Digest of the generator's weights that it scored, see ``gan.tensorfile.digest``; empty for real images."""
-    identity: dict[str, Any] = Field(default_factory=dict)
+    identity: Plain = Field(default_factory=dict)
     """That of the run that it scored, see RunRecord.identity."""
     validation: float | None = None
     """Of the noise floor: what as many real training images as are generated on the way score on the val split."""

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from gansvc import explain
-from gansvc.errors import SpecError, printable
+from gansvc.errors import SpecError
+from gansvc.escapes import printable
 from gansvc.spec import JobSpec
 
 LIMIT = 64 * 1024
@@ -143,8 +144,7 @@ def validated(data: Any) -> JobSpec:
 
 def dump(spec: JobSpec) -> str:
     """Return the resolved spec as YAML, every default written out."""
-    data = spec.model_dump(mode="json", exclude_none=True)
-    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None))
+    return _dumped(spec.model_dump(mode="json", exclude_none=True), default_flow_style=None)
 
 
 def packed(spec: JobSpec) -> str:
@@ -168,7 +168,13 @@ def unpacked(word: str) -> JobSpec:
 
 def dump_plain(data: Any) -> str:
     """Return plain data as YAML without anchors: what is there twice is written twice."""
-    return str(yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110))
+    return _dumped(data)
+
+
+def _dumped(data: Any, **form: Any) -> str:
+    text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110, **form)
+    # The escapes of text that is shown are YAML's own ones too, between double quotes.
+    return printable(text, keep="\n")
 
 
 class _Plain(yaml.SafeDumper):
@@ -176,8 +182,8 @@ class _Plain(yaml.SafeDumper):
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        # PyYAML writes U+0085 as a line end, and reads that as a space; between double quotes it escapes it.
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "\x85" in data else None)
+        is_plain = printable(data, keep="\n") == data
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if is_plain else '"')
 
 
 _Plain.add_representer(str, _Plain.represent_str)

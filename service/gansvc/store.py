@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from gansvc import filesystems
 from gansvc.errors import ClusterError, SpecError
+from gansvc.explain import first
 from gansvc.localfiles import FileFacts, LocalFiles
 from gansvc.objectfiles import ObjectFiles
 
@@ -144,7 +145,7 @@ class Folder:
         try:
             return model.model_validate_json(data)
         except ValidationError as error:
-            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({error.error_count()} faults)") from None
+            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({first(error)})") from None
 
     def write_record(self, name: str, record: BaseModel) -> None:
         """Write a record as indented JSON."""

@@ -135,8 +135,6 @@ def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str]
             f"--storage: {cluster.value} can't write to this machine's {storage.value}; "
             "give an s3:// URI, or a folder that both have under the same path"
         )
-    if target.token and not target.is_private():
-        say(f"the token goes to {target.url} unencrypted; use https, or a tunnel to it")
     for warning in versions.check_ray(drivers.check(target)):
         say(warning)
     return target

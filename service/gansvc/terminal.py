@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from gansvc.errors import printable
+from gansvc.escapes import printable
 
 
 class PlainConsole(Console):

@@ -8,6 +8,7 @@ import sys
 from pydantic import ValidationError
 
 from gansvc import specfile, versions
+from gansvc.bounded import Some, Texts
 from gansvc.cluster import nodes
 from gansvc.cluster.nodes import NodeFiles, NodeState
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -20,10 +21,10 @@ ANSWER = "gansvc-visit: "
 class Answer(Record):
     """What was found, on every node."""
 
-    nodes: tuple[NodeState, ...] = ()
-    files: tuple[NodeFiles, ...] = ()
+    nodes: Some[NodeState] = ()
+    files: Some[NodeFiles] = ()
     """What was brought, where that was asked for."""
-    warnings: tuple[str, ...] = ()
+    warnings: Texts = ()
     error: str = ""
     """Why there is nothing else."""
     exit_code: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gansvc.errors import SpecError
+from gansvc.escapes import is_printable
 from gansvc.explain import shown
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _names(known: Array) -> tuple[str, ...]:
     """Return what classes are called; refuse names that can't be shown or asked for."""
     names = tuple(str(name) for name in known)
     for name in names:
-        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        if not name.strip() or not is_printable(name) or len(name) > _LONGEST_NAME:
             raise SpecError(
                 f"train_labels holds the name {name[:_LONGEST_NAME]!r}, which is blank, longer than "
                 f"{_LONGEST_NAME} characters, or can't be printed"

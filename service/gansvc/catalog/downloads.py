@@ -16,8 +16,9 @@ from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from gansvc import cachefolder
+from gansvc import addresses, cachefolder
 from gansvc.errors import ClusterError
+from gansvc.escapes import printable
 
 STALL = 60.0
 """Seconds without a byte after which a connection is given up."""
@@ -110,6 +111,8 @@ def _source(url: str) -> str:
     mirror = os.environ.get("GANSVC_MIRROR")
     if not mirror:
         return url
+    if what := addresses.carried(mirror):
+        raise ClusterError(f"GANSVC_MIRROR: {what} stands in the address; name a place that asks for none")
     place = mirror if "://" in mirror else Path(mirror).expanduser().absolute().as_uri()
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
@@ -189,4 +192,4 @@ def _some(stream: IO[bytes]) -> bytes:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

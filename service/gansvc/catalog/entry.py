@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from gansvc import addresses
 from gansvc.errors import SpecError, unknown_name
 from gansvc.explain import refusal, shown
 
@@ -122,6 +123,8 @@ def lookup(table: Mapping[str, T], kind: str, name: object) -> T:
 def _openable(path: str) -> str:
     if not path or "\0" in path:
         raise refusal(f"{shown(path)} is no path (it is empty or holds a zero byte); give the path of a file or folder")
+    if addresses.carried(path) == addresses.CREDENTIAL:
+        raise refusal("that is an address with a password or a key in it; give the path of a file or folder")
     return path
 
 

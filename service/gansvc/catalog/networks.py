@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 from pydantic import Field
 
+from gansvc.catalog.classes import MOST_CLASSES
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.entry import Section, section_of
 from gansvc.catalog.losses import Loss
@@ -51,6 +52,12 @@ class Network(Section):
 
         if shares is None:
             raise TypeError("a conditional generator needs the classes' shares")
+        if (
+            shares.ndim != 1
+            or not 1 <= len(shares) <= MOST_CLASSES
+            or not bool((shares >= 0).all() and shares.sum() > 0)
+        ):
+            raise ValueError(f"the classes' shares are no list of 1 to {MOST_CLASSES} shares")
         return Generator(self._plain_generator(2 * self.latent_dim, channels, size), self.latent_dim, shares)
 
     def critic(self, channels: int, size: int = 28, classes: int = 0) -> nn.Module:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +20,8 @@ def remote(url: str) -> Target:
     Raises:
         SpecError: that is no address, or a file that the profile names can't be read.
     """
+    if fault := config.refusal(url):
+        raise SpecError(f"a cluster's address: {fault}")
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -28,7 +32,17 @@ def remote(url: str) -> Target:
     url, ca_file = url.rstrip("/"), config.ca_file(url).value
     if ca_file:
         _refuse_no_certificates(ca_file)
-    return Target(url, _token(url), ca_file)
+    target = Target(url, _token(url), ca_file)
+    if target.token and not target.is_private():
+        _warn(url)
+    return target
+
+
+@cache
+def _warn(url: str) -> None:
+    """Say once a process that a token can be read on its way; a command is one process."""
+    text = "the token goes to %s unencrypted; use https, or a tunnel to it"
+    logging.getLogger(__name__).warning(text, url)
 
 
 def _token(url: str) -> str | None:

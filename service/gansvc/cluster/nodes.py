@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from gansvc import cachefolder, plainfiles
+from gansvc.bounded import Table, Text
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
 from gansvc.records import Record
@@ -50,7 +51,7 @@ class NodeFiles(Record):
     """What prefetch did on one node."""
 
     node: str
-    files: dict[str, str] = Field(default_factory=dict)
+    files: Table[Text] = Field(default_factory=dict)
     """File's name to what became of it."""
     problem: str = ""
 

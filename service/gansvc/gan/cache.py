@@ -11,6 +11,7 @@ from threading import Event
 import torch
 
 from gansvc import cachefolder
+from gansvc.escapes import printable
 from gansvc.gan import tensorfile
 
 Tensors = Mapping[str, torch.Tensor]
@@ -57,4 +58,4 @@ def _warn(error: OSError, name: str) -> None:
     if not _warned.is_set():
         _warned.set()
         why = cachefolder.problem() or cachefolder.told(error, name)
-        print(f"the cache isn't used: {why}", file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(f"the cache isn't used: {why}"), file=sys.stderr, flush=True)  # noqa: T201

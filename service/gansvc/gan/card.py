@@ -6,9 +6,9 @@ from collections.abc import Collection
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import yaml
-
+from gansvc import specfile
 from gansvc.catalog.metrics import METRICS
+from gansvc.escapes import printable
 
 if TYPE_CHECKING:
     from gansvc.gan.export import ModelCard
@@ -37,13 +37,14 @@ def readme(card: ModelCard, forms: Collection[str]) -> str:
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("gansvc.gan").joinpath("card.md.j2").read_text(encoding="utf-8"))
-    return template.render(
+    text = template.render(
         card=card,
         scores=_scores(card.score) if card.score else [],
         contract=card.score.contract.fields() if card.score else {},
-        spec_yaml=yaml.safe_dump(card.spec, sort_keys=False, allow_unicode=True),
+        spec_yaml=specfile.dump_plain(card.spec),
         forms=forms,
     )
+    return printable(text, keep="\n")
 
 
 def _scores(score: Score) -> list[tuple[str, str, str]]:

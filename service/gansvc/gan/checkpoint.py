@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gansvc.catalog import torchfiles
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import tensorfile
 from gansvc.identity import differences
@@ -120,7 +121,7 @@ def _load(data: bytes, name: str) -> dict[str, Any] | None:
     if match is None or _digest(data) != match.group(2):
         return None
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = torchfiles.load(data)
         content |= {"identity": json.loads(content["identity"])}
         whole = (content["format"], content["step"]) == (1, int(match.group(1)))
         whole = whole and isinstance(content["state"], dict) and isinstance(content["identity"], dict)

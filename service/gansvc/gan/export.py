@@ -6,16 +6,18 @@ import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from torch import nn
 
+from gansvc.bounded import Count, Few, Plain, Text, Texts
 from gansvc.catalog.datasets import title
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
+from gansvc.explain import first
 from gansvc.gan import checkpoint, portable, tensorfile
 from gansvc.gan.card import LIMITS, readme
 from gansvc.gan.evaluate import generate
@@ -31,33 +33,39 @@ class ModelCard(BaseModel):
 
     format: int = 1
     network: AnyNetwork
-    channels: int
-    size: int = 28
+    channels: Literal[1, 3]
+    size: Count = 28
     """Side of the images in pixels."""
-    job: str
-    dataset: dict[str, Any]
-    licence: str
+    job: Text
+    dataset: Plain
+    licence: Text
     """Licence of the data."""
-    source: str = ""
+    source: Text = ""
     """Where the data comes from."""
-    loss: dict[str, Any]
-    seed: int
-    step: int
+    loss: Plain
+    seed: Count
+    step: Count
     score: Score | None
-    spec: dict[str, Any] = {}
+    spec: Plain = {}
     """The spec that it was trained by: the job's, with the values that the search found."""
-    weights_sha256: str = ""
+    weights_sha256: Text = ""
     """Hash of generator.safetensors."""
-    gansvc: str = ""
-    torch: str = ""
+    gansvc: Text = ""
+    torch: Text = ""
     created: datetime | None = None
     """UTC."""
-    classes: tuple[str, ...] = ()
+    classes: Few[Text] = ()
     """Names of the classes that it can be asked for, by their numbers; empty where the generator isn't conditional."""
-    shares: tuple[float, ...] = ()
+    shares: Few[float] = ()
     """Each class's share of the training images."""
-    limits: tuple[str, ...] = LIMITS
-    use: str = "Research on generative models. Not for diagnosis or any other clinical use."
+    limits: Texts = LIMITS
+    use: Text = "Research on generative models. Not for diagnosis or any other clinical use."
+
+    @model_validator(mode="after")
+    def _has_images_that_its_network_makes(self) -> ModelCard:
+        if self.size not in self.network.sizes:
+            raise ValueError(f"{self.network.name} makes no images of {self.size} pixels")
+        return self
 
     @property
     def title(self) -> str:
@@ -136,7 +144,7 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
         card = ModelCard.model_validate_json(written, strict=False)
         state = safetensors.torch.load(weights)
     except (ValidationError, *tensorfile.UNREADABLE) as error:
-        reason = str(error).splitlines()[0]
+        reason = first(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
@@ -170,10 +178,9 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
         ClusterError: there is no such checkpoint, it is damaged, or of another network.
     """
     state = checkpoint.load_best(weights)
-    network = spec.network.generator(channels, spec.dataset.size, state.get("shares"))
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
+        network = _filled(spec.network, channels, spec.dataset.size, state)
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ClusterError(
             f"{weights.path(checkpoint.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
         ) from None
@@ -182,13 +189,21 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
 
 def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
     try:
-        network = card.network.generator(card.channels, card.size, state.get("shares"))
-        network.load_state_dict(state)
+        network = _filled(card.network, card.channels, card.size, state)
         if len(getattr(network, "shares", ())) != len(card.classes):
             raise ValueError(f"model.json names {len(card.classes)} classes")
     except (RuntimeError, TypeError, ValueError) as error:
         raise SpecError(f"generator.safetensors doesn't fit model.json ({_first(error)}); pull it again") from None
     return network.eval()
+
+
+def _filled(network: AnyNetwork, channels: int, size: int, state: dict[str, torch.Tensor]) -> nn.Module:
+    """Return a generator with those weights; the first try takes no memory, as their shapes alone say if they fit."""
+    with torch.device("meta"):
+        network.generator(channels, size, state.get("shares")).load_state_dict(state, assign=True)
+    generator = network.generator(channels, size, state.get("shares"))
+    generator.load_state_dict(state)
+    return generator
 
 
 def _first(error: BaseException) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter, ValidationError
-
 from gansvc.catalog.labels import REAL
-from gansvc.errors import ClusterError, GansvcError, reason_of
-from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord
+from gansvc.errors import GansvcError, reason_of
+from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.report import (
     audit,
     dataset,
@@ -157,12 +155,8 @@ def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
 
 
 def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
-    name = f"search/{label}/trials.json"
-    data = folder.read(name)
-    try:
-        return TypeAdapter(tuple[TrialRecord, ...]).validate_json(data) if data else ()
-    except ValidationError as error:
-        raise ClusterError(f"{folder.path(name)} is not a list of trials ({error.error_count()} faults)") from None
+    kept = folder.read_record(f"search/{label}/trials.json", TrialRecords)
+    return kept.root if kept else ()
 
 
 def _curve(folder: Folder, run: RunRecord) -> Curve:

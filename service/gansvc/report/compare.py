@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from gansvc.bounded import MOST
 from gansvc.errors import SpecError
 from gansvc.records import Record, RunRecord
 from gansvc.report import floor, ranking
@@ -50,6 +51,8 @@ def merge(reports: Sequence[Report]) -> Comparison:
         SpecError: a job has no scores, there is only one job, or the contracts differ; the message names the fields.
     """
     contract = _common(reports)
+    if (seeds := sum(len(row.seeds) for report in reports for row in report.leaderboard)) > 5 * MOST:
+        raise SpecError(f"JOB: the jobs have {seeds:,} scored runs, and {5 * MOST:,} can be compared; name fewer jobs")
     shared = [column for column in reports[0].columns if all(other.column(column.key) for other in reports)]
     if not shared:
         raise SpecError("JOB: the jobs share no metric; score them with the same evaluation.metrics")
@@ -131,6 +134,10 @@ def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: b
         if values:
             cells[column.key] = ranking.cell(values, fmean(within) if within else None)
     seeds = tuple(sorted(seed for row in rows for seed in row.seeds))
+    if len(seeds) > MOST:
+        raise SpecError(
+            f"JOB: {label} has {len(seeds)} seeds in these jobs, and {MOST} can be compared; name fewer jobs"
+        )
     return Row(rank=None, label=label, seeds=seeds, metrics=cells, learned=learned)
 
 
@@ -146,7 +153,7 @@ def _differences(reports: Sequence[Report]) -> Iterator[str]:
     for path in dict.fromkeys(path for fields in every for path in fields):
         values = [json.dumps(fields.get(path)) for fields in every]
         if len(set(values)) > 1:
-            yield f"{path}: {', '.join(values)}"
+            yield f"{path}: {', '.join(value if len(value) <= 60 else f'{value[:57]}...' for value in values)}"
 
 
 def _fields(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gansvc.bounded import Count, Few, Table, Text
 from gansvc.catalog import duplicates
 from gansvc.catalog.classes import listed
 from gansvc.records import DATA, DataRecord, Record
@@ -12,21 +13,21 @@ from gansvc.store import Folder
 class DatasetFacts(Record):
     """What the job trained on."""
 
-    name: str
-    images: dict[str, int]
+    name: Text
+    images: Table[Count]
     """Images per split; empty in reports of earlier versions where the user's own file wasn't at hand."""
-    channels: int | None
-    size: int
+    channels: Count | None
+    size: Count
     """Side of the images, pixels."""
-    licence: str
-    source: str
-    classes: tuple[str, ...] = ()
+    licence: Text
+    source: Text
+    classes: Few[Text] = ()
     """What the classes are called, by number; empty where there are none, and in reports of earlier versions."""
-    no_classes: str = ""
+    no_classes: Text = ""
     """Why there are none, as the end of a sentence."""
-    duplicates: dict[str, dict[str, int]] | None = None
+    duplicates: Table[Table[Count]] | None = None
     """Split to another split to how many of its images also stand there; None in reports of earlier versions."""
-    largest: int = 255
+    largest: Count = 255
     """Largest pixel value of the training images, 0 to 255."""
 
 

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
@@ -31,6 +32,8 @@ MIDDLE = "#7a7a7a"
 """Grey that is read on white and on dark paper alike, for what stands on none of its own."""
 DPI = 144
 PARTS = "Parts"
+_LARGEST = 2**24
+"""Pixels of a picture; a grid of a job has a million."""
 _DRAWN = 3000
 """Above so many colours a picture counts as a photograph; three lines, smoothed, make 1,700."""
 _STYLE: dict[str, Any] = {
@@ -122,6 +125,18 @@ def parts(png: bytes) -> list[tuple[str, bytes]]:
             part.save(file, "PNG", optimize=True)
             found.append((name, file.getvalue()))
     return found if len(found) > 1 else []
+
+
+def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a picture of the job folder, 0 to 1.
+
+    Raises:
+        ValueError: it is larger than any that a job draws: few bytes can stand for gigabytes.
+    """
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    if width * height > _LARGEST:
+        raise ValueError(f"it has {width} x {height} pixels, and at most {_LARGEST:,} are drawn")
+    return imread(BytesIO(png), format="png")
 
 
 def _is_clear(picture: Picture) -> bool:

@@ -7,12 +7,10 @@ between threads and no display is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.image import imread
 
 from gansvc.audits import Audit
 from gansvc.records import History
@@ -28,6 +26,7 @@ from gansvc.report.drawing import (
     log_axis,
     noise_floor,
     panels,
+    pixels,
 )
 from gansvc.report.model import Curve, Report
 
@@ -44,7 +43,7 @@ def samples(real: tuple[str, bytes | None], grids: Sequence[tuple[str, bytes]]) 
 
     def draw(axes: Axes, index: int) -> None:
         title, grid = shown[index]
-        axes.imshow(imread(BytesIO(grid), format="png"), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(pixels(grid), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title)
         axes.set_axis_off()
 
@@ -109,7 +108,7 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
 
     def draw(axes: Axes, index: int) -> None:
         audit, grid = audits[index]
-        picture = imread(BytesIO(grid), format="png")
+        picture = pixels(grid)
         axes.imshow(picture, interpolation="nearest")
         found = audit.memorisation.pairs if audit.memorisation else ()
         (height, width), count = picture.shape[:2], max(1, len(found))

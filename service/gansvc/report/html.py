@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from gansvc.escapes import printable
 from gansvc.report import drawing
 from gansvc.report.alternatives import panel
 from gansvc.report.model import Report
@@ -60,7 +61,8 @@ def render(report: Report, markdown: str, pictures: Mapping[str, bytes], grids: 
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
     shown = _Page(looks, pictures, grids)
-    return template.render(report=report, sections=list(shown.sections(markdown)))
+    # A character may come from the Markdown, from a record, from a picture's own text, or be named by a number.
+    return printable(template.render(report=report, sections=list(shown.sections(markdown))), keep="\n")
 
 
 class _Page:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from gansvc import specfile
+from gansvc.escapes import printable
 from gansvc.report import alternatives, audit, classes, dataset, floor, leaderboard, numbers, usefulness
 from gansvc.report.model import FEWEST, Report
 from gansvc.report.resampling import ENOUGH
@@ -31,7 +32,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
     spec_yaml = specfile.dump(specfile.validated(report.spec))
-    return template.render(
+    text = template.render(
         report=report,
         spec=report.spec,
         figures=figures,
@@ -70,6 +71,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         count=numbers.count,
         setting=numbers.setting,
     )
+    return printable(text, keep="\n")
 
 
 def _trials(report: Report, label: str) -> str:

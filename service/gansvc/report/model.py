@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from gansvc.audits import Audit, Usefulness
+from gansvc.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
 from gansvc.catalog.datasets import floor_split
 from gansvc.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.report.dataset import DatasetFacts
@@ -24,20 +25,20 @@ FEWEST = 3
 class Versions(Record):
     """Versions that wrote the report; None where a package isn't installed."""
 
-    python: str
-    gansvc: str | None = None
-    commit: str | None = None
+    python: Text
+    gansvc: Text | None = None
+    commit: Text | None = None
     """Git commit of gansvc where it runs from a checkout; ends in ``-dirty`` where that was changed."""
-    torch: str | None = None
-    ray: str | None = None
+    torch: Text | None = None
+    ray: Text | None = None
 
 
 class Column(Record):
     """One column of the leaderboard."""
 
-    key: str
+    key: Text
     """Name in ``Score.metrics``."""
-    title: str
+    title: Text
     better: Literal["lower", "higher"]
     decimals: Annotated[int, Field(ge=0, le=12)]
 
@@ -52,7 +53,7 @@ class Cell(Record):
     """95 % bootstrap interval of the mean over seeds; None with one seed."""
     within: float | None
     """The metric's own deviation inside one score (splits of IS, subsets of KID), mean over seeds."""
-    values: dict[int, float]
+    values: BySeed[float]
     """Seed to value."""
 
 
@@ -64,7 +65,7 @@ class Difference(Record):
     """95 % bootstrap interval of the mean."""
     ahead: float | None
     """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``FEWEST`` seeds."""
-    seeds: tuple[int, ...]
+    seeds: Some[Count]
     """Seeds that both were scored on: at least two."""
 
     @property
@@ -76,12 +77,12 @@ class Difference(Record):
 class Row(Record):
     """One loss on the leaderboard."""
 
-    rank: int | None
+    rank: Count | None
     """1 has the best mean; None where the ranking metric is missing."""
-    label: str
-    seeds: tuple[int, ...]
+    label: Text
+    seeds: Some[Count]
     """Seeds that were scored."""
-    metrics: dict[str, Cell]
+    metrics: Table[Cell]
     """Column to its cell; a column without a finite value is absent."""
     difference: Difference | None = None
     """To the first row, in the ranking column; None for that row itself and below two seeds in common."""
@@ -94,19 +95,19 @@ class Row(Record):
 class PublishedRow(Record):
     """Numbers of a source beside ours; their contracts differ."""
 
-    label: str
-    published: dict[str, float]
+    label: Text
+    published: Table[float]
     """Column, or ``is_std``, to the published value."""
-    ours: dict[str, float]
+    ours: Table[float]
     """Column to our mean over seeds, for the columns that the source publishes."""
-    source: str
+    source: Text
 
 
 class CurvePoint(Record):
     """One validation score; the first point, step 0, is the untrained generator."""
 
-    step: int
-    critic_images: int
+    step: Count
+    critic_images: Count
     objective: float | None
     """None where it isn't finite."""
     seconds: float | None = None
@@ -121,21 +122,21 @@ class CurvePoint(Record):
 class Curve(Record):
     """The validation scores of one run, in the order of steps."""
 
-    label: str
-    seed: int
-    points: tuple[CurvePoint, ...]
+    label: Text
+    seed: Count
+    points: Many[CurvePoint]
 
 
 class Budget(Record):
     """What one loss was given."""
 
-    label: str
-    trials: int
-    search_critic_images: int
+    label: Text
+    trials: Count
+    search_critic_images: Count
     search_process_seconds: float
     """Seconds of training, its scores on the validation split included, times worker processes."""
-    runs: int
-    training_critic_images: int
+    runs: Count
+    training_critic_images: Count
     training_process_seconds: float
 
 
@@ -144,26 +145,26 @@ class Report(Record):
 
     version: Literal[1] = 1
     """Version of this form; a reader refuses another."""
-    job: str
+    job: Text
     """The job's id, which is its folder's name."""
-    name: str
+    name: Text
     created: datetime
     """When the report was made, UTC."""
     versions: Versions
-    headline: str
+    headline: Text
     """The answer in one sentence."""
-    winner: str | None = None
+    winner: Text | None = None
     """Label of the loss that learned and is better than every other one beyond chance; None where there is none."""
-    objective: str
+    objective: Text
     """Column that ranks the leaderboard."""
-    columns: tuple[Column, ...]
-    leaderboard: tuple[Row, ...]
+    columns: Few[Column]
+    leaderboard: Few[Row]
     """Best first; losses without a score stand last."""
-    noise_floor: dict[str, float] | None
+    noise_floor: Table[float] | None
     """The metrics of real images against the reference split; None where they were not scored."""
-    noise_floor_images: int | None
+    noise_floor_images: Count | None
     """Real images that the noise floor scored."""
-    floor_doubts: dict[str, str] = Field(default_factory=dict)
+    floor_doubts: Table[Text] = Field(default_factory=dict)
     """Column in which some loss's mean is better than the noise floor to why that can't be trusted there."""
     validation_floor: float | None = None
     """Validation score of real training images, the floor of curves and trials; None in earlier reports."""
@@ -173,23 +174,23 @@ class Report(Record):
     """The same of the noise floor's FID."""
     contract: Contract | None
     """What all scores share; None without a score."""
-    published: tuple[PublishedRow, ...]
+    published: Many[PublishedRow]
     dataset: DatasetFacts
-    runs: tuple[RunRecord, ...]
-    curves: tuple[Curve, ...]
-    validation_metric: str
+    runs: Many[RunRecord]
+    curves: Many[Curve]
+    validation_metric: Text
     """Metric of the curves and of the trials; lower is better."""
-    trials: dict[str, tuple[TrialRecord, ...]]
+    trials: Table[Many[TrialRecord]]
     """Label to all trials of its search, best first."""
-    budgets: tuple[Budget, ...]
-    audits: tuple[Audit, ...] = ()
+    budgets: Few[Budget]
+    audits: Many[Audit] = ()
     """What the scored runs were looked at for beyond their scores; none in reports of earlier versions."""
-    usefulness: tuple[Usefulness, ...] = ()
+    usefulness: Many[Usefulness] = ()
     """What classifiers learn from generated images, of each loss's best run; none in unconditional jobs."""
-    starts: tuple[JobStart, ...] = ()
+    starts: Many[JobStart] = ()
     """When the job was started, and resumed; none in reports of earlier versions."""
-    warnings: tuple[str, ...]
-    spec: dict[str, Any]
+    warnings: Texts
+    spec: Plain
     """The resolved spec."""
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def escape(text: object) -> str:
-    """Return text that stands on one line of Markdown, and in a table's cell, as it was written."""
+    """Return text that stands on one line of Markdown, and in a table's cell, as it was written, entities too."""
     line = " ".join(str(text).split())
-    for mark in "\\|<>*`[]":
+    for mark in "\\|<>*`[]&":
         line = line.replace(mark, f"\\{mark}")
     return line
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import IO, Any
 
 from gansvc.delivery import is_taken
-from gansvc.errors import ClusterError, printable
+from gansvc.errors import ClusterError
+from gansvc.escapes import printable
 from gansvc.plainfiles import refuse_size
 from gansvc.store import WEIGHTS
 

@@ -169,7 +169,7 @@ class Client:
                 f"the API server {self.api.configuration.host} can't be reached ({reason}); check the network and the "
                 "kubeconfig"
             ) from None
-        except ValueError:  # an answer that is no JSON: a proxy's page
+        except (ValueError, RecursionError):  # an answer that is no JSON: a proxy's page
             raise ClusterError(
                 f"{self.api.configuration.host} doesn't answer as a Kubernetes API server; check the kubeconfig"
             ) from None

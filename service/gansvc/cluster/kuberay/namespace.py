@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gansvc.errors import SpecError
+from gansvc.escapes import is_printable
 
 SCHEME = "k8s"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -44,6 +45,6 @@ def parse(cluster: str) -> Namespace:
     scheme, _, rest = cluster.partition("://")
     context, slash, name = rest.rpartition("/")
     context, name = (context, name) if slash else (rest, "")
-    if scheme != SCHEME or not rest or not rest.isprintable() or (name and not _NAME.fullmatch(name)):
+    if scheme != SCHEME or not rest or not is_printable(rest) or (name and not _NAME.fullmatch(name)):
         raise SpecError(f"--cluster: {cluster!r} names no Kubernetes cluster; give k8s, or k8s://CONTEXT/NAMESPACE")
     return Namespace(context, name)
