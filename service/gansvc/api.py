@@ -7,7 +7,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, kubejob, lifecycle, rescoring, resumption, specfile, submission
+from gansvc import homefolder, jobfolder, kubejob, lifecycle, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
 from gansvc.errors import GansvcError, RunError, SpecError
@@ -186,7 +186,7 @@ def pull(
         ClusterError: the storage fails.
     """
     found = find(job, storage)
-    target = (to or Path(found.id)).expanduser().absolute()
+    target = homefolder.expanded(to or Path(found.id)).absolute()
     if target.is_file():
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):

@@ -13,7 +13,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Literal, NamedTuple
 
-from gansvc import config, kubejob, specfile, submission, versions, visit
+from gansvc import config, homefolder, kubejob, specfile, submission, versions, visit
 from gansvc.cluster import access, local, nodes
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster.kuberay import jobs as rayjobs
@@ -99,7 +99,7 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.Nod
         )
     target = _target(chosen)
     if chosen.value == config.LOCAL and mirror and "://" not in mirror:
-        mirror = str(Path(mirror).expanduser().absolute())
+        mirror = str(homefolder.expanded(mirror).absolute())
     if target is None:
         return nodes.bring_here(spec, mirror)
     given = ["--bring", *(["--mirror", mirror] if mirror else [])]

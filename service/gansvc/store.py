@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gansvc import filesystems
+from gansvc import filesystems, homefolder
 from gansvc.errors import ClusterError, SpecError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Folder:
         else:
             from pyarrow.fs import LocalFileSystem
 
-            self._fs, self._root = LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+            self._fs, self._root = LocalFileSystem(), os.path.abspath(homefolder.expanded(self.uri))
         self.local = not filesystems.is_object_storage(self.uri)
         if self.local:
             self.uri = self._root

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from platform import node
 
-from gansvc import config, filesystems, jobfolder, lifecycle, plan, specfile, splits, versions
+from gansvc import config, filesystems, homefolder, jobfolder, lifecycle, plan, specfile, splits, versions
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -143,7 +142,7 @@ def absolute(spec: JobSpec) -> JobSpec:
         "dataset.path": spec.dataset.path,
         "evaluation.extractor.weights": spec.evaluation.extractor.weights,
     }
-    given = {field: str(Path(path).expanduser().absolute()) for field, path in paths.items() if path}
+    given = {field: str(homefolder.expanded(path).absolute()) for field, path in paths.items() if path}
     return spec.with_values(given) if given else spec
 
 

@@ -16,6 +16,7 @@ from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gansvc import homefolder
 from gansvc.errors import ClusterError
 
 STALL = 60.0
@@ -116,7 +117,7 @@ def _source(url: str) -> str:
     mirror = os.environ.get("GANSVC_MIRROR")
     if not mirror:
         return url
-    place = mirror if "://" in mirror else Path(mirror).expanduser().absolute().as_uri()
+    place = mirror if "://" in mirror else homefolder.expanded(mirror).absolute().as_uri()
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
 

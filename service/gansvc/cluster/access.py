@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gansvc import config
+from gansvc import config, homefolder
 from gansvc.cluster.jobs import Target
 from gansvc.errors import SpecError
 
@@ -45,7 +45,7 @@ def _token(url: str) -> str | None:
     if not path and os.environ.get("RAY_AUTH_MODE") != "token":
         return None
     try:
-        return Path(path or "~/.ray/auth_token").expanduser().read_text().strip() or None
+        return homefolder.expanded(path or "~/.ray/auth_token").read_text().strip() or None
     except OSError:
         return None
 
