@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gansvc import explain, specfile
+from gansvc import explain, homefolder, specfile
 from gansvc.errors import SpecError, unknown_name
 from gansvc.store import write_file
 
@@ -23,6 +23,7 @@ STORAGE = "~/gansvc-jobs"
 _LIMIT = 64 * 1024
 _SECRET = re.compile(r"https?://[^/?#]*@", re.IGNORECASE)
 _REFUSED = "a user or a password stands in the address; give a token, by token_file or RAY_AUTH_TOKEN"
+_Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
@@ -56,6 +57,8 @@ class Config(BaseModel):
     profile: str = LOCAL
     """The profile in use; ``local`` is none."""
     profiles: dict[_Name, Profile] = {}
+    environment: tuple[_Variable, ...] = ()
+    """Names of variables that reach the local cluster beside those that always do, as NCCL_P2P_DISABLE."""
 
 
 class Setting(NamedTuple):
@@ -66,9 +69,13 @@ class Setting(NamedTuple):
 
 
 def path() -> Path:
-    """Return the config file: GANSVC_CONFIG, or gansvc/config.yaml in XDG_CONFIG_HOME or ``~/.config``."""
+    """Return the config file: GANSVC_CONFIG, or gansvc/config.yaml in XDG_CONFIG_HOME or ``~/.config``.
+
+    Raises:
+        SpecError: the home folder isn't known.
+    """
     folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").expanduser().absolute()
+    return homefolder.expanded(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
 
 
 def read() -> Config:
@@ -139,13 +146,14 @@ def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> d
     """Return what holds and where each value comes from; of a token only where it is read, never itself."""
     known, chosen = read(), cluster(cluster_flag)
     found = {
-        "config file": Setting(str(path()), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
+        "config file": Setting(str(_file() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
         "profile": Setting(known.profile, "config file" if "profile" in known.model_fields_set else "default"),
         "cluster": chosen,
         "storage": storage(storage_flag, cluster_flag),
     }
     if chosen.value == LOCAL:
-        return found
+        names = ", ".join(known.environment)
+        return found | {"environment": Setting(names, "config file" if names else "default")}
     variables = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
     token, bundle = token_file(chosen.value), os.environ.get("REQUESTS_CA_BUNDLE")
     if variables:
@@ -159,7 +167,7 @@ def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> d
 
 
 def change(key: str, value: str) -> Path:
-    """Set ``profile``, or ``NAME.FIELD`` of a profile, in the config file; an empty value takes it out again.
+    """Set ``profile``, ``environment`` or a profile's ``NAME.FIELD`` in the config file; an empty value takes it out.
 
     Returns:
         The path of the file.
@@ -180,8 +188,10 @@ def change(key: str, value: str) -> Path:
         data["profiles"][name] = {known: text for known, text in profile.items() if text}
     elif key == "profile":
         data["profile"] = value or LOCAL
+    elif key == "environment":
+        data["environment"] = value.replace(",", " ").split()
     else:
-        raise SpecError(f"KEY: {key!r} can't be set; give profile, or NAME.cluster, NAME.storage, ...")
+        raise SpecError(f"KEY: {key!r} can't be set; give profile, environment, or NAME.cluster, NAME.storage, ...")
     found = explain.validated(Config, data)
     if found.profile not in (LOCAL, *found.profiles):
         raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
@@ -192,23 +202,34 @@ def change(key: str, value: str) -> Path:
     return path()
 
 
-def _data() -> dict[str, Any]:
+def _file() -> Path | None:
+    """Return the config file's path, or None for a user without a home folder: there can't be one in it."""
     try:
-        with path().open("rb") as file:
-            raw = file.read(_LIMIT + 1)
+        return path()
+    except SpecError:
+        return None
+
+
+def _data() -> dict[str, Any]:
+    file = _file()
+    if file is None:
+        return {}
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_LIMIT + 1)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SpecError(f"{path()} can't be read ({reason}); mend it, or set GANSVC_CONFIG to another") from None
+        raise SpecError(f"{file} can't be read ({reason}); mend it, or set GANSVC_CONFIG to another") from None
     if len(raw) > _LIMIT:
-        raise SpecError(f"{path()} is larger than {_LIMIT // 1024} KiB; a config file is some lines of YAML")
+        raise SpecError(f"{file} is larger than {_LIMIT // 1024} KiB; a config file is some lines of YAML")
     try:
         data = specfile.parse_value(raw.decode()) or {}
     except (SpecError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path()}: {error}") from None
+        raise SpecError(f"{file}: {error}") from None
     if not isinstance(data, dict):
-        raise SpecError(f"{path()} is no mapping of profile and profiles; delete it, and use `gansvc config KEY VALUE`")
+        raise SpecError(f"{file} is no mapping of profile and profiles; delete it, and use `gansvc config KEY VALUE`")
     return data
 
 
@@ -228,5 +249,5 @@ def _of_address(address: str, field: str) -> Setting:
     profiles: Mapping[str, Profile] = read().profiles
     for name, profile in profiles.items():
         if profile.cluster.rstrip("/") == address.rstrip("/") and (value := getattr(profile, field)):
-            return Setting(str(Path(value).expanduser().absolute()), f"profile {name}")
+            return Setting(str(homefolder.expanded(value).absolute()), f"profile {name}")
     return Setting("", "default")

@@ -167,7 +167,7 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
     python = shlex.quote(sys.executable) if cluster == config.LOCAL else "python"
-    words = ["-m", "gansvc.visit", "--client", versions.here(), *given]
+    words = ["-P", "-m", "gansvc.visit", "--client", versions.here(), *given]
     words += ["--spec", specfile.packed(spec)] if spec else []
     drivers.submit(target, name, f"exec {python} {shlex.join(words)}", {"gansvc": version("gansvc")})
     deadline = time.monotonic() + PATIENCE

@@ -27,7 +27,8 @@ _STYLE = {"ok": "green", "note": "yellow", "fault": "bold red"}
 @app.command()
 def config(
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="NAME.cluster, .storage, .token_file or .ca_file; or profile.")
+        str | None,
+        typer.Argument(metavar="[KEY]", help="NAME.cluster, .storage, .token_file, ...; profile; environment."),
     ] = None,
     value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="What to set; '' takes it out again.")] = None,
     cluster: Cluster = None,

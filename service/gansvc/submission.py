@@ -103,7 +103,7 @@ def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
     python = shlex.quote(sys.executable) if is_local else "python"
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
-        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
+        *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
         *("--client", versions.here()),
     ]
     command = f"exec {python} {shlex.join(words)}"
