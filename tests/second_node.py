@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gansvc.cluster import local
+from gansvc.cluster import environment, local, processes
 
 ADDRESS = "127.0.0.2"
+MARK = "second-node"
 
 
 def start(cluster: local.Cluster, cpus: int, log: Path, prepare: str = "") -> subprocess.Popen[bytes]:
@@ -23,7 +24,7 @@ def start(cluster: local.Cluster, cpus: int, log: Path, prepare: str = "") -> su
     with log.open("wb") as file:
         return subprocess.Popen(
             ["unshare", "-m", "sh", "-c", f'{prepare} && exec "$@"', "sh", *ray] if prepare else ray,
-            env=local._environment(cluster.mark) | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
+            env=environment.of_cluster(local.home()) | {processes.MARK: MARK, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

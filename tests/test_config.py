@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gansvc import cli, config, jobfolder
+from gansvc import cli, config, configfile, jobfolder
 from gansvc.cluster import access
 from gansvc.errors import SpecError
 
@@ -38,18 +38,18 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def write(text: str = PROFILES) -> None:
-    config.path().write_text(text)
+    configfile.path().write_text(text)
 
 
 def test_the_file_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GANSVC_CONFIG", str(tmp_path / "mine.yaml"))
-    assert config.path() == tmp_path / "mine.yaml"
+    assert configfile.path() == tmp_path / "mine.yaml"
     monkeypatch.delenv("GANSVC_CONFIG")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    assert config.path() == tmp_path / "xdg/gansvc/config.yaml"
+    assert configfile.path() == tmp_path / "xdg/gansvc/config.yaml"
     monkeypatch.delenv("XDG_CONFIG_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert config.path() == tmp_path / ".config/gansvc/config.yaml"
+    assert configfile.path() == tmp_path / ".config/gansvc/config.yaml"
 
 
 # From the weakest to the strongest: each step adds one place that says something else.
@@ -137,7 +137,7 @@ def test_a_token_is_never_printed(run: Run, tmp_path: Path, monkeypatch: pytest.
 )
 def test_what_cannot_be_set_exits_2_and_writes_nothing(run: Run, args: list[str], words: str) -> None:
     code, out, err = run("config", *args)
-    assert code == 2 and words in err and out == "" and not config.path().exists()
+    assert code == 2 and words in err and out == "" and not configfile.path().exists()
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_what_cannot_be_set_exits_2_and_writes_nothing(run: Run, args: list[str]
 def test_a_bad_file_is_one_sentence(run: Run, text: str, words: str) -> None:
     write(text)
     code, out, err = run("config")
-    assert code == 2 and words in err and str(config.path()) in err and len(err.splitlines()) == 1 and not out
+    assert code == 2 and words in err and str(configfile.path()) in err and len(err.splitlines()) == 1 and not out
     assert run("list")[0] == 2
 
 
 def test_a_folder_or_binary_in_its_place_is_one_sentence(run: Run) -> None:
-    config.path().write_bytes(b"\xff\xfe\x00")
+    configfile.path().write_bytes(b"\xff\xfe\x00")
     assert run("config")[0] == 2
-    config.path().unlink()
-    config.path().mkdir()
+    configfile.path().unlink()
+    configfile.path().mkdir()
     code, _, err = run("config")
     assert code == 2 and "can't be read" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -60,7 +61,8 @@ def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    process = subprocess.Popen(command, env=os.environ | {processes.MARK: "m"})
     yield process
     process.kill()
     process.wait()
@@ -69,8 +71,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def here(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> Submission:
     """Return a submission to a local cluster whose head is some process that lives and doesn't answer."""
-    created = psutil.Process(sleeper.pid).create_time()
-    head = local.Cluster(mark="m", pid=sleeper.pid, created=created, dashboard="http://127.0.0.1:9", temp=str(tmp_path))
+    head = local.Cluster(mark="m", pid=sleeper.pid, dashboard="http://127.0.0.1:9", temp=str(tmp_path))
     (tmp_path / "cluster.json").write_text(head.model_dump_json())
     return Submission(
         address=head.dashboard, submitted=time.time() - 9999, host=node(), home=str(tmp_path), mark=head.mark

@@ -180,7 +180,7 @@ def test_the_whole_cluster_killed(
         done = finished(tmp_path / job.id)
         killed, head = time.monotonic(), local.recorded()
         assert head is not None
-        for process in processes.members(head.pid, head.created, head.mark):
+        for process in processes.members(head.pid, head.mark):
             process.kill()
         until(lambda: api.status(job).phase == "FAILED", job)
         assert "Connected to Ray" in "".join(api.logs(job)), "the log of a driver outlives its cluster"
@@ -452,7 +452,7 @@ def kill_driver(job: Job) -> None:
 def members() -> set[psutil.Process]:
     """Return the processes of the local cluster."""
     head = local.recorded()
-    return processes.members(head.pid, head.created, head.mark) if head else set()
+    return processes.members(head.pid, head.mark) if head else set()
 
 
 def command_of(process: psutil.Process) -> str:

@@ -257,7 +257,7 @@ def test_any_cluster_section_makes_a_rayjob_or_is_refused(yard: Yard, data: st.D
     if ended.code == 0:
         made = json.loads(ended.out)["manifest"]
         assert made["kind"] == "RayJob" and len(made["metadata"]["name"]) <= 47
-        assert made["spec"]["entrypoint"].startswith("exec python -m gansvc.pipeline --job a-")
+        assert made["spec"]["entrypoint"].startswith("exec python -P -m gansvc.pipeline --job a-")
 
 
 def test_the_cluster_section_of_these_tests_is_sound(yard: Yard) -> None:

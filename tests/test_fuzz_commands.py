@@ -256,7 +256,7 @@ def test_a_job_folder_names_no_other_place_to_pull_to(yard: Yard, job: str) -> N
 def test_a_job_folder_gets_the_local_clusters_token_for_no_other_address(yard: Yard) -> None:
     from gansvc.attempts import Submission
 
-    cluster = local.Cluster(mark="m", pid=1, created=1.0, dashboard="http://127.0.0.1:8265", temp="/tmp/none")
+    cluster = local.Cluster(mark="m", pid=1, dashboard="http://127.0.0.1:8265", temp="/tmp/none")
     home = yard.root / "state"
     (home / "cluster.json").write_text(cluster.model_dump_json())
     (home / "auth_token").write_text("secret")

@@ -277,8 +277,8 @@ def test_an_archive_larger_than_the_memory_is_refused_unread(yard: Yard, monkeyp
 
 @cases(20)
 @given(st.one_of(st.binary(max_size=60), junk.map(lambda data: json.dumps(data).encode())))
-@example(b'{"mark": "m", "pid": 1e30, "created": 1, "dashboard": "x", "temp": "t"}')
-@example(b'{"mark": "m", "pid": 99999999999999999999, "created": 1, "dashboard": "x", "temp": "t"}')
+@example(b'{"mark": "m", "pid": 1e30, "dashboard": "x", "temp": "t"}')
+@example(b'{"mark": "m", "pid": 99999999999999999999, "dashboard": "x", "temp": "t"}')
 def test_any_record_of_a_cluster_is_read_or_taken_for_none(yard: Yard, data: bytes) -> None:
     yard.clear()
     (yard.work / "cluster.json").write_bytes(data)

@@ -9,7 +9,7 @@ from platform import node
 
 import pytest
 
-from gansvc import api, attempts, cli, config, following, jobfolder, lifecycle
+from gansvc import api, attempts, cli, configfile, following, jobfolder, lifecycle
 from gansvc.cluster.driverstate import Driver
 from gansvc.errors import ClusterError, SpecError
 from gansvc.jobfolder import Job
@@ -140,8 +140,8 @@ def test_a_local_cluster_of_another_machine_is_judged_by_silence_alone(tmp_path:
 
 
 def test_a_job_whose_clusters_token_cannot_be_read_is_listed_as_it_stands(tmp_path: Path) -> None:
-    config.change("lab.cluster", "https://127.0.0.1:9")
-    config.change("lab.token_file", str(tmp_path / "none"))
+    configfile.change("lab.cluster", "https://127.0.0.1:9")
+    configfile.change("lab.token_file", str(tmp_path / "none"))
     where = elsewhere(90).model_copy(update={"address": "https://127.0.0.1:9"})
     a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
     assert [status.phase for status in api.jobs(str(tmp_path / "jobs"))] == ["TRAINING"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gansvc import api, attempts, config, lifecycle, listing
+from gansvc import api, attempts, configfile, lifecycle, listing
 from gansvc.attempts import Submission
 from gansvc.jobfolder import Job
 from gansvc.records import Phase, Status
@@ -81,8 +81,8 @@ def test_a_profile_brings_its_storage_to_the_list(
 ) -> None:
     monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GANSVC_STORAGE", raising=False)
-    config.change("lab.cluster", "http://127.0.0.1:9")
-    config.change("lab.storage", str(tmp_path / "lab"))
+    configfile.change("lab.cluster", "http://127.0.0.1:9")
+    configfile.change("lab.storage", str(tmp_path / "lab"))
     job = a_job(tmp_path / "lab", 1, "http://127.0.0.1:9", age=0.0)
     assert [status.job for status in api.jobs(cluster="lab")] == [job.id]
     assert api.jobs(str(tmp_path / "other"), "lab") == []

@@ -45,7 +45,7 @@ def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
 def listeners(cluster: local.Cluster) -> dict[str, str]:
     """Return the listening addresses of all processes of a cluster, with their names."""
     found = {}
-    for process in processes.members(cluster.pid, cluster.created, cluster.mark):
+    for process in processes.members(cluster.pid, cluster.mark):
         try:
             for connection in process.net_connections("inet"):
                 if connection.status == psutil.CONN_LISTEN:
@@ -133,12 +133,12 @@ def test_down_ends_all_that_was_started_and_nothing_else(cluster: local.Cluster,
     while "here" not in "".join(api.logs(job)):
         time.sleep(0.2)
     bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    ours = processes.members(cluster.pid, cluster.created, cluster.mark)
+    ours = processes.members(cluster.pid, cluster.mark)
     try:
         assert any("sleep(600)" in " ".join(process.cmdline()) for process in ours)
         assert api.down() >= len(ours) - 2
-        assert not [process for process in ours if processes.alive(process.pid, process.create_time())]
-        assert not processes.members(cluster.pid, cluster.created, cluster.mark)
+        assert not [process for process in ours if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        assert not processes.members(cluster.pid, cluster.mark)
         assert bystander.poll() is None
     finally:
         bystander.kill()

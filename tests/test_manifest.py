@@ -188,11 +188,11 @@ def test_the_spec_travels_in_the_rayjob(tmp_path: Any, monkeypatch: pytest.Monke
     spec = make({"image": "x", "volume": "jobs"})
     rayjob = kubejob.preview(spec, "k8s")
     words = rayjob["spec"]["entrypoint"].split(" ")
-    assert words[:4] == ["exec", "python", "-m", "gansvc.pipeline"]
+    assert words[:5] == ["exec", "python", "-P", "-m", "gansvc.pipeline"]
     seen: list[Any] = []
     monkeypatch.setattr(pipeline, "run", lambda folder, spec, monitor: seen.extend([folder.uri, spec]))
     words[words.index("--storage") + 1] = str(tmp_path)
-    assert pipeline.main(words[4:]) == 0
+    assert pipeline.main(words[5:]) == 0
     assert seen == [f"{tmp_path}/{rayjob['metadata']['name']}", spec]
 
 

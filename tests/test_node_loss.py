@@ -27,11 +27,10 @@ LIMIT = 600.0
 
 @pytest.fixture
 def two_nodes(cluster: local.Cluster, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Add a second node of one CPU to the local cluster and return its process; ``down`` ends it by its mark."""
+    """Add a second node of one CPU to the local cluster and return its process."""
     node = second_node.start(cluster, 1, tmp_path / "node.log")
-    created = psutil.Process(node.pid).create_time()
     yield node
-    processes.end(node.pid, created, "no mark")
+    processes.end(node.pid, second_node.MARK)
 
 
 def kill_raylet(node: subprocess.Popen[bytes]) -> None:

@@ -133,8 +133,8 @@ def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monke
     assert spec.evaluation.extractor.weights == str(tmp_path / "w.pth")
     job = jobfolder.new(spec.name, str(tmp_path / "my jobs"))
     words = shlex.split(submission.entrypoint(job, spec, is_local=False))
-    assert words[:4] == ["exec", "python", "-m", "gansvc.pipeline"]
-    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert words[:5] == ["exec", "python", "-P", "-m", "gansvc.pipeline"]
+    options = dict(zip(words[5::2], words[6::2], strict=True))
     assert options["--job"] == job.id and options["--storage"] == str(tmp_path / "my jobs")
     assert specfile.parse(zlib.decompress(base64.b64decode(options["--spec"])).decode()) == spec
     assert "--folder" not in options

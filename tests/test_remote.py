@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gansvc import api, attempts, cli, config, specfile
+from gansvc import api, attempts, cli, configfile, specfile
 from gansvc.cluster import access, jobs, local
 from gansvc.errors import ClusterError
 from gansvc.records import FINAL_PHASES
@@ -88,10 +88,10 @@ def lab(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "token").write_text(local.token() or "")
     (tmp_path / "token").chmod(0o600)
-    config.change("lab.cluster", proxy.url)
-    config.change("lab.token_file", str(tmp_path / "token"))
-    config.change("lab.ca_file", str(proxy.certificate))
-    config.change("lab.storage", str(tmp_path / "jobs"))
+    configfile.change("lab.cluster", proxy.url)
+    configfile.change("lab.token_file", str(tmp_path / "token"))
+    configfile.change("lab.ca_file", str(proxy.certificate))
+    configfile.change("lab.storage", str(tmp_path / "jobs"))
     proxy.asked.clear()
     return "lab"
 
@@ -107,7 +107,7 @@ def test_its_certificate_must_be_trusted_and_its_token_fit(
     proxy: Proxy, lab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert jobs.check(access.remote(proxy.url)) == version("ray")
-    config.change("lab.ca_file", "")
+    configfile.change("lab.ca_file", "")
     for bundle in (None, local.home() / "auth_token"):
         if bundle:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))

@@ -7,7 +7,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import config, jobfolder, kubejob, lifecycle, listing, pulling, rescoring, resumption, specfile, submission
+from gansvc import jobfolder, kubejob, lifecycle, listing, pulling, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
 from gansvc.errors import RunError
@@ -58,7 +58,7 @@ def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> 
     Raises:
         SpecError: an address carries a secret, the operator would refuse the job, or it has no place to be kept.
     """
-    config.storage(storage, cluster)  # refused, if it is, whatever the cluster
+    jobfolder.storage_uri(storage, cluster)  # refused, if it is, whatever the cluster
     return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
 
 
@@ -114,10 +114,7 @@ def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]
         storage: folder or URI of all jobs.
         cluster: a cluster or a profile, which brings its storage; of a ``k8s`` one jobs sent from elsewhere, too.
     """
-    kept = config.storage(storage, cluster).value
-    if cluster is not None:
-        kubejob.adopt(cluster, kept)
-    return listing.statuses(jobfolder.every(kept))
+    return listing.jobs(storage, cluster)
 
 
 def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator[Status]:

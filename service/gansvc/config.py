@@ -1,67 +1,16 @@
-"""Where jobs go and where they are kept: a flag says it, else the environment, else the profile in use.
-
-The config file holds profiles of clusters and never a token, only the path of a file with one.
-"""
+"""Where jobs go and where they are kept: a flag says it, else the environment, else the profile in use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from gansvc import filesystems, homefolder
+from gansvc.configfile import LOCAL, Config, Profile, file, read, refusal
+from gansvc.errors import SpecError
 
-from gansvc import addresses, explain, filesystems, specfile
-from gansvc.errors import SpecError, unknown_name
-from gansvc.plainfiles import write_file
-
-LOCAL = "local"
-"""The cluster that gansvc starts on this machine."""
 STORAGE = "~/gansvc-jobs"
-_LIMIT = 64 * 1024
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-
-
-def _without_secret(address: str) -> str:
-    """Return the address of a cluster; one with a user or a password would end up in job folders and logs."""
-    if fault := refusal(address):
-        raise explain.refusal(fault)
-    return address
-
-
-def _without_key(uri: str) -> str:
-    """Return the address of a storage; a key in it would end up in the config file, in manifests and in logs."""
-    try:
-        filesystems.refuse(uri)
-    except SpecError as error:
-        raise explain.refusal(str(error)) from None
-    return uri
-
-
-class Profile(BaseModel):
-    """One cluster: its address, where its jobs are kept, and what opens it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cluster: Annotated[str, AfterValidator(_without_secret)] = ""
-    """Address of its Jobs API, as https://HOST:8265."""
-    storage: Annotated[str, AfterValidator(_without_key)] = ""
-    """Folder or URI of all jobs."""
-    token_file: str = ""
-    """Path of the file that holds the cluster's token."""
-    ca_file: str = ""
-    """Path of the certificates that its https is checked by; the machine's usual ones if left out."""
-
-
-class Config(BaseModel):
-    """The config file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    profile: str = LOCAL
-    """The profile in use; ``local`` is none."""
-    profiles: dict[_Name, Profile] = {}
 
 
 class Setting(NamedTuple):
@@ -69,28 +18,6 @@ class Setting(NamedTuple):
 
     value: str
     source: str
-
-
-def path() -> Path:
-    """Return the config file: GANSVC_CONFIG, or gansvc/config.yaml in XDG_CONFIG_HOME or ``~/.config``."""
-    folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").expanduser().absolute()
-
-
-def read() -> Config:
-    """Return the config file's content, the defaults where there is none.
-
-    Raises:
-        SpecError: it can't be read, or holds something else.
-    """
-    data = _data()
-    try:
-        found = explain.validated(Config, data)
-    except SpecError as error:
-        raise SpecError("\n".join(f"{path()}: {line}" for line in str(error).splitlines())) from None
-    if found.profile != LOCAL and found.profile not in found.profiles:
-        raise SpecError(f"{path()}: profile: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
-    return found
 
 
 def cluster(flag: str | None = None) -> Setting:
@@ -132,13 +59,6 @@ def storage(flag: str | None = None, of_cluster: str | None = None) -> Setting:
     return _of_profile(name, known.profiles.get(name, Profile()).storage, STORAGE)
 
 
-def refusal(cluster: str) -> str:
-    """Return why the address of a cluster is refused: what it carries, unrepeated; nothing where it is sound."""
-    # One without a scheme is none, and would be repeated in that message.
-    what = addresses.carried(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
-    return f"{what} stands in the address; give a token, by token_file or RAY_AUTH_TOKEN" if what else ""
-
-
 def token_file(address: str) -> Setting:
     """Return the path of the file with the token of the cluster at an address; empty where a profile names none.
 
@@ -156,13 +76,14 @@ def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> d
     """Return what holds and where each value comes from; of a token only where it is read, never itself."""
     known, chosen = read(), cluster(cluster_flag)
     found = {
-        "config file": Setting(str(path()), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
+        "config file": Setting(str(file() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
         "profile": Setting(known.profile, "config file" if "profile" in known.model_fields_set else "default"),
         "cluster": chosen,
         "storage": storage(storage_flag, cluster_flag),
     }
     if chosen.value == LOCAL:
-        return found
+        names = ", ".join(known.environment)
+        return found | {"environment": Setting(names, "config file" if names else "default")}
     variables = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
     token, bundle = token_file(chosen.value), os.environ.get("REQUESTS_CA_BUNDLE")
     if variables:
@@ -173,60 +94,6 @@ def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> d
     if not authority.value and bundle:
         authority = Setting(bundle, "REQUESTS_CA_BUNDLE")
     return found | {"token": token, "certificates": authority}
-
-
-def change(key: str, value: str) -> Path:
-    """Set ``profile``, or ``NAME.FIELD`` of a profile, in the config file; an empty value takes it out again.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        SpecError: there is no such key, the value doesn't fit, or the file can't be written.
-    """
-    read()
-    data = _data()
-    name, dot, field = key.partition(".")
-    if dot:
-        if field not in Profile.model_fields:
-            raise SpecError(f"KEY: {unknown_name('field', field, Profile.model_fields)}")
-        if name == LOCAL:
-            raise SpecError("KEY: local is no profile but the cluster on this machine; give yours another name")
-        profile = data.setdefault("profiles", {}).setdefault(name, {})
-        profile[field] = value
-        data["profiles"][name] = {known: text for known, text in profile.items() if text}
-    elif key == "profile":
-        data["profile"] = value or LOCAL
-    else:
-        raise SpecError(f"KEY: {key!r} can't be set; give profile, or NAME.cluster, NAME.storage, ...")
-    found = explain.validated(Config, data)
-    if found.profile not in (LOCAL, *found.profiles):
-        raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
-    try:
-        write_file(path(), specfile.dump_plain(data).encode())
-    except OSError as error:
-        raise SpecError(f"{path()} can't be written ({error.strerror}); set GANSVC_CONFIG to another file") from None
-    return path()
-
-
-def _data() -> dict[str, Any]:
-    try:
-        with path().open("rb") as file:
-            raw = file.read(_LIMIT + 1)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SpecError(f"{path()} can't be read ({reason}); mend it, or set GANSVC_CONFIG to another") from None
-    if len(raw) > _LIMIT:
-        raise SpecError(f"{path()} is larger than {_LIMIT // 1024} KiB; a config file is some lines of YAML")
-    try:
-        data = specfile.parse_value(raw.decode()) or {}
-    except (SpecError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path()}: {error}") from None
-    if not isinstance(data, dict):
-        raise SpecError(f"{path()} is no mapping of profile and profiles; delete it, and use `gansvc config KEY VALUE`")
-    return data
 
 
 def _first(*places: tuple[str, str | None]) -> tuple[str, str]:
@@ -245,5 +112,5 @@ def _of_address(address: str, field: str) -> Setting:
     profiles: Mapping[str, Profile] = read().profiles
     for name, profile in profiles.items():
         if profile.cluster.rstrip("/") == address.rstrip("/") and (value := getattr(profile, field)):
-            return Setting(str(Path(value).expanduser().absolute()), f"profile {name}")
+            return Setting(str(homefolder.expanded(value).absolute()), f"profile {name}")
     return Setting("", "default")

@@ -13,13 +13,14 @@ from pathlib import Path
 from platform import python_version
 from typing import Literal, NamedTuple
 
-from gansvc import addresses, config, kubejob, specfile, submission, versions, visit
+from gansvc import addresses, config, homefolder, kubejob, specfile, submission, versions, visit
 from gansvc.capacity import Share, misfit
 from gansvc.cluster import access, local, nodes
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster.driverstate import ENDED
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay import namespace
+from gansvc.configfile import LOCAL
 from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
@@ -50,7 +51,10 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
         SpecError: the config file is damaged.
     """
     chosen, kept = config.cluster(flag), config.storage(storage, flag)
-    checks = [*_installation(chosen.value == config.LOCAL), Check("cluster", "ok", f"{chosen.value} ({chosen.source})")]
+    checks = [
+        *_installation(chosen.value == LOCAL),
+        Check("cluster", "ok", f"{chosen.value} ({chosen.source})"),
+    ]
     if namespace.is_address(chosen.value):
         return [*checks, *_kubernetes(flag, storage, chosen, spec)]
     try:
@@ -67,13 +71,16 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
     except GansvcError as error:
         return [*checks, Check("reached", "fault", "no", str(error))]
     checks.append(Check("reached", "note" if notes else "ok", f"Ray {ray}", "; ".join(notes)))
-    if chosen.value != config.LOCAL and kept.source == "default":
+    if chosen.value != LOCAL and kept.source == "default":
         text = f"--storage: a cluster elsewhere can't write to this machine's {kept.value}; give an s3:// URI"
         return [*checks, Check("storage", "fault", f"{kept.value} ({kept.source})", text)]
     try:
         given = ["--storage", Folder(kept.value, follow=True).uri]
         answer = _visit(
-            target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
+            target,
+            chosen.value,
+            given,
+            submission.absolute(spec) if spec and chosen.value == LOCAL else spec,
         )
     except GansvcError as error:
         return [*checks, Check("workers", "fault", "no answer", str(error))]
@@ -102,14 +109,12 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.Nod
             "volume (dataset.root), or allow downloads by k8s/components/internet"
         )
     target = _target(chosen)
-    if chosen.value == config.LOCAL and mirror and "://" not in mirror:
-        mirror = str(Path(mirror).expanduser().absolute())
+    if chosen.value == LOCAL and mirror and "://" not in mirror:
+        mirror = str(homefolder.expanded(mirror).absolute())
     if target is None:
         return nodes.bring_here(spec, mirror)
     given = ["--bring", *(["--mirror", mirror] if mirror else [])]
-    answer = _visit(
-        target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
-    )
+    answer = _visit(target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == LOCAL else spec)
     return answer.files
 
 
@@ -142,14 +147,14 @@ def _installation(trains: bool) -> list[Check]:
 
 def _target(chosen: config.Setting) -> drivers.Target | None:
     """Return the Jobs API of a cluster; None for this machine where no Ray runs."""
-    if chosen.value != config.LOCAL:
+    if chosen.value != LOCAL:
         return access.remote(chosen.value)
     running = local.running()
     return drivers.Target(running.dashboard, local.token()) if running else None
 
 
 def _token(target: drivers.Target, address: str) -> list[Check]:
-    if address == config.LOCAL:
+    if address == LOCAL:
         return [Check("token", "ok", "that of the local cluster")]
     if not target.token:
         return [Check("token", "note", "none", "whoever reaches the cluster can run code on it; give Ray a token")]
@@ -170,8 +175,8 @@ def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: Job
         SpecError: it found a fault of the job's.
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
-    python = shlex.quote(sys.executable) if cluster == config.LOCAL else "python"
-    words = ["-m", "gansvc.visit", "--client", versions.here(), *given]
+    python = shlex.quote(sys.executable) if cluster == LOCAL else "python"
+    words = ["-P", "-m", "gansvc.visit", "--client", versions.here(), *given]
     words += ["--spec", specfile.packed(spec)] if spec else []
     drivers.submit(target, name, f"exec {python} {shlex.join(words)}", {"gansvc": version("gansvc")})
     deadline = time.monotonic() + PATIENCE

@@ -8,9 +8,8 @@ import secrets
 import time
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 
-from gansvc import config, filesystems
+from gansvc import config, filesystems, homefolder
 from gansvc.errors import ClusterError, SpecError
 from gansvc.escapes import is_printable
 from gansvc.records import Record, Status
@@ -29,9 +28,9 @@ class Job(Record):
     """Path or URI of the job folder."""
 
 
-def storage_uri(storage: str | None = None) -> str:
+def storage_uri(storage: str | None = None, cluster: str | None = None) -> str:
     """Return where jobs are kept: what was given, else GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``."""
-    return config.storage(storage).value
+    return config.storage(storage, cluster).value
 
 
 def new(name: str, storage: str | None = None) -> Job:
@@ -134,5 +133,5 @@ def _short(text: str) -> str:
 
 def _without_link(path: str) -> str:
     """Return where a link leads, and any other path as it is."""
-    given = Path(os.path.expanduser(path))
+    given = homefolder.expanded(path)
     return os.path.realpath(given) if given.is_symlink() else path

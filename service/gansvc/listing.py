@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gansvc import attempts, diagnosis, lifecycle
+from gansvc import attempts, diagnosis, jobfolder, kubejob, lifecycle
 from gansvc.attempts import Submission
 from gansvc.cluster.driverstate import Driver
 from gansvc.errors import GansvcError
@@ -37,6 +37,14 @@ class _Cluster:
                 except GansvcError as error:
                     self._error = error
             raise self._error
+
+
+def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
+    """Return how all jobs of a storage stand, newest first; see ``api.jobs``."""
+    kept = jobfolder.storage_uri(storage, cluster)
+    if cluster is not None:
+        kubejob.adopt(cluster, kept)
+    return statuses(jobfolder.every(kept))
 
 
 def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:

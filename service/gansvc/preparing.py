@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gansvc import config as settings
+from gansvc import configfile, jobfolder, specfile
 from gansvc import doctor as doctoring
-from gansvc import jobfolder, specfile
 from gansvc.options import AsJson, Cluster, Storage, Values, parsed
 from gansvc.output import as_json as _json
 from gansvc.output import out as _out
@@ -27,7 +27,8 @@ _STYLE = {"ok": "green", "note": "yellow", "fault": "bold red"}
 @app.command()
 def config(
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="NAME.cluster, .storage, .token_file or .ca_file; or profile.")
+        str | None,
+        typer.Argument(metavar="[KEY]", help="NAME.cluster, .storage, .token_file, ...; profile; environment."),
     ] = None,
     value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="What to set; '' takes it out again.")] = None,
     cluster: Cluster = None,
@@ -36,7 +37,7 @@ def config(
 ) -> None:
     """Show where jobs go and where each value comes from, or set a value of a profile in the config file."""
     if key is not None and value is not None:
-        show(settings.change(key, value))
+        show(configfile.change(key, value))
         return
     if key is not None:
         raise typer.BadParameter(f"{key!r} has no value; give KEY and VALUE, or neither", param_hint="VALUE")

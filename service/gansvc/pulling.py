@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gansvc import kubejob, lifecycle
+from gansvc import homefolder, kubejob, lifecycle
 from gansvc.delivery import LARGE, delivered
 from gansvc.errors import SpecError
 from gansvc.jobfolder import STATUS, Job
@@ -14,7 +14,7 @@ from gansvc.store import Folder
 
 def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]) -> Path:
     """Copy a job's report, model and scores to a local folder, or all its files; see ``api.pull``."""
-    target = (to or Path(job.id)).expanduser().absolute()
+    target = homefolder.expanded(to or Path(job.id)).absolute()
     if target.is_file():
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in job.folder and target.resolve().is_relative_to(Path(job.folder).resolve()):

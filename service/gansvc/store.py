@@ -13,7 +13,7 @@ from typing import IO, TypeVar
 import psutil
 from pydantic import BaseModel, ValidationError
 
-from gansvc import filesystems
+from gansvc import filesystems, homefolder
 from gansvc.errors import ClusterError, SpecError
 from gansvc.explain import first
 from gansvc.localfiles import FileFacts, LocalFiles
@@ -58,7 +58,7 @@ class Folder:
             self._files = ObjectFiles(*filesystems.opened(self.uri), self.uri.partition("://")[0])
             return
         path = filesystems.opened(self.uri)[1] if "://" in self.uri else self.uri
-        self.uri = os.path.abspath(os.path.expanduser(path))
+        self.uri = os.path.abspath(homefolder.expanded(path))
         around, name = os.path.split(self.uri)
         top, inside = (self.uri, ()) if follow or not name else (around, (name,))
         self._files = LocalFiles(top, inside, 0 if anew else 1 + len(inside))

@@ -9,10 +9,21 @@ import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from platform import node
 
-from gansvc import attempts, config, filesystems, jobfolder, lifecycle, plan, specfile, splits, versions
+from gansvc import (
+    attempts,
+    config,
+    configfile,
+    filesystems,
+    homefolder,
+    jobfolder,
+    lifecycle,
+    plan,
+    specfile,
+    splits,
+    versions,
+)
 from gansvc.cluster import access, local
 from gansvc.cluster import jobs as drivers
 from gansvc.errors import ClusterError, GansvcError, SpecError
@@ -34,14 +45,14 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
     cluster, kept = config.cluster(flag), config.storage(storage, flag)
-    if cluster.value == config.LOCAL:
+    if cluster.value == configfile.LOCAL:
         spec = absolute(spec)
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
     else:
         splits.read(spec)
-    target = None if cluster.value == config.LOCAL else _reach(cluster, kept, say)
+    target = None if cluster.value == configfile.LOCAL else _reach(cluster, kept, say)
     draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
     entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made
     where = attempts.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(draft))
@@ -113,7 +124,7 @@ def entrypoint(job: Job, spec: JobSpec, is_local: bool, makes_folder: bool = Fal
     python = shlex.quote(sys.executable) if is_local else "python"
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
-        *("-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
+        *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
         *("--client", versions.here()),
         *(() if job.folder == f"{parent(job).rstrip('/')}/{job.id}" else ("--folder", job.folder)),
         *(("--make",) if makes_folder else ()),
@@ -153,7 +164,7 @@ def absolute(spec: JobSpec) -> JobSpec:
         "dataset.path": spec.dataset.path,
         "evaluation.extractor.weights": spec.evaluation.extractor.weights,
     }
-    given = {field: str(Path(path).expanduser().absolute()) for field, path in paths.items() if path}
+    given = {field: str(homefolder.expanded(path).absolute()) for field, path in paths.items() if path}
     return spec.with_values(given) if given else spec
 
 

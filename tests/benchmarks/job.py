@@ -15,7 +15,7 @@ from typing import NoReturn
 import torch
 
 from gansvc import specfile
-from gansvc.cluster import local
+from gansvc.cluster import environment, local
 from gansvc.spec import JobSpec
 
 from .measured import say
@@ -72,7 +72,7 @@ def cluster() -> Iterator[None]:
         head = local.start(say)
         try:
             # What a driver on the cluster inherits.
-            os.environ |= local._environment(head.mark)
+            os.environ |= environment.of_cluster(local.home())
             import ray
 
             ray.init(address=head.gcs, log_to_driver=False, logging_level="ERROR")

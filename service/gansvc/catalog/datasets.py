@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import model_validator
 
+from gansvc import homefolder
 from gansvc.catalog import arrays, published
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
@@ -58,7 +58,7 @@ class Dataset(Section):
 
     def folder(self) -> Path:
         """Return the folder where the set's files are looked for."""
-        return Path(os.path.expanduser(self.root or self.entry.default_root))
+        return homefolder.expanded(self.root or self.entry.default_root)
 
     def missing(self) -> str | None:
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""

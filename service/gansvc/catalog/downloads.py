@@ -16,7 +16,7 @@ from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from gansvc import addresses, cachefolder
+from gansvc import addresses, cachefolder, homefolder
 from gansvc.errors import ClusterError
 from gansvc.escapes import printable
 
@@ -113,7 +113,7 @@ def _source(url: str) -> str:
         return url
     if what := addresses.carried(mirror):
         raise ClusterError(f"GANSVC_MIRROR: {what} stands in the address; name a place that asks for none")
-    place = mirror if "://" in mirror else Path(mirror).expanduser().absolute().as_uri()
+    place = mirror if "://" in mirror else homefolder.expanded(mirror).absolute().as_uri()
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from gansvc import homefolder
 from gansvc.catalog import downloads, filekinds, torchfiles
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
@@ -115,7 +116,7 @@ INCEPTION_URL = (
 
 def _inception_weights() -> Path:
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
+    return homefolder.expanded(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
 
 
 def _build_inception(weights: Path, size: int) -> FeatureExtractorBase:

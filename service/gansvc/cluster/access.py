@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gansvc import config
+from gansvc import config, configfile, homefolder
 from gansvc.cluster.jobs import Target
 from gansvc.errors import SpecError
 
@@ -20,7 +20,7 @@ def remote(url: str) -> Target:
     Raises:
         SpecError: that is no address, or a file that the profile names can't be read.
     """
-    if fault := config.refusal(url):
+    if fault := configfile.refusal(url):
         raise SpecError(f"a cluster's address: {fault}")
     try:
         parts = urlsplit(url)
@@ -59,7 +59,7 @@ def _token(url: str) -> str | None:
     if not path and os.environ.get("RAY_AUTH_MODE") != "token":
         return None
     try:
-        return Path(path or "~/.ray/auth_token").expanduser().read_text().strip() or None
+        return homefolder.expanded(path or "~/.ray/auth_token").read_text().strip() or None
     except OSError:
         return None
 

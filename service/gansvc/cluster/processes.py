@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -12,11 +12,14 @@ MARK = "GANSVC_CLUSTER_MARK"
 """Environment variable that every process of a local cluster inherits; its value names the cluster."""
 
 
-def alive(pid: int, created: float) -> bool:
-    """Return whether the process of that id and creation time runs."""
+def alive(pid: int, mark: str) -> bool:
+    """Return whether the process of that id runs and carries a cluster's mark.
+
+    An id alone may be given out again, and the time at which a process was created moves with the machine's clock.
+    """
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1 and _lives(process)
+        return process.environ().get(MARK) == mark and _lives(process)
     except psutil.Error:
         return False
 
@@ -29,10 +32,22 @@ def suspended(pid: int) -> bool:
         return False
 
 
-def members(pid: int, created: float, mark: str) -> set[psutil.Process]:
+def with_mark() -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """Yield this user's processes that carry a cluster's mark, each with its environment."""
+    for process in psutil.process_iter():
+        try:
+            # To the administrator others' processes are readable too, and may say what they like.
+            found = process.environ() if process.uids().effective == os.geteuid() else {}
+        except psutil.Error:
+            continue
+        if MARK in found:
+            yield process, found
+
+
+def members(pid: int, mark: str) -> set[psutil.Process]:
     """Return the head of that id, what descends from it, and what it left behind: by its session or by the mark."""
     found: set[psutil.Process] = set()
-    head_lives = alive(pid, created)
+    head_lives = alive(pid, mark)
     if head_lives:
         head = psutil.Process(pid)
         found |= {head, *head.children(recursive=True)}
@@ -49,9 +64,9 @@ def members(pid: int, created: float, mark: str) -> set[psutil.Process]:
     return {process for process in found - {mine, *mine.parents()} if _lives(process)}
 
 
-def end(pid: int, created: float, mark: str) -> int:
+def end(pid: int, mark: str) -> int:
     """End a cluster's processes, asking first and insisting after; return how many there were."""
-    processes = members(pid, created, mark)
+    processes = members(pid, mark)
     # Drivers lead sessions of their own and still write their last status; after that nothing of value is left, and
     # the head, which would wait long for its last workers, isn't given long.
     drivers, heads = {p for p in processes if _session(p) != pid}, {p for p in processes if p.pid == pid}
@@ -60,7 +75,7 @@ def end(pid: int, created: float, mark: str) -> int:
             _send(process, psutil.Process.terminate)
         _wait(some, patience)
     for stop in (psutil.Process.terminate, psutil.Process.kill):
-        left = members(pid, created, mark) | {process for process in processes if _lives(process)}
+        left = members(pid, mark) | {process for process in processes if _lives(process)}
         for process in left:
             _send(process, stop)
         _wait(left, 2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from gansvc import homefolder
 from gansvc.cluster.kuberay.client import Client
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError, SpecError
@@ -29,7 +30,7 @@ def _connect(space: Namespace, kubeconfig: str) -> Client:
         from kubernetes.config import incluster_config
     except ImportError:
         raise ClusterError("jobs on Kubernetes need the kubernetes package; pip install 'gansvc[k8s]'") from None
-    found = any(Path(path).expanduser().is_file() for path in kubeconfig.split(os.pathsep) if path)
+    found = any(homefolder.expanded(path).is_file() for path in kubeconfig.split(os.pathsep) if path)
     settings = client.Configuration()
     try:
         if not found and not space.context:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gansvc.cluster.environment import HABITS
 from gansvc.placement import Placement
 
 STORAGE = "/storage"
@@ -21,15 +22,7 @@ _RESTRICTED = {
 _SUBMITTER = {"cpu": "500m", "memory": "1Gi"}
 _AUTOSCALER = {"cpu": "500m", "memory": "1Gi"}
 _READER = {"cpu": "100m", "memory": "256Mi"}
-_HABITS = {
-    "HOME": _HOME,
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_COLOR_PREFIX": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_JOB_STOP_WAIT_TIME_S": "20",  # a stopped driver still writes its last status
-}
+_VARIABLES = {"HOME": _HOME} | HABITS
 
 Manifest = dict[str, Any]
 
@@ -128,7 +121,7 @@ def _container(name: str, placement: Placement, resources: dict[str, str]) -> Ma
         "securityContext": {
             key: dict(value) if isinstance(value, dict) else value for key, value in _RESTRICTED.items()
         },
-        "env": [{"name": key, "value": value} for key, value in _HABITS.items()],
+        "env": [{"name": key, "value": value} for key, value in _VARIABLES.items()],
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             {"name": "home", "mountPath": _HOME},
