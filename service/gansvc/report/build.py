@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, GansvcError, reason_of
-from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord
+from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord
 from gansvc.report import (
     audit,
     dataset,
@@ -17,6 +17,7 @@ from gansvc.report import (
     figures,
     findings,
     floor,
+    histories,
     html,
     markdown,
     numbers,
@@ -185,22 +186,16 @@ def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
     labels = [loss["label"] for loss in report.spec["losses"]]
-    histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
+    courses = {label: [histories.read(folder, run) for run in report.runs if run.label == label] for label in labels}
     looks = drawing.looks(labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
         f"{report.validation_metric}.png": lambda: figures.validation(report, looks),
-        "losses.png": lambda: figures.losses(histories, looks),
-        "wasserstein.png": lambda: figures.wasserstein(histories, looks),
+        "losses.png": lambda: figures.losses(courses, looks),
+        "wasserstein.png": lambda: figures.wasserstein(courses, looks),
         "search.png": lambda: searching.draw(report, looks),
         "best-by-images.png": lambda: spending.draw(report, looks, "images"),
         "best-by-seconds.png": lambda: spending.draw(report, looks, "seconds"),
         "pairs.png": lambda: figures.pairs(pictures.pairs(folder, report)),
         "usefulness.png": lambda: figures.usefulness(report, looks),
     }
-
-
-def _history(folder: Folder, run: RunRecord) -> list[History]:
-    lines = folder.read_lines(f"train/{run_name(run.label, run.seed)}/history.jsonl", History)
-    latest = {line.step: line for line in lines}
-    return [latest[step] for step in sorted(latest)]
