@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,6 +121,31 @@ def test_what_an_earlier_try_left_is_never_taken_for_the_file_unless_it_is(
     (tmp_path / ".set.npz.part").write_bytes(left_over)
     downloads.fetch(f"{server.url}/set.npz", tmp_path / "set.npz", MD5, ADVICE)
     assert (tmp_path / "set.npz").read_bytes() == CONTENT and left(tmp_path) == {"set.npz"}
+
+
+@pytest.mark.parametrize("digest", [MD5, "0" * 32], ids=["the right file", "another file"])
+@pytest.mark.parametrize("planted", [".set.npz.part", ".set.npz.lock"])
+@pytest.mark.parametrize("kind", ["a link", "a link to nothing", "a hard link"])
+def test_a_download_writes_through_no_planted_link(
+    server: Server, tmp_path: Path, digest: str, planted: str, kind: str
+) -> None:
+    (tmp_path / "home").mkdir()
+    target, here = tmp_path / "home" / "file", tmp_path / "root"
+    here.mkdir()
+    if kind != "a link to nothing":
+        target.write_text("mine")
+    (here / planted).hardlink_to(target) if kind == "a hard link" else (here / planted).symlink_to(target)
+    with nullcontext() if digest == MD5 and planted.endswith("part") else suppress(ClusterError):
+        downloads.fetch(f"{server.url}/set.npz", here / "set.npz", digest, ADVICE)
+        assert digest == MD5 and (here / "set.npz").read_bytes() == CONTENT
+    assert (target.read_text() == "mine") if kind != "a link to nothing" else not target.exists()
+
+
+def test_a_part_that_others_can_write_is_begun_anew(server: Server, tmp_path: Path) -> None:
+    (tmp_path / ".set.npz.part").write_bytes(CONTENT[:12_345])
+    (tmp_path / ".set.npz.part").chmod(0o666)
+    downloads.fetch(f"{server.url}/set.npz", tmp_path / "set.npz", MD5, ADVICE)
+    assert server.asked == [("/set.npz", "")] and not (tmp_path / "set.npz").stat().st_mode & 0o022
 
 
 def test_a_connection_that_stays_cut_fails_and_leaves_no_file(server: Server, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gansvc import pipeline, scorefiles
+from gansvc import outdated, pipeline, scorefiles
 from gansvc.audits import Audit
 from gansvc.errors import ClusterError
 from gansvc.gan import checkpoint, export, portable
@@ -29,7 +29,7 @@ class Exporter:
     def __init__(self, error: Exception | None = None) -> None:
         self.error, self.exported = error, ("", -1)
 
-    def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder) -> dict[str, str]:
+    def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder, job: str) -> dict[str, str]:
         self.exported = (run.label, run.seed)
         folder.write("model/generator.safetensors", b"half of it")
         if self.error:
@@ -146,7 +146,7 @@ def scored(tiny: Any, tmp_path: Path) -> tuple[Folder, JobSpec, RunRecord]:
 def kept(scored: tuple[Folder, JobSpec, RunRecord], data: str = "ab") -> tuple[bool, bool]:
     """Return whether the score and the report are still there when the evaluation begins."""
     folder, spec, run = scored
-    pipeline._drop_what_does_not_hold(folder, spec, "lsgan-seed0", run, {"train_images": data})
+    outdated.drop(folder, spec, "lsgan-seed0", run, {"train_images": data})
     return folder.exists("evaluation/lsgan-seed0.json"), folder.exists("report")
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from gansvc import api, cli, specfile
 from gansvc.catalog.networks import NETWORKS
 from gansvc.errors import SpecError
-from gansvc.gan import export, portable
+from gansvc.gan import export, portable, sampling
 from gansvc.gan.card import readme
 from gansvc.gan.checkpoint import save_best
 from gansvc.gan.conditional import generate_of
@@ -67,7 +67,11 @@ def generator(name: str, **fields: object) -> torch.nn.Module:
 
 @pytest.fixture
 def written(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
-    """A model folder, and the module that it was written from."""
+    return write_model(tiny, tmp_path)
+
+
+def write_model(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
+    """Return a model folder, and the module that it was written from."""
     spec = tiny(losses=["lsgan", "wgan-gp"])
     torch.manual_seed(3)
     network = spec.network.generator(3)
@@ -148,14 +152,14 @@ def test_a_generator_in_training_mode_is_exported_in_evaluation_mode() -> None:
 
 
 def test_a_model_whose_weights_were_changed_is_refused(written: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
-    export.sample(written[0], 4, tmp_path / "grid.png", 0)
+    sampling.sample(written[0], 4, tmp_path / "grid.png", 0)
     (tmp_path / "grid.png").unlink()
     weights = written[0] / "generator.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
     with pytest.raises(SpecError, match=r"is not the file that model\.json tells of; pull it again"):
-        export.sample(written[0], 4, tmp_path / "grid.png", 0)
+        sampling.sample(written[0], 4, tmp_path / "grid.png", 0)
     assert not (tmp_path / "grid.png").exists()
 
 
@@ -223,7 +227,7 @@ def test_a_card_of_an_earlier_version_is_read(written: tuple[Path, torch.nn.Modu
         del card[name]
     del card["network"]["conditional"]
     (folder / "model.json").write_text(json.dumps(card))
-    assert export.sample(folder, 4, tmp_path / "grid.png", 0).is_file()
+    assert sampling.sample(folder, 4, tmp_path / "grid.png", 0).is_file()
 
 
 def test_a_conditional_models_folder_says_its_classes_and_how_to_ask_for_one(
@@ -265,13 +269,13 @@ def test_a_class_that_is_not_there_is_refused_in_a_sentence(
     conditional: tuple[Path, torch.nn.Module], tmp_path: Path
 ) -> None:
     with pytest.raises(SpecError, match=r"did you mean 'severe'.*or its number, 0 to 2"):
-        export.sample(conditional[0], 4, tmp_path / "grid.png", 0, "sever")
+        sampling.sample(conditional[0], 4, tmp_path / "grid.png", 0, "sever")
 
 
 def test_an_unconditional_model_has_no_classes(written: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
     assert json.loads((written[0] / "model.json").read_bytes())["classes"] == []
     with pytest.raises(SpecError, match=r"^--class: .* draws no classes"):
-        export.sample(written[0], 4, tmp_path / "grid.png", 0, "1")
+        sampling.sample(written[0], 4, tmp_path / "grid.png", 0, "1")
 
 
 @pytest.mark.parametrize(

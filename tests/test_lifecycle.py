@@ -72,6 +72,10 @@ def test_a_job_is_named_by_id_beginning_or_folder_and_the_newest_without_a_name(
     moved = storage / "kept"
     (storage / old.id).rename(moved)
     assert api.find(str(moved), str(tmp_path / "elsewhere")) == Job(id=old.id, folder=str(moved))
+    # One that was renamed to another id is known to the cluster by its own.
+    (storage / also.id).rename(storage / "other-20260101-000000-dddd")
+    assert api.find("other", str(storage)) == Job(id=also.id, folder=str(storage / "other-20260101-000000-dddd"))
+    (storage / "other-20260101-000000-dddd").rename(storage / also.id)
     with pytest.raises(SpecError, match="fits small-20260102-000000-bbbb, small-20260101-120000-cccc"):
         api.find("small", str(storage))
 
@@ -146,6 +150,18 @@ def test_a_job_whose_clusters_token_cannot_be_read_is_listed_as_it_stands(tmp_pa
 def test_the_drivers_last_word_wins(tmp_path: Path) -> None:
     job = a_job(tmp_path, "small-20260101-000000-aaaa", "SUCCEEDED")
     assert lifecycle.finish(job, "FAILED", "late").phase == "SUCCEEDED"
+
+
+def test_what_is_pulled_of_a_job_at_work_is_said_to_be_unfinished(run: Run, tmp_path: Path) -> None:
+    job = jobfolder.new("small", str(tmp_path / "jobs"))
+    lifecycle.start(job, "small")
+    pulled = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
+    assert pulled.code == 0 and pulled.out == f"{tmp_path / 'out'}\n"
+    said = f"{job.id} is PENDING: {tmp_path / 'out'} has what it has made so far, not all"
+    assert said in " ".join(pulled.err.split())
+    Folder(job.folder).write_record("status.json", lifecycle.read(job).model_copy(update={"phase": "SUCCEEDED"}))
+    again = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
+    assert again.code == 0 and again.err == ""
 
 
 def test_a_damaged_job_is_listed_and_hides_no_other(run: Run, tmp_path: Path) -> None:

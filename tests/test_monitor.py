@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gansvc import monitor as monitoring
+from gansvc.errors import ClusterError
 from gansvc.monitor import Monitor, Pace
 from gansvc.records import DATA, TRIAL_ENDED, DataRecord, Progress, Status
 from gansvc.spec import JobSpec
@@ -115,3 +118,38 @@ def test_what_a_job_lacks_stands_in_its_status_and_a_resume_tries_again(
     assert status is not None and status.missing == ("the model",) and not status.complete
     assert status.warnings == ("the model could not be made (no space); `gansvc resume` tries again",)
     assert status.model_copy(update={"missing": (), "scores": (3, 3)}).complete
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_job_whose_folder_is_taken_away_ends_and_does_not_make_it_again(
+    tiny: Callable[..., JobSpec],
+    tmp_path: Path,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    monkeypatch.setattr(monitoring, "PERIOD", 0.05)
+    monkeypatch.setattr(monitoring, "_OBJECT_STORAGE_PERIOD", 0.05)
+    around = Folder(tmp_path / "jobs") if place == "local" else Folder(f"s3://{bucket}/jobs")
+    (around / "tiny-1").write("job.yaml", "")
+    codes: list[int] = []
+    left, folder = threading.Event(), Folder(around.path("tiny-1"), anew=False)
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        left.set()
+
+    with Monitor(folder, "tiny-1", tiny(), leave) as monitor:
+        monitor.enter("TRAINING")
+        assert folder.exists("status.json")
+        around.delete("tiny-1")
+        assert left.wait(30)
+        with pytest.raises(ClusterError, match="was taken away or renamed while the job ran"):
+            monitor.end("FAILED")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
+    assert codes == [3] and told == [
+        f"Error: the job's folder {folder.uri} was taken away or renamed while the job ran, so the job ends; "
+        "`gansvc resume` with the folder's new path goes on, if there is one"
+    ]
+    assert around.tree() == {}

@@ -11,6 +11,7 @@ import pytest
 from gansvc import api, jobfolder, specfile, submission
 from gansvc.catalog.losses import LOSSES
 from gansvc.gan.plan import RunPlan
+from gansvc.jobfolder import Job
 
 SPEC = """
 name: small
@@ -136,3 +137,15 @@ def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monke
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options["--job"] == job.id and options["--storage"] == str(tmp_path / "my jobs")
     assert specfile.parse(zlib.decompress(base64.b64decode(options["--spec"])).decode()) == spec
+    assert "--folder" not in options
+
+
+@pytest.mark.parametrize(
+    ("folder", "around"),
+    [("/jobs/renamed", "/jobs"), ("/renamed", "/"), ("s3://b/jobs/kept", "s3://b/jobs"), ("s3://b", "s3://b")],
+)
+def test_the_driver_of_a_renamed_job_gets_the_folder_itself(folder: str, around: str) -> None:
+    job = Job(id="small-20260101-000000-aaaa", folder=folder)
+    words = shlex.split(submission.entrypoint(job, specfile.parse(SPEC), is_local=False))
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert (options["--job"], options["--storage"], options["--folder"]) == (job.id, around, folder)

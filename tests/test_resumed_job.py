@@ -17,7 +17,7 @@ from gansvc.cluster import local
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, tensorfile
 from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, RunRecord, Status
+from gansvc.records import FINAL_PHASES, RunRecord, Start, Status
 from gansvc.scores import Score
 from gansvc.spec import JobSpec
 from gansvc.store import Folder
@@ -72,6 +72,38 @@ def test_a_resumed_job_goes_on_with_its_own_data_spec_and_weights(
     assert again.seconds != score.seconds, "the score is made again"
     assert again.weights == digest == tensorfile.digest(load_file(Path(job.folder, "model/generator.safetensors")))
     assert again.metrics == pytest.approx(score.metrics), "the run is the same to the last step"
+
+
+def test_a_job_whose_folder_is_renamed_ends_and_goes_on_in_the_renamed_one(
+    tiny: Callable[..., JobSpec], cluster: local.Cluster, tmp_path: Path
+) -> None:
+    storage = tmp_path / "jobs"
+    spec = tiny(
+        losses=["lsgan"], training={"images": 60_000, "batch_size": 16, "evaluations": 30}, evaluation__audit=False
+    )
+    job = api.submit(spec, storage=str(storage))
+    checkpoints = Path(job.folder, "train/lsgan-seed0/checkpoints")
+    deadline = time.monotonic() + LIMIT
+    while all(path.name.startswith("step-00000000") for path in checkpoints.glob("step-*.pt")):
+        assert time.monotonic() < deadline and api.status(job).phase not in FINAL_PHASES
+        time.sleep(0.2)
+    renamed = tmp_path / "elsewhere" / "kept"
+    renamed.parent.mkdir()
+    Path(job.folder).rename(renamed)
+    with pytest.raises(SpecError, match=r"holds no status\.json; it is no job's, was taken away"):
+        api.status(job)
+    lost = ended(moved := api.find(str(renamed)))
+    assert moved == Job(id=job.id, folder=str(renamed))
+    assert lost.phase == "FAILED" and "was taken away or renamed while the job ran" in lost.error
+
+    # Nothing was made in its place, and the job goes on from what it had.
+    assert list(storage.iterdir()) == [] and api.resume(str(renamed))
+    assert ended(moved).phase == "SUCCEEDED" and list(storage.iterdir()) == []
+    assert sorted(path.name for path in renamed.parent.iterdir()) == ["kept"] and not (renamed / job.id).exists()
+    starts = Folder(renamed / "train/lsgan-seed0").read_lines("starts.jsonl", Start)
+    assert len(starts) == 2 and starts[1].step > 0, "it didn't begin anew"
+    assert api.report(moved, "json")["job"] == job.id
+    assert '"job": "' + job.id in (api.pull(moved, tmp_path / "pulled") / "model/model.json").read_text()
 
 
 def ended(job: Job) -> Status:

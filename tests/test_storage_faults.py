@@ -17,7 +17,7 @@ import torch
 from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from gansvc import api, filesystems, pipeline, specfile
+from gansvc import api, filesystems, lifecycle, pipeline, specfile
 from gansvc.cluster import local, training
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint, data
@@ -26,6 +26,7 @@ from gansvc.gan.evaluate import weights_hash
 from gansvc.gan.plan import RunPlan, single_process
 from gansvc.gan.train import train
 from gansvc.gan.validation import Validator
+from gansvc.jobfolder import Job
 from gansvc.records import FINAL_PHASES, History, RunRecord
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name
@@ -79,6 +80,7 @@ def test_a_training_over_a_storage_that_falters_ends_as_over_a_disk(
 def test_a_driver_that_cannot_write_says_so_and_ends(
     tiny: Make, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    lifecycle.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     packed = base64.b64encode(zlib.compress(specfile.dump(tiny()).encode())).decode()
     handler = signal.getsignal(signal.SIGTERM)

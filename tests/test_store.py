@@ -105,12 +105,12 @@ def test_writers_at_the_same_time_leave_one_whole_file(folder: Folder, tmp_path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gansvc.store import write_file
+from gansvc.store import Folder
 target, parts = Path(sys.argv[1]), set()
 for _ in range(50):
     if not (child := os.fork()):
         for step in range(1, 256):
-            write_file(target, bytes([step]) * 4_000_000)
+            Folder(target.parent).write(target.name, bytes([step]) * 4_000_000)
         os._exit(0)
     while set(target.parent.glob(".file.*")) <= parts and not os.waitpid(child, os.WNOHANG)[0]:
         pass
@@ -140,7 +140,7 @@ def test_a_failing_write_leaves_the_old_content(
 ) -> None:
     folder.write("status.json", "old")
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **named: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -231,7 +231,7 @@ def test_a_damaged_line_is_a_plain_error(folder: Folder, tail: str) -> None:
     assert f"{folder.path('starts.jsonl')}: line 2 is not a Start" in str(caught.value)
 
 
-# --- names, deletion, copies ----------------------------------------------------------------------------------------
+# --- names and deletion ----------------------------------------------------------------------------------------------
 
 
 def test_names_are_sorted_and_hide_what_is_being_written(folder: Folder) -> None:
@@ -252,27 +252,6 @@ def test_exists_and_delete(folder: Folder) -> None:
     folder.delete("never there")
     assert folder.names() == []
     assert not folder.exists("sub/deep/file")
-
-
-def test_copy_leaves_out_what_is_skipped(folder: Folder, tmp_path: Path) -> None:
-    for name in ("job.yaml", "report/report.md", "report/figures/a.png", "search/wgan/trials.json", "model/search/x"):
-        folder.write(name, f"content of {name}")
-    target = tmp_path / "deep" / "copy"
-    folder.copy_to(target, skip=("search", "train"))
-    found = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
-    names = {"job.yaml", "report/report.md", "report/figures/a.png"}
-    assert {name: found[name] for name in names} == {name: f"content of {name}" for name in names}
-    assert not (target / "search").exists()
-
-
-def test_copy_of_everything_is_equal(folder: Folder, tmp_path: Path) -> None:
-    folder.write("a", b"\x00\x01")
-    folder.write("sub/b", "text")
-    folder.write("empty", b"")
-    folder.copy_to(tmp_path / "copy")
-    copy = Folder(tmp_path / "copy")
-    assert copy.names() == folder.names() == ["a", "empty", "sub"]
-    assert [copy.read(name) for name in ("a", "sub/b", "empty")] == [b"\x00\x01", b"text", b""]
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 import zlib
 from collections.abc import Callable
@@ -87,6 +88,35 @@ def test_a_spec_that_the_cluster_does_not_know_is_failed_in_its_folder(
     packed = base64.b64encode(zlib.compress(f"{specfile.dump(tiny())}novelty: 1\n".encode())).decode()
     assert pipeline.main(["--job", job.id, "--storage", str(tmp_path), "--spec", packed]) == 2
     assert lifecycle.read(job).phase == "FAILED" and "novelty" in lifecycle.read(job).error
+
+
+@pytest.mark.parametrize("given", ["gone", "renamed"])
+def test_a_driver_whose_folder_is_not_there_says_so_and_makes_none(
+    tiny: Callable[..., JobSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    packed, identity = specfile.packed(tiny()), "tiny-20260101-000000-aaaa"
+    words = ["--job", identity, "--storage", str(tmp_path), "--spec", packed]
+    missing = tmp_path / (identity if given == "gone" else given)
+    assert pipeline.main([*words, *(("--folder", str(missing)) if given == "renamed" else ())]) == 3
+    assert f"Error: --storage: the job's folder {missing} isn't there on " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_driver_goes_by_the_folder_that_is_named(
+    tiny: Callable[..., JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = "tiny-20260101-000000-aaaa"
+    lifecycle.start(Job(id=identity, folder=str(tmp_path / "renamed")), "tiny")
+    seen: list[Folder] = []
+    monkeypatch.setattr(pipeline, "run", lambda folder, spec, monitor: seen.append(folder))
+    words = ["--job", identity, "--storage", str(tmp_path), "--spec", specfile.packed(tiny())]
+    assert pipeline.main([*words, "--folder", str(tmp_path / "renamed")]) == 0
+    assert [folder.uri for folder in seen] == [str(tmp_path / "renamed")]
+    status = lifecycle.read(Job(id=identity, folder=str(tmp_path / "renamed")))
+    assert (status.job, status.phase) == (identity, "SUCCEEDED") and [*tmp_path.iterdir()] == [tmp_path / "renamed"]
+    with pytest.raises(ClusterError, match="its folder was taken away"):
+        shutil.rmtree(tmp_path / "renamed")
+        (seen[0] / "train").write("run.json", "x")
 
 
 def test_a_warning_is_shown_with_the_job(tiny: Callable[..., JobSpec], tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, kubejob, lifecycle, rescoring, resumption, specfile, submission
+from gansvc import jobfolder, kubejob, lifecycle, pulling, rescoring, resumption, specfile, submission
 from gansvc import plan as planning
 from gansvc.cluster import local
-from gansvc.errors import GansvcError, RunError, SpecError
+from gansvc.errors import GansvcError, RunError
 from gansvc.jobfolder import Job
 from gansvc.plan import Plan
 from gansvc.records import Status
@@ -177,39 +177,36 @@ def results(job: Job | str | None = None, storage: str | None = None) -> dict[st
 
 
 def pull(
-    job: Job | str | None = None, to: Path | None = None, everything: bool = False, storage: str | None = None
+    job: Job | str | None = None,
+    to: Path | None = None,
+    everything: bool = False,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Copy a job's report, model and scores to a local folder, or all its files, and return the folder.
 
+    ``say`` gets a sentence where the job isn't done.
+
     Raises:
-        SpecError: the folder can't take them.
+        SpecError: the folder can't take them: it is another job's, or holds files of those names that are no job's.
         ClusterError: the storage fails.
     """
-    found = find(job, storage)
-    target = (to or Path(found.id)).expanduser().absolute()
-    if target.is_file():
-        raise SpecError(f"TO: {target} is a file; give a folder")
-    if "://" not in found.folder and target.resolve().is_relative_to(Path(found.folder).resolve()):
-        raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
-    lifecycle.read(found)
-    if not kubejob.fetch(found, target, everything):
-        Folder(found.folder).copy_to(target, () if everything else ("search", "train"))
-    return target
+    return pulling.pull(find(job, storage), to, everything, say)
 
 
-def sample(model_folder: Path, n: int, out: Path, seed: int = 0, of: str | None = None) -> Path:
-    """Draw a grid of ``n`` images from a pulled model folder alone and return the path of the PNG.
+def sample(model_folder: Path, n: int, out: Path | str, seed: int = 0, of: str | None = None) -> Path:
+    """Draw ``n`` images from a pulled model folder alone, as one grid or into a folder; see ``sampling.sample``.
 
     ``of`` is the name or the number of the one class to draw.
 
     Raises:
-        SpecError: the folder holds no model, or a value is out of range.
+        SpecError: the folder holds no model, a value is out of range, or ``out`` can't be written.
         ClusterError: torch isn't installed here.
     """
     submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
-    from gansvc.gan import export
+    from gansvc.gan import sampling
 
-    return export.sample(model_folder, n, out, seed, of)
+    return sampling.sample(model_folder, n, out, seed, of)
 
 
 def compare(jobs: Sequence[Job | str], storage: str | None = None) -> Comparison:

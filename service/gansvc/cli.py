@@ -166,18 +166,20 @@ def pull(
     storage: Storage = None,
 ) -> None:
     """Copy a job's report, model and scores to a local folder."""
-    show(api.pull(job, to, everything, storage))
+    show(api.pull(job, to, everything, storage, _say))
 
 
 @app.command()
 def sample(
     folder: Model,
-    count: Annotated[int, typer.Option("-n", help="Images in the grid.")] = 64,
-    out: Annotated[Path, typer.Option("-o", help="PNG to write.")] = Path("samples.png"),
+    count: Annotated[int, typer.Option("-n", help="Number of images.")] = 64,
+    out: Annotated[
+        str, typer.Option("-o", help="Grid to write, .png, .jpg or .webp; or a folder, for single images.")
+    ] = "samples.png",
     seed: Annotated[int, typer.Option(help="Seed of the latents.")] = 0,
     of: OneClass = None,
 ) -> None:
-    """Draw a grid of images from a model folder."""
+    """Draw images from a model folder, as a grid or one by one."""
     show(api.sample(folder, count, out, seed, of))
 
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gansvc import explain, specfile
 from gansvc.errors import SpecError, unknown_name
-from gansvc.store import write_file
+from gansvc.plainfiles import write_file
 
 LOCAL = "local"
 """The cluster that gansvc starts on this machine."""

@@ -69,7 +69,7 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
         text = f"--storage: a cluster elsewhere can't write to this machine's {kept.value}; give an s3:// URI"
         return [*checks, Check("storage", "fault", f"{kept.value} ({kept.source})", text)]
     try:
-        given = ["--storage", Folder(kept.value).uri]
+        given = ["--storage", Folder(kept.value, follow=True).uri]
         answer = _visit(
             target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == config.LOCAL else spec
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from gansvc import config, filesystems
+from gansvc import config
 from gansvc.errors import ClusterError, SpecError
 from gansvc.records import Record, Status
 from gansvc.store import Folder
@@ -40,7 +41,7 @@ def new(name: str, storage: str | None = None) -> Job:
     """
     for _ in range(_TRIES):
         job = at(new_id(name), storage)
-        if _make(Folder(job.folder)):
+        if Folder(job.folder).make():
             return job
         time.sleep(_PAUSE)  # the next second has ids of its own
     raise ClusterError(f"storage: {storage_uri(storage)} has a job of each new id; submit again")
@@ -48,7 +49,7 @@ def new(name: str, storage: str | None = None) -> Job:
 
 def at(identity: str, storage: str | None = None) -> Job:
     """Return the job of that id, whether its folder is there or not."""
-    return Job(id=identity, folder=(Folder(storage_uri(storage)) / identity).uri)
+    return Job(id=identity, folder=(Folder(storage_uri(storage), follow=True) / identity).uri)
 
 
 def is_id(text: str) -> bool:
@@ -67,7 +68,7 @@ def every(storage: str | None = None) -> list[Job]:
     Raises:
         ClusterError: the storage can't be listed.
     """
-    root = Folder(storage_uri(storage))
+    root = Folder(storage_uri(storage), follow=True)
     found = [(match[1], name) for name in root.names() if (match := _ID.fullmatch(name))]
     return [Job(id=name, folder=(root / name).uri) for _, name in sorted(found, reverse=True)]
 
@@ -80,15 +81,15 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
         ClusterError: the storage can't be asked.
     """
     jobs = every(storage)
-    where = Folder(storage_uri(storage)).uri
+    where = Folder(storage_uri(storage), follow=True).uri
     if job is None:
         if not jobs:
             raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
-        return jobs[0]
+        return _named(jobs[0])
     fitting = [found for found in jobs if found.id.startswith(job)] if job else []
     exact = [found for found in fitting if found.id == job]
     if len(exact or fitting) == 1:
-        return (exact or fitting)[0]
+        return _named((exact or fitting)[0])
     if fitting:
         raise SpecError(f"JOB: {job!r} fits {', '.join(found.id for found in fitting)}; give more of the id")
     if folder := _at(job):
@@ -98,24 +99,13 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
     raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
 
 
-def _make(folder: Folder) -> bool:
-    """Make a job's folder and return whether it wasn't there before.
-
-    An object storage has no folders to make: there two submissions at the same instant may both find the name free.
-    """
-    if not folder.local:
-        return not folder.names()
-    path = Path(folder.uri)
-
-    def make() -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.mkdir()
-        except FileExistsError:
-            return False
-        return True
-
-    return filesystems.patiently(f"storage: {folder.uri} can't be written", make)
+def _named(job: Job) -> Job:
+    """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
+    try:
+        status = Folder(job.folder).read_record(STATUS, Status)
+    except ClusterError:
+        return job  # whoever reads it says so
+    return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
 
 
 def _at(path: str) -> Job | None:
@@ -123,7 +113,8 @@ def _at(path: str) -> Job | None:
     if not path or not path.isprintable() or ("/" not in path and path not in (".", "..")):
         return None
     try:
-        folder = Folder(path)
+        # What a user names may be a link to the folder; what lies in a storage may not.
+        folder = Folder(_without_link(path))
         # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
         status = folder.read_record(STATUS, Status)
     except (SpecError, ClusterError):
@@ -136,3 +127,9 @@ def _at(path: str) -> Job | None:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _without_link(path: str) -> str:
+    """Return where a link leads, and any other path as it is."""
+    given = Path(os.path.expanduser(path))
+    return os.path.realpath(given) if given.is_symlink() else path

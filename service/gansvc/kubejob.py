@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from gansvc import config, jobfolder, lifecycle, specfile, splits, submission
+from gansvc import config, delivery, jobfolder, lifecycle, specfile, splits, submission
 from gansvc.cluster.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.cluster.kuberay import jobs as rayjobs
 from gansvc.cluster.kuberay.client import RefusedError
@@ -95,8 +95,9 @@ def resume(job: Job) -> bool:
     rayjobs.stop(namespace.parse(last.address), last.driver(job))
     earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
     where = last.model_copy(update={"submitted": time.time(), "attempt": last.attempt + 1, "earlier": earlier})
-    storage = pods.STORAGE if last.mirrored else job.folder.removesuffix(f"/{job.id}")
-    sent = rayjob(where.driver(job), job.id, spec, storage)
+    # On a volume the folder has the job's id, whatever the mirror here is called.
+    folder = f"{pods.STORAGE}/{job.id}" if last.mirrored else job.folder
+    sent = rayjob(where.driver(job), job.id, spec, submission.parent(job), folder)
     lifecycle.resumed(job, where)
     _send(job, where, sent)
     return True
@@ -127,14 +128,15 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
             where = Submission(address=space.address, submitted=time.time(), mirrored=True, attempt=attempt)
             adopted[identity] = (jobfolder.at(identity, storage), spec, where)
     for job, spec, where in adopted.values():
+        Folder(job.folder).make()
         lifecycle.start(job, spec.name)
         Folder(job.folder).write("job.yaml", specfile.dump(spec))
         lifecycle.sent(job, where)
     return [job for job, _, _ in adopted.values()]
 
 
-def fetch(job: Job, target: Path, everything: bool) -> bool:
-    """Copy a job's files from the volume to a local folder; return whether the job is kept on one.
+def fetch(job: Job, to: delivery.Delivery, skip: tuple[str, ...]) -> bool:
+    """Copy a job's files from the volume, but for those that are to be left out; return whether it is kept on one.
 
     Raises:
         ClusterError: the volume can't be read.
@@ -143,10 +145,9 @@ def fetch(job: Job, target: Path, everything: bool) -> bool:
     if where is None or not where.mirrored:
         return False
     _, spec = _sent(job)
-    skip = () if everything else ("search", "train")
     space = namespace.parse(where.address)
-    # The status here may know more: that the RayJob was stopped or its deadline passed.
-    reader.fetch(space, placement_of(spec), job.id, target, (*skip, STATUS))
+    # What is known here of where the job was sent, and how it stands, isn't the volume's to say.
+    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS, "submission.json"))
     return True
 
 
@@ -160,10 +161,11 @@ def fetch_report(job: Job, report: str) -> None:
     if where is None or not where.mirrored or Folder(job.folder).exists(report):
         return
     if lifecycle.status(job).phase == "SUCCEEDED":
-        fetch(job, Path(job.folder), everything=False)
+        with delivery.delivered(Path(job.folder), job.id) as to:
+            fetch(job, to, delivery.LARGE)
 
 
-def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:
+def rayjob(name: str, job: str, spec: JobSpec, storage: str, folder: str = "") -> Manifest:
     """Return the RayJob of one attempt at a job.
 
     Args:
@@ -171,12 +173,15 @@ def rayjob(name: str, job: str, spec: JobSpec, storage: str) -> Manifest:
         job: the job's id.
         spec: the job's spec.
         storage: folder or URI of all jobs, as the pods see it.
+        folder: the job's own, where it isn't the one of its id in the storage.
 
     Raises:
         SpecError: the operator would refuse it.
     """
-    there = Job(id=job, folder=f"{storage.rstrip('/')}/{job}")
-    command, metadata = submission.entrypoint(there, spec, is_local=False), submission.metadata(there, spec)
+    there = Job(id=job, folder=folder or f"{storage.rstrip('/')}/{job}")
+    on_volume = placement_of(spec).volume is not None
+    command = submission.entrypoint(there, spec, is_local=False, makes_folder=on_volume)
+    metadata = submission.metadata(there, spec)
     versions = {"gansvc": version("gansvc"), "ray": version("ray")}
     return manifest.rayjob(name, job, command, placement_of(spec), versions, metadata)
 

@@ -107,7 +107,7 @@ def read(job: Job) -> Status:
     """
     status = Folder(job.folder).read_record(STATUS, Status)
     if status is None:
-        raise SpecError(f"JOB: {job.folder} holds no {STATUS}; it is no job's folder, or its submission was cut off")
+        raise SpecError(f"JOB: {job.folder} holds no {STATUS}; it is no job's, was taken away, or was never sent")
     return status
 
 

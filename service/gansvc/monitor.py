@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import TracebackType
 
-from gansvc.errors import GansvcError
+from gansvc.errors import ClusterError, GansvcError
 from gansvc.records import DATA, STATUS_LINE, TRIAL_ENDED, DataRecord, Phase, Progress, Status
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, run_name, trial_folders
@@ -25,6 +26,10 @@ _PACE_SECONDS = 10.0
 """Of work that an estimate of the time left rests on at least."""
 
 
+class TakenAwayError(ClusterError):
+    """The job's folder is no longer where the job began."""
+
+
 class Monitor:
     """Writes status.json every few seconds from what trials and runs leave in the job folder.
 
@@ -32,12 +37,14 @@ class Monitor:
         folder: the job folder.
         job: the job's id.
         spec: the job's spec.
+        leave: ends the process with an exit code, should the folder be taken away.
     """
 
-    def __init__(self, folder: Folder, job: str, spec: JobSpec) -> None:
-        self.folder, self.spec = folder, spec
+    def __init__(self, folder: Folder, job: str, spec: JobSpec, leave: Callable[[int], object] = os._exit) -> None:
+        self.folder, self.job, self.spec, self._leave = folder, job, spec, leave
         now = time.time()
         earlier = folder.read_record("status.json", Status)
+        self._is_begun = earlier is not None
         self._status = Status(
             job=job,
             name=spec.name,
@@ -100,6 +107,11 @@ class Monitor:
                     return
                 try:
                     self._write()
+                except TakenAwayError as error:
+                    # Not by an exception: it would wait for the runs that other threads have begun.
+                    print(f"Error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                    self._leave(error.exit_code)
+                    return
                 except GansvcError as error:
                     # One failed look must not end the job; the next one comes in two seconds.
                     print(f"status.json could not be renewed: {error}", flush=True)  # noqa: T201
@@ -115,7 +127,21 @@ class Monitor:
         if self._tells and (final or time.monotonic() - self._told > _TELLING):
             self._told = time.monotonic()
             print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
+        self._require_folder()
         self.folder.write_record("status.json", self._status)
+        self._is_begun = True
+
+    def _require_folder(self) -> None:
+        """Make sure that the folder is the one that the job began in: its status is in it since.
+
+        Raises:
+            TakenAwayError: it isn't; a job that wrote on would leave a folder that nobody can resume.
+        """
+        if self._is_begun and not self.folder.exists("status.json"):
+            raise TakenAwayError(
+                f"the job's folder {self.folder.uri} was taken away or renamed while the job ran, so the job ends; "
+                "`gansvc resume` with the folder's new path goes on, if there is one"
+            )
 
     def _counts(self, final: bool) -> dict[str, object]:
         spec, search = self.spec, self.folder / "search"

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from platform import node
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import identity, scorefiles, specfile, versions
+from gansvc import identity, outdated, scorefiles, specfile, versions
 from gansvc.catalog.labels import REAL
 from gansvc.cluster import driver
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
@@ -36,8 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
     parser.add_argument("--client", default=versions.here(), help="the versions of the client that sent the job")
+    parser.add_argument("--folder", default="", help="the job folder, where it isn't the one of its id there")
+    parser.add_argument("--make", action="store_true", help="make the job folder, if it isn't there")
     given = parser.parse_args(arguments)
-    folder = Folder(given.storage) / given.job
+    try:
+        folder = _opened(given.folder or f"{given.storage.rstrip('/')}/{given.job}", given.make)
+    except GansvcError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
         warnings = versions.check_client(given.client)
@@ -51,6 +58,23 @@ def main(arguments: list[str] | None = None) -> int:
     except GansvcError as error:  # the storage's, so that no status can be written
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
+
+
+def _opened(uri: str, make: bool) -> Folder:
+    """Return a job's folder, which from now on isn't made again should it be taken away.
+
+    Raises:
+        ClusterError: it isn't there, or can't be reached.
+    """
+    folder = Folder(uri, anew=False)
+    if make:
+        folder.make()
+    elif not folder.exists("status.json"):
+        raise ClusterError(
+            f"--storage: the job's folder {uri} isn't there on {node()}, where its driver runs: it was taken away or "
+            "renamed, or isn't shared; put it back, or mount it there under that path, then `gansvc resume`"
+        )
+    return folder
 
 
 def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
@@ -138,7 +162,7 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
                 # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
                 for lost in ("checkpoints", "samples"):
                     here.delete(lost)
-                _forget_scores(folder, name)
+                outdated.forget(folder, name)
             here.delete(checkpoint.RUN)
             todo.append((plan, here))
     return [*ended, *cluster.train(spec, todo)]
@@ -160,7 +184,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
         raise RunError(f"no run has a generator to score ({reasons}); {fix}")
     names = {run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
-        _drop_what_does_not_hold(folder, spec, name, names.get(name), cluster.images.content)
+        outdated.drop(folder, spec, name, names.get(name), cluster.images.content)
     failed = cluster.evaluate(spec, usable, folder)
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
@@ -181,7 +205,8 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
         cluster: what exports the model.
         monitor: is told what couldn't be made.
     """
-    written = build.build(folder, asked)
+    # A folder that was renamed has another name than the job.
+    written = build.build(folder, asked).model_copy(update={"job": monitor.job})
     for name, reason in build.write(folder, written).items():
         monitor.lack(f"the figure {name}", reason)
     best = ranking.best_run(written)
@@ -192,7 +217,7 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
     score = folder.read_record(f"evaluation/{name}.json", Score)
     assert score is not None, "a run on the leaderboard has a score"
     try:
-        failed = cluster.export(found, best, score, folder)
+        failed = cluster.export(found, best, score, folder, monitor.job)
     except ClusterError:
         raise
     except Exception as error:  # the report is there, and says more than the model
@@ -201,35 +226,6 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
         return
     for form, reason in failed.items():
         monitor.lack(f"model/{form}", reason)
-
-
-def _drop_what_does_not_hold(
-    folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, content: Mapping[str, str]
-) -> None:
-    """Delete a score, the noise floor's for None, that is of other weights, or beside which something failed."""
-    target = folder / "evaluation"
-    score = target.read_record(f"{name}.json", Score)
-    if score is None:
-        return
-    weights = checkpoint.best_digest(folder / "train" / name / "checkpoints") if run else ""
-    if found := scorefiles.stale(score, weights or "", run.identity if run else {}, content):
-        print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
-        _forget_scores(folder, name)
-        return
-    # Of images that are no numbers there is no audit, and no metric.
-    unaudited = spec.evaluation.audit and score.metrics and not target.exists(f"{name}{scorefiles.AUDIT}")
-    if unaudited or any(scorefiles.failures(target, name)):
-        target.delete(f"{name}.json")
-
-
-def _forget_scores(folder: Folder, name: str) -> None:
-    """Delete what was made of a run's weights: its score, audits and pictures, the report and the model."""
-    target = folder / "evaluation"
-    for file in target.names():
-        if file.startswith(f"{name}."):
-            target.delete(file)
-    for made in ("report", "model"):
-        folder.delete(made)
 
 
 def _searched(folder: Folder) -> list[TrialRecord] | None:

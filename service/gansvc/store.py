@@ -1,87 +1,136 @@
-"""The job folder: its paths, atomic writes, and local or object storage behind one small interface (pyarrow's)."""
+"""The job folder: its paths, whole files, and local or object storage behind one small interface."""
 
 from __future__ import annotations
 
 import os
 import re
-import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from gansvc import filesystems
 from gansvc.errors import ClusterError, SpecError
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileInfo, FileSystem, FileType
+from gansvc.localfiles import FileFacts, LocalFiles
+from gansvc.objectfiles import ObjectFiles
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 _TRIAL = re.compile(r"trial-\d{5,}")
+
+RECORD = 64 * 2**20
+"""Bytes of a record, a picture or a page at most: what is larger isn't read."""
+WEIGHTS = 16 * 2**30
+"""The same for weights and logs, where half of the memory left is more."""
+_JOB_FILE = 64 * 1024
+_LARGE = (".pt", ".safetensors", ".log")
 
 
 class Folder:
     """A folder by path or URI (``/data/jobs``, ``s3://bucket/jobs``); readers never see a half-written file.
+
+    On this machine no link inside it is followed, and the folder itself is none: only its path may lead through links.
+
+    Args:
+        uri: its path or URI.
+        follow: whether the folder itself may be a link: one that the user names, as the storage of all jobs.
+        anew: whether a write makes the folder where it is missing; a job's would come back without what it held.
 
     Raises:
         SpecError: there is no such storage, or its address carries a secret.
         ClusterError: the storage can't be reached.
     """
 
-    def __init__(self, uri: str | Path) -> None:
+    def __init__(self, uri: str | Path, follow: bool = False, anew: bool = True) -> None:
         self.uri = str(uri)
         if re.search("[\0\ud800-\udfff]", self.uri):
             raise SpecError(
                 f"storage {self.uri!r} holds a zero byte or is no UTF-8 text; give a folder or an s3:// URI"
             )
-        self._fs: FileSystem
-        if "://" in self.uri:
-            self._fs, self._root = filesystems.opened(self.uri)
-        else:
-            from pyarrow.fs import LocalFileSystem
-
-            self._fs, self._root = LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
         self.local = not filesystems.is_object_storage(self.uri)
-        if self.local:
-            self.uri = self._root
+        self._files: LocalFiles | ObjectFiles
+        if not self.local:
+            self._files = ObjectFiles(*filesystems.opened(self.uri), self.uri.partition("://")[0])
+            return
+        path = filesystems.opened(self.uri)[1] if "://" in self.uri else self.uri
+        self.uri = os.path.abspath(os.path.expanduser(path))
+        around, name = os.path.split(self.uri)
+        top, inside = (self.uri, ()) if follow or not name else (around, (name,))
+        self._files = LocalFiles(top, inside, 0 if anew else 1 + len(inside))
 
     def __truediv__(self, name: str) -> Folder:
-        # The same connections serve the folders inside.
         inner = copy(self)
-        inner.uri, inner._root = f"{self.uri.rstrip('/')}/{name}", f"{self._root.rstrip('/')}/{name}"
+        inner.uri, inner._files = f"{self.uri.rstrip('/')}/{name}", self._files.inner(name)
         return inner
 
-    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
-        return (Folder, (self.uri,))
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_again, (self.uri, self._files if self.local else None))
+
+    @property
+    def parent(self) -> Folder:
+        """The folder around this one, which is reached as this one is."""
+        outer = copy(self)
+        outer.uri, outer._files = self.uri.rpartition("/")[0], self._files.outer()
+        return outer
 
     def path(self, name: str = "") -> str:
         """Return the address of a file of this folder, for people and for other programs."""
         return f"{self.uri.rstrip('/')}/{name}" if name else self.uri
 
-    def write(self, name: str, data: bytes | str) -> None:
-        """Write a file whole: under another name first, then renamed, so that it is old, new or absent.
+    def make(self) -> bool:
+        """Make this folder, the user's own where it is no shared place, and return whether it wasn't there before.
+
+        An object storage has no folders to make: there two that ask at the same instant may both be told so.
 
         Raises:
             ClusterError: the storage refuses.
         """
+        files = self._files
+        if isinstance(files, LocalFiles):
+            return self._ask("be written", "", files.make)
+        return not self.names()
+
+    def write(self, name: str, data: bytes | str) -> None:
+        """Write a file whole: under another name first, then renamed, so that it is old, new or absent.
+
+        Raises:
+            ClusterError: the storage refuses, or a link or another thing that is no file stands in the way.
+        """
         content = data.encode() if isinstance(data, str) else data
         try:
-            filesystems.patiently(f"storage: {self.path(name)} can't be written", lambda: self._put(name, content))
+            self._ask("be written", name, lambda: self._files.write(name, (content,)))
         except FileNotFoundError as error:
             raise ClusterError(f"storage: {self.path(name)} can't be written: its folder was taken away") from error
+
+    def begin(self, name: str) -> IO[bytes]:
+        """Open a new file of a local folder that is written bit by bit.
+
+        Raises:
+            ClusterError: the disk refuses, or there is something of that name.
+        """
+        files = self._files
+        if not isinstance(files, LocalFiles):
+            raise ClusterError(f"storage: {self.path(name)} can't be written bit by bit: objects are written whole")
+        return self._ask("be written", name, lambda: files.begin(name))
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None if there is none.
 
         Raises:
-            ClusterError: the storage fails.
+            ClusterError: the storage fails, or it is no plain file, or one too large to be what it is named.
         """
         try:
-            return filesystems.patiently(f"storage: {self.path(name)} can't be read", lambda: self._whole(name))
+            return self._ask("be read", name, lambda: self._files.read(name, most(name)))
         except FileNotFoundError:
             return None
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield a file's content piece by piece; raises OSError where the storage fails, and as ``read`` does."""
+        return self._files.pieces(name, WEIGHTS)
 
     def read_record(self, name: str, model: type[M]) -> M | None:
         """Return a record, or None if it isn't there.
@@ -126,100 +175,56 @@ class Folder:
         Raises:
             ClusterError: the storage fails, or there is no such bucket.
         """
-        infos = self._listed(recursive=False)
-        if not infos and not self.local:
-            self._require_bucket()
-        return sorted(info.base_name for info in infos if not info.base_name.startswith("."))
+        return sorted(self._ask("be listed", "", self._files.names))
 
-    def exists(self, name: str) -> bool:
-        """Return whether a file or folder of that name is here."""
-        from pyarrow.fs import FileType
+    def tree(self, refuse: bool = False) -> dict[str, FileFacts]:
+        """Return size and time of every file here and in the folders inside, by its name relative to this folder.
 
-        return bool(self._kind(name) != FileType.NotFound)
+        It is one listing of an object storage. What is hidden is left out, as are links and the like.
 
-    def delete(self, name: str) -> None:
-        """Delete a file or folder, if it is there."""
-        from pyarrow.fs import FileType
-
-        kind, target = self._kind(name), f"{self._root}/{name}"
-        if kind == FileType.NotFound:
-            return
-        delete = self._fs.delete_dir if kind == FileType.Directory else self._fs.delete_file
-        with suppress(FileNotFoundError):
-            filesystems.patiently(f"storage: {self.path(name)} can't be deleted", lambda: delete(target))
-
-    def copy_to(self, target: Path, skip: tuple[str, ...] = ()) -> None:
-        """Copy the folder's files to a local folder, leaving out the named sub-folders and hidden files.
+        Args:
+            refuse: whether to refuse links and the like.
 
         Raises:
-            SpecError: the local folder can't be made.
-            ClusterError: the storage fails, or the local folder doesn't take them.
+            ClusterError: the storage fails, or there is what is to be refused.
         """
-        from pyarrow.fs import FileType
+        return self._ask("be listed", "", lambda: self._files.tree(refuse))
 
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpecError(f"{target} can't be made ({error.strerror}); give another folder") from None
-        for info in self._listed(recursive=True):
-            # An object's name may hold anything, "../.." too: what begins with a dot stays where it is.
-            parts = info.path.removeprefix(f"{self._root}/").split("/")
-            if info.type != FileType.File or any(
-                part in ("", *skip) or part[0] == "." or "\0" in part for part in parts
-            ):
-                continue
-            data = self.read("/".join(parts))
-            if data is not None:
-                _copy(target.joinpath(*parts), data)
+    def exists(self, name: str) -> bool:
+        """Return whether a file or folder of that name is here.
 
-    def _put(self, name: str, data: bytes) -> None:
-        if self.local:
-            write_file(f"{self._root}/{name}", data)
-            return
-        # No `with`: after an error it would close the stream, and so put half a file in place.
-        stream = self._fs.open_output_stream(f"{self._root}/{name}")
-        stream.write(data)
-        stream.close()
+        Raises:
+            ClusterError: the storage fails, or a link or another thing that is no file stands there.
+        """
+        return bool(self._ask("be looked up", name, lambda: self._files.kind(name)))
 
-    def _whole(self, name: str) -> bytes:
-        while True:
-            with self._fs.open_input_file(f"{self._root}/{name}") as file:
-                data = bytes(file.read())
-                version = None if self.local else file.metadata()
-            if self.local:
-                return data
-            # pyarrow asks for an object's size before it reads: one that was replaced in between comes cut off.
-            with self._fs.open_input_file(f"{self._root}/{name}") as file:
-                if file.metadata() == version:
-                    return data
+    def delete(self, name: str) -> None:
+        """Delete a file or folder, if it is there; a link in its place is refused.
 
-    def _listed(self, recursive: bool) -> list[FileInfo]:
-        from pyarrow.fs import FileSelector
+        Raises:
+            ClusterError: as ``exists`` says.
+        """
+        with suppress(FileNotFoundError):
+            self._ask("be deleted", name, lambda: self._files.delete(name))
 
-        selector = FileSelector(self._root, allow_not_found=True, recursive=recursive)
-        found: list[FileInfo] = filesystems.patiently(
-            f"storage: {self.uri} can't be listed", lambda: self._fs.get_file_info(selector)
-        )
-        return found
-
-    def _kind(self, name: str) -> FileType:
-        path = f"{self._root}/{name}"
-        return filesystems.patiently(
-            f"storage: {self.path(name)} can't be looked up", lambda: self._fs.get_file_info(path)
-        ).type
-
-    def _require_bucket(self) -> None:
-        """Tell an empty folder from a bucket that isn't there: pyarrow lists both alike."""
-        from pyarrow.fs import FileType
-
-        bucket = self._root.split("/")[0]
-        trouble = f"storage: {self.uri} can't be listed"
-        if filesystems.patiently(trouble, lambda: self._fs.get_file_info(bucket)).type == FileType.NotFound:
-            raise ClusterError(f"{trouble}: there is no bucket {bucket!r}; make it, or correct --storage")
+    def _ask(self, what: str, name: str, ask: Callable[[], T]) -> T:
+        return filesystems.patiently(f"storage: {self.path(name)} can't {what}", ask)
 
 
-def _copy(path: Path, data: bytes) -> None:
-    filesystems.patiently(f"{path} can't be written", lambda: write_file(path, data))
+def most(name: str) -> int:
+    """Return how many bytes a file of that name may have at most to be read."""
+    if name.rpartition("/")[2] == "job.yaml":
+        return _JOB_FILE
+    # What doesn't fit the memory ends the process in place of the read.
+    return min(WEIGHTS, psutil.virtual_memory().available // 2) if name.endswith(_LARGE) else RECORD
+
+
+def _again(uri: str, files: LocalFiles | None) -> Folder:
+    """Return a folder that comes from another process."""
+    folder = Folder(uri)
+    if files is not None:
+        folder._files = files
+    return folder
 
 
 def run_name(label: str, seed: int) -> str:
@@ -240,19 +245,3 @@ def trial_folders(search: Folder) -> list[Folder]:
 def seed_name(seed: int) -> str:
     """Return the name of a seed's folder in a trial's."""
     return f"seed{seed}"
-
-
-def write_file(path: str | Path, data: bytes) -> None:
-    """Write a local file whole, making its folder: readers see the old content or the new, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    part = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)

@@ -95,8 +95,14 @@ def metadata(job: Job, spec: JobSpec) -> dict[str, str]:
     return {"gansvc": version("gansvc"), "storage": parent(job), "name": spec.name}
 
 
-def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
+def entrypoint(job: Job, spec: JobSpec, is_local: bool, makes_folder: bool = False) -> str:
     """Return the driver's command, which holds the spec.
+
+    Args:
+        job: the job; a folder that was renamed is named beside its storage.
+        spec: its spec.
+        is_local: whether the driver runs with this machine's own Python.
+        makes_folder: whether the driver makes the folder, because no client can.
 
     Raises:
         SpecError: the spec is too large.
@@ -106,6 +112,8 @@ def entrypoint(job: Job, spec: JobSpec, is_local: bool) -> str:
     words = [
         *("-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", specfile.packed(spec)),
         *("--client", versions.here()),
+        *(() if job.folder == f"{parent(job).rstrip('/')}/{job.id}" else ("--folder", job.folder)),
+        *(("--make",) if makes_folder else ()),
     ]
     command = f"exec {python} {shlex.join(words)}"
     # Its defaults are written out here, and what reads it has the limit of a job file.
@@ -133,7 +141,8 @@ def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str]
 
 def parent(job: Job) -> str:
     """Return the folder or URI that holds the job's folder."""
-    return job.folder.removesuffix(f"/{job.id}")
+    around = job.folder.rpartition("/")[0]
+    return job.folder if around.endswith(":/") else around or "/"
 
 
 def absolute(spec: JobSpec) -> JobSpec:

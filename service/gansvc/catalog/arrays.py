@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gansvc.catalog import classes
+from gansvc.catalog import classes, filekinds
 from gansvc.catalog.classes import Labels
 from gansvc.errors import SpecError
 
@@ -52,16 +52,21 @@ def read_npz(path: Path) -> Arrays:
     if problem := missing_npz(path):
         raise SpecError(problem)
     try:
+        # numpy takes whatever it doesn't know for a pickle.
+        if (found := filekinds.kind(path)) not in ("", "an .npz archive", "a zip archive"):
+            raise _bad_npz(path, f"it is {found}, not an .npz archive of arrays")
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise _bad_npz(path, "it is one array, not an .npz archive of several")
+            raise _bad_npz(path, "it is one array, not an .npz archive of arrays")
         with archive:
             _refuse_too_large(archive, path)
             images = {split: _images(archive, split, path) for split in ("train", "val", "test")}
             keys = {split: f"{split}_labels" for split in images}
             labels = {split: _array(archive, key, path) for split, key in keys.items() if key in archive.files}
     except _UNREADABLE as error:
-        raise _bad_npz(path, f"it can't be read: {error or type(error).__name__}") from None
+        unknown = "pickle" in str(error)  # numpy's words on a file that it doesn't know
+        reason = "it is no .npz archive of arrays" if unknown else f"it can't be read: {error or type(error).__name__}"
+        raise _bad_npz(path, reason) from None
     shapes = {split: "x".join(map(str, (*array.shape, 1)[1:4])) for split, array in images.items()}
     if len(set(shapes.values())) > 1:
         raise _bad_npz(path, "its splits are unlike: " + ", ".join(f"{s} {shape}" for s, shape in shapes.items()))

@@ -16,6 +16,7 @@ from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from gansvc import cachefolder
 from gansvc.errors import ClusterError
 
 STALL = 60.0
@@ -53,7 +54,7 @@ def fetch(url: str, path: Path, digest: str, advice: str, kind: Literal["md5", "
         with _alone(path):
             if not path.is_file():
                 part = path.with_name(f".{path.name}.part")
-                begun = part.is_file()
+                begun = _begun(part)
                 found = _received(_source(url), part, kind)
                 if begun and not found.startswith(digest):
                     # What an earlier try left may be of another file.
@@ -86,13 +87,6 @@ def digest_of(path: Path, kind: Literal["md5", "sha256"]) -> str:
     """Return a file's digest in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under another name first, so that no part of it is ever taken for the whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 @contextmanager
@@ -134,10 +128,23 @@ def _received(source: str, part: Path, kind: Literal["md5", "sha256"]) -> str:
     raise AssertionError("the last try returns or raises")
 
 
+def _begun(part: Path) -> int:
+    """Return the bytes that an earlier try left of a file; what anybody else put in its place is taken away."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return 0
+    if found.st_size and cachefolder.is_ours(found) and found.st_nlink == 1:
+        return found.st_size
+    part.unlink()
+    return 0
+
+
 def _receive(source: str, part: Path) -> None:
-    have = part.stat().st_size if part.is_file() else 0
+    have = _begun(part)
     stream, first, whole = _opened(source, have)
-    with stream, part.open("r+b" if have else "wb") as file:
+    made = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if have else os.O_CREAT | os.O_EXCL)
+    with stream, open(os.open(part, made, 0o644), "r+b") as file:
         file.seek(first)
         file.truncate()
         told = time.monotonic()

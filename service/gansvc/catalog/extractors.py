@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from gansvc.catalog import downloads
+from gansvc.catalog import downloads, filekinds
 from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
 from gansvc.explain import refusal
@@ -216,6 +216,9 @@ else:
 def _tensors(weights: Path) -> dict[str, Any]:
     import torch
 
+    found = filekinds.kind(weights)
+    if found not in ("", "a PyTorch file", "a zip archive", "a Python pickle", "a tar archive"):
+        raise _wrong_shapes(weights, f"it is {found}, not weights that PyTorch saved")
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # a made-up file stumbles anywhere in torch's unpickler, which executes none of it

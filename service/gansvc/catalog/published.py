@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+from gansvc import plainfiles
 from gansvc.catalog import arrays, classes, downloads
 from gansvc.errors import SpecError
 
@@ -92,7 +93,7 @@ def _unpack(packed: Path, md5: str, advice: str) -> None:
     downloads.fetch(f"{_MNIST}/{packed.name}", packed, md5, advice)
     if (digest := downloads.digest_of(packed, "md5")) != md5:
         raise SpecError(f"dataset.root: {packed} has MD5 {digest}, MNIST's has {md5}; delete it and fetch it again")
-    downloads.write_whole(unpacked, gzip.decompress(packed.read_bytes()))
+    plainfiles.write_file(unpacked, gzip.decompress(packed.read_bytes()))
 
 
 def missing_mnist(root: Path) -> str | None:

@@ -86,10 +86,9 @@ class Cluster:
             print(f"{name} can't be scored: {failed[name]}", flush=True)  # noqa: T201
         return failed
 
-    def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder) -> dict[str, str]:
+    def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder, job: str) -> dict[str, str]:
         """Write the model folder of a scored run; return the reason by the name of each file that can't be made."""
         weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
-        job = folder.uri.rstrip("/").rpartition("/")[2]
         classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
         return export.export(folder / "model", job, spec, self.images.channels, run, score, weights, classes)
 

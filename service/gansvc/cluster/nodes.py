@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gansvc import cachefolder
+from gansvc import cachefolder, plainfiles
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
 from gansvc.records import Record
@@ -65,14 +65,14 @@ def look_everywhere(storage: str, spec: JobSpec | None) -> list[NodeState]:
     """Look at every node that is alive, this one first; its sign in the storage shows who shares the folder."""
     sign, problem = f".doctor-{uuid.uuid4().hex[:12]}", ""
     try:
-        Folder(storage).write(sign, sign)
+        Folder(storage, follow=True).write(sign, sign)
     except GansvcError as error:
         problem = str(error)
     try:
         answers = _every_node(look, storage, "" if problem else sign, spec)
     finally:
         if not problem:
-            Folder(storage).delete(sign)
+            Folder(storage, follow=True).delete(sign)
     states = []
     for node, answer in answers:
         resources = node.get("Resources", {})
@@ -160,8 +160,7 @@ def _receive(spec: JobSpec, contents: Mapping[str, Any]) -> dict[str, str]:
     for name, path in _files(spec).items():
         told[name] = f"found at {path}"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            downloads.write_whole(path, ray.get(contents[name]))
+            plainfiles.write_file(path, ray.get(contents[name]))
             told[name] = f"handed on to {path}"
     return told
 
@@ -200,7 +199,7 @@ def _connect() -> None:
 def _storage_problem(storage: str, sign: str) -> str:
     mine = f".doctor-{uuid.uuid4().hex[:12]}"
     try:
-        folder = Folder(storage)
+        folder = Folder(storage, follow=True)
         folder.write(mine, mine)
         try:
             if folder.read(mine) != mine.encode():

@@ -149,7 +149,7 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
 
 def _around(todo: list[Task]) -> Folder:
     """Return the folder that the runs' folders are in."""
-    return Folder(todo[0][1].uri.rpartition("/")[0])
+    return todo[0][1].parent
 
 
 def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> list[RunRecord]:

@@ -1,4 +1,4 @@
-"""The model folder: the generator in three forms, its card for programs and for people, a grid; drawing from it."""
+"""The model folder: the generator in three forms, its card for programs and for people, a grid; opening it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import checkpoint, portable, tensorfile
 from gansvc.gan.card import LIMITS, readme
-from gansvc.gan.conditional import class_number, generate_of
 from gansvc.gan.evaluate import generate
 from gansvc.gan.images import png
 from gansvc.records import RunRecord
@@ -126,45 +125,16 @@ def export(
     return failed
 
 
-def sample(model: Path, count: int, out: Path, seed: int, of: str | None = None) -> Path:
-    """Draw a grid of images from a model folder alone and return the path of the PNG.
-
-    Args:
-        model: the model folder.
-        count: images in the grid.
-        out: the PNG.
-        seed: seed of the latents and, where no class is asked for, of a conditional model's classes.
-        of: name or number of the one class to draw.
-
-    Raises:
-        SpecError: the folder holds no such model, count is out of range, or there is no such class.
-    """
-    if not 1 <= count <= 10_000:
-        raise SpecError(f"-n: {count} images don't fit a grid; give 1 to 10000")
-    card, network = opened(model)
-    if of is None:
-        images = torch.cat(list(generate(network, card.network.latent_dim, seed, count)))
-    elif card.classes:
-        labels = torch.full((count,), class_number(of, card.classes))
-        images = generate_of(network, card.network.latent_dim, seed, labels)
-    else:
-        raise SpecError(f"--class: {model} draws no classes; leave it out, or train with network.conditional: true")
-    Folder(out.parent).write(out.name, png(images))
-    return out
-
-
 def opened(model: Path) -> tuple[ModelCard, nn.Module]:
     """Return the card of a model folder and its generator, in evaluation mode.
 
     Raises:
         SpecError: the folder holds no such model.
     """
+    written, weights = _file(model, "model.json"), _file(model, "generator.safetensors")
     try:
-        card = ModelCard.model_validate_json((model / "model.json").read_bytes(), strict=False)
-        weights = (model / "generator.safetensors").read_bytes()
+        card = ModelCard.model_validate_json(written, strict=False)
         state = safetensors.torch.load(weights)
-    except OSError as error:
-        raise SpecError(f"{error.filename}: {error.strerror}; give the model/ folder of a pulled job") from None
     except (ValidationError, *tensorfile.UNREADABLE) as error:
         reason = str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
@@ -176,6 +146,21 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
             f"{model}/generator.safetensors holds weights that aren't numbers (NaN or infinite); train anew"
         )
     return card, _network(card, state)
+
+
+def _file(model: Path, name: str) -> bytes:
+    """Return a file of a model folder.
+
+    Raises:
+        SpecError: it isn't there, or is no plain file.
+    """
+    try:
+        data = Folder(model, follow=True).read(name)
+    except ClusterError as error:
+        raise SpecError(f"{error}; or give the model/ folder of a pulled job") from None
+    if data is None:
+        raise SpecError(f"{model / name}: there is no such file; give the model/ folder of a pulled job")
+    return data
 
 
 def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +13,13 @@ from gansvc.errors import RunError
 from gansvc.gan.data import to_uint8, with_channels
 
 _SCALE = 2
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"lossless": True}),
+}
+"""Endings of picture files, with Pillow's name of the format and how it is written."""
 
 
 class NotFiniteError(RunError):
@@ -30,7 +38,20 @@ def pictures(made: torch.Tensor) -> torch.Tensor:
 
 
 def png(images: torch.Tensor, scale: int = _SCALE, columns: int | None = None) -> bytes:
-    """Return a grid of uint8 images (N, C, H, W) as PNG bytes, near-square if no number of columns is given.
+    """Return a grid of images as PNG bytes; see ``grid``."""
+    return encoded(grid(images, scale, columns), ".png")
+
+
+def encoded(picture: Image.Image, suffix: str) -> bytes:
+    """Return a picture as the bytes of a file whose name has that ending, one of FORMATS."""
+    buffer = io.BytesIO()
+    form, options = FORMATS[suffix]
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def grid(images: torch.Tensor, scale: int = _SCALE, columns: int | None = None) -> Image.Image:
+    """Return a grid of uint8 images (N, C, H, W), near-square if no number of columns is given.
 
     Each pixel is drawn scale x scale.
     """
@@ -38,9 +59,7 @@ def png(images: torch.Tensor, scale: int = _SCALE, columns: int | None = None) -
     from torchvision.utils import make_grid
 
     across = columns or math.ceil(math.sqrt(len(images)))
-    grid = make_grid(with_channels(images, 3), nrow=across, padding=1, pad_value=255)
-    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
-    buffer = io.BytesIO()
+    made = make_grid(with_channels(images, 3), nrow=across, padding=1, pad_value=255)
+    picture = Image.fromarray(made.permute(1, 2, 0).numpy())
     size = (picture.width * scale, picture.height * scale)
-    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
+    return picture.resize(size, Image.Resampling.NEAREST)

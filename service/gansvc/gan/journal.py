@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+import uuid
 from itertools import takewhile
 from pathlib import Path
+from typing import IO
 
 import torch
 
@@ -171,7 +173,7 @@ class _Events:
         for name in self._folder.names():
             self._folder.delete(name)
         self._scratch = None if self._folder.local else tempfile.TemporaryDirectory(prefix="gansvc-events-")
-        self._writer = SummaryWriter(self._scratch.name if self._scratch else self._folder.uri)
+        self._writer = SummaryWriter(self._scratch.name if self._scratch else _address(self._folder))
 
     def add(self, line: History) -> None:
         for name, value in line.model_dump(exclude={"step", "seconds"}).items():
@@ -191,3 +193,25 @@ class _Events:
         self._writer.close()
         if self._scratch:
             self._scratch.cleanup()
+
+
+class _Opener:
+    """Opens tensorboardX's files in a local folder, where it would itself follow a link."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def directory_check(self, path: str) -> None:
+        """Make no folder: the store does."""
+
+    def open(self, path: str) -> IO[bytes]:
+        return self._folder.begin(Path(path).name)
+
+
+def _address(folder: Folder) -> str:
+    """Return what tensorboardX is to take for the path of a local folder."""
+    from tensorboardX.record_writer import register_writer_factory
+
+    prefix = f"gansvc-{uuid.uuid4().hex[:12]}"
+    register_writer_factory(prefix, _Opener(folder))
+    return f"{prefix}:"

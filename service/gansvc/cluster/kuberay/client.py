@@ -23,6 +23,8 @@ PODS, EVENTS = "api/v1/pods", "api/v1/events"
 RAYJOBS, RAYCLUSTERS = "apis/ray.io/v1/rayjobs", "apis/ray.io/v1/rayclusters"
 TIMEOUT = (10, 60)
 """Seconds to connect and between two pieces of an answer."""
+_LONGEST = 64 * 1024
+"""Bytes of what a command in a pod complains of that are kept."""
 WATCH_SECONDS = 10
 """A watch that saw nothing ends after that long."""
 _WORDS = {"GET": "read", "POST": "create", "DELETE": "delete"}
@@ -118,7 +120,7 @@ class Client:
                 more = socket.is_open()
                 socket.update(timeout=TIMEOUT[1])
                 data, said, ended = (socket.read_channel(channel) for channel in (1, 2, 3))
-                complaint, verdict = complaint + said, verdict + ended
+                complaint, verdict = (complaint + said)[:_LONGEST], (verdict + ended)[:_LONGEST]
                 if data or said or ended:
                     heard, more = time.monotonic(), True
                 if data:

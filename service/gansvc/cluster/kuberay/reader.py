@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO
 
-from gansvc.cluster.kuberay import causes, connection, pods
+from gansvc.cluster.kuberay import archive, causes, connection, pods
 from gansvc.cluster.kuberay.client import PODS, Client, RefusedError, warnings
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.placement import Placement
-from gansvc.store import write_file
+from gansvc.plainfiles import refuse_size
+from gansvc.store import most
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
@@ -33,51 +30,34 @@ def read(space: Namespace, placement: Placement, path: str) -> bytes | None:
     api = connection.connect(space)
     with _reader(api, placement) as pod:
         try:
-            return b"".join(api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]))
+            content = b""
+            for piece in api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]):
+                content += piece
+                refuse_size(f"{path} on the volume", len(content), most(path))
+            return content
         except RefusedError as error:
             if "No such file" in str(error):
                 return None
             raise
 
 
-def fetch(space: Namespace, placement: Placement, job: str, target: Path, skip: tuple[str, ...]) -> int:
-    """Copy a job's files from the volume to a local folder and return their number.
+def fetch(space: Namespace, placement: Placement, job: str, put: archive.Put, skip: tuple[str, ...]) -> int:
+    """Copy a job's files from the volume and return their number.
 
     Args:
         space: the namespace.
         placement: names the volume and the image.
         job: the job's id, which is its folder's name.
-        target: the folder.
+        put: takes each file.
         skip: files and sub-folders to leave out.
 
     Raises:
         ClusterError: the reader can't start, the volume has no such folder, or the connection is lost.
     """
     api = connection.connect(space)
-    left_out = [f"--exclude=./{name}" for name in skip]
-    with _reader(api, placement) as pod, tempfile.TemporaryFile() as archive:
-        for piece in api.run(pod, ["tar", "-C", f"{pods.STORAGE}/{job}", *left_out, "-cf", "-", "."]):
-            archive.write(piece)
-        archive.seek(0)
-        return _unpack(archive, target)
-
-
-def _unpack(archive: IO[bytes], target: Path) -> int:
-    """Write an archive's plain files below a folder, each whole, and nothing outside of it."""
-    count = 0
-    try:
-        with tarfile.open(fileobj=archive, mode="r:") as files:
-            for member in files:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise ClusterError(f"what the volume sent names a file outside of the job, {member.name!r}")
-                content = files.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    write_file(target / name, content.read())
-                    count += 1
-    except tarfile.TarError as error:
-        raise ClusterError(f"what the volume sent can't be unpacked ({error}); try again") from None
-    return count
+    tar = ["tar", "-C", f"{pods.STORAGE}/{job}", *(f"--exclude=./{name}" for name in skip), "-cf", "-", "."]
+    with _reader(api, placement) as pod:
+        return archive.unpack(api.run(pod, tar), put, skip)
 
 
 @contextmanager
