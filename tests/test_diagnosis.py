@@ -108,7 +108,7 @@ def test_a_silent_job_that_nobody_can_ask_about_is_lost_but_for_a_clock_that_lie
 
 
 def test_a_follower_goes_by_its_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_FRESH", 0.5)
+    monkeypatch.setattr(lifecycle, "FRESH", 0.5)
     monkeypatch.setattr(diagnosis, "SILENCE", 1.0)
     job = a_job(tmp_path, time.time() + 3600, elsewhere())
     last = [*lifecycle.follow(job, interval=0.2)][-1]

@@ -45,15 +45,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "identity": {"errors", "bounded", "records", "store", "spec"},
     "scorefiles": {"scores", "audits", "catalog", "store", "identity"},
     "versions": {"errors"},
-    "monitor": {"errors", "bounded", "records", "store", "spec"},
     "terminal": {"escapes"},
-    "live": {"records"},
     "scoretables": set(),
     "gan": {
         *("errors", "escapes", "bounded", "records", "scores", "audits", "explain", "cachefolder", "plainfiles"),
         *("catalog", "store", "spec", "specfile", "identity"),
     },
-    "report": {"errors", "escapes", "bounded", "records", "scores", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "scores", "catalog", "spec", "specfile", "gan"},
     "outdated": {"records", "scores", "store", "spec", "scorefiles", "gan"},
     "options": {"errors", "specfile"},
@@ -61,14 +58,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configfile": {"errors", "homefolder", "addresses", "explain", "plainfiles", "filesystems", "specfile"},
     "config": {"errors", "homefolder", "filesystems", "configfile"},
     "jobfolder": {"errors", "homefolder", "escapes", "records", "filesystems", "store", "config"},
+    "parallel": {"store"},
+    "report": {
+        *("errors", "escapes", "bounded", "records", "scores", "audits", "catalog", "store", "spec", "specfile"),
+        "parallel",
+    },
+    "inventory": {"records", "localfiles", "store", "spec", "parallel"},
+    "timeleft": {"records", "spec", "inventory"},
     "cluster": {
         *("errors", "homefolder", "escapes", "bounded", "records", "scores", "audits", "cachefolder", "plainfiles"),
         *("catalog", "filesystems", "store", "delivery", "capacity", "placement", "spec", "splits", "scorefiles"),
-        *("gan", "configfile", "config"),
-    },
-    "pipeline": {
-        *("errors", "records", "scores", "catalog", "store", "spec", "specfile", "identity", "scorefiles"),
-        *("versions", "monitor", "gan", "report", "outdated", "cluster"),
+        *("gan", "configfile", "config", "parallel"),
     },
     "kubestatus": {"errors", "records", "store", "specfile", "jobfolder", "cluster"},
     "attempts": {"bounded", "records", "store", "jobfolder", "cluster"},
@@ -94,12 +94,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("config", "cluster", "submission", "kubejob", "visit"),
     },
     "api": {
-        *("errors", "records", "store", "spec", "specfile", "plan", "gan", "report", "rescoring", "jobfolder"),
+        *("errors", "records", "store", "spec", "specfile", "plan", "gan", "rescoring", "jobfolder", "report"),
         *("cluster", "lifecycle", "submission", "resumption", "kubejob", "listing", "pulling"),
     },
-    "following": {"records", "live", "scoretables", "options", "output", "jobfolder", "api"},
     "preparing": {"store", "spec", "specfile", "options", "output", "configfile", "config", "jobfolder", "doctor"},
-    "cli": {"errors", "specfile", "live", "scoretables", "options", "output", "api", "following", "preparing"},
+    "statusline": {"records"},
+    "live": {"records", "statusline"},
+    "monitor": {"errors", "bounded", "records", "store", "spec", "inventory", "timeleft", "statusline"},
+    "pipeline": {
+        *("errors", "records", "scores", "catalog", "store", "spec", "specfile", "identity", "scorefiles"),
+        *("versions", "gan", "outdated", "report", "cluster", "monitor"),
+    },
+    "following": {"records", "scoretables", "options", "output", "jobfolder", "api", "live"},
+    "cli": {"errors", "specfile", "scoretables", "options", "output", "api", "preparing", "live", "following"},
 }
 
 RAY_AT_HOME = "cluster"

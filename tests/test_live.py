@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from gansvc import live, scoretables
+from gansvc import live, scoretables, statusline
 from gansvc.records import Phase, Progress, Status
 
 
@@ -100,7 +100,7 @@ def test_statuses_of_earlier_versions_say_score_for_the_metric_they_do_not_name(
     status = Status(
         job="small-1", name="small", phase="TRAINING", started=1.0, updated=2.0, best_label="wgan", best_objective=0.5
     )
-    assert "best val score: wgan 0.5" in live.line(status)
+    assert "best val score: wgan 0.5" in statusline.line(status)
 
 
 def test_a_rescored_model_stands_beside_its_card() -> None:

@@ -21,7 +21,7 @@ from skimage.color import rgb2lab
 from gansvc import specfile
 from gansvc.errors import ClusterError, RunError
 from gansvc.records import Evaluated, History, JobStart, RunRecord, TrialRecord
-from gansvc.report import drawing, figures, model, pictures, searching
+from gansvc.report import drawing, figures, histories, model, pictures, searching
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
 from gansvc.scores import Contract, Score
@@ -662,11 +662,13 @@ def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> Non
 
 
 def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:
-    line = make_line(1, generator_loss=None)
-    colours = drawing.looks(("lsgan", "wgan"))
-    assert figures.losses({"lsgan": [[line]], "wgan": [[]]}, colours)
-    assert figures.wasserstein({"lsgan": [[line]]}, colours)
-    assert figures.wasserstein({"lsgan": [[]], "wgan": []}, colours) is None
+    folder.write_lines("train/lsgan-seed0/history.jsonl", [make_line(1, generator_loss=None)])
+    run = build(folder, make_spec()).runs[0]
+    colours, line = drawing.looks(("lsgan", "wgan")), histories.read(folder, run)
+    nothing = histories.read(folder, run.model_copy(update={"seed": 9}))
+    assert figures.losses({"lsgan": [line], "wgan": [nothing]}, colours)
+    assert figures.wasserstein({"lsgan": [line]}, colours)
+    assert figures.wasserstein({"lsgan": [nothing], "wgan": []}, colours) is None
     assert figures.samples(("real", None), []) is None
     assert figures.samples(("real", grid(1, channels=1)), [])
     trials = tuple(

@@ -15,14 +15,12 @@ from gansvc.cluster import local
 from gansvc.cluster.driverstate import ENDED
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
-from gansvc.records import FINAL_PHASES, Phase, Status
+from gansvc.records import FINAL_PHASES, FRESH, Phase, Status
 from gansvc.store import Folder
 
 WATCH = 5.0
 """Seconds for which the status of a job that seems silent is watched: two of its driver's periods and a second."""
 _OBJECT_STORAGE_WATCH = 21.0
-_FRESH = 10
-"""Seconds within which a sign of life needs no question to the cluster."""
 
 
 def start(job: Job, name: str) -> None:
@@ -52,12 +50,13 @@ def read(job: Job) -> Status:
     return status
 
 
-def status(job: Job, look: diagnosis.Look = diagnosis.ask) -> Status:
+def status(job: Job, look: diagnosis.Look = diagnosis.ask, trusted: float = 0.0) -> Status:
     """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too if it takes that.
 
     Args:
         job: the job.
-        look: asks its cluster.
+        look: asks the cluster.
+        trusted: seconds within which a sign of life needs no question to the cluster.
     """
     known, where = read(job), attempts.last(job)
     if where and (space := where.namespace()):
@@ -66,6 +65,8 @@ def status(job: Job, look: diagnosis.Look = diagnosis.ask) -> Status:
     if known.phase in FINAL_PHASES:
         return known
     silence = time.time() - known.updated
+    if 0 <= silence < trusted and not (where and where.has_lost_cluster()):
+        return known
     found = diagnosis.diagnose(job, where, silence, look)
     if found.note or (found.end and not found.certain):
         # The driver's clock may be another than this one: silent is who says nothing new now.
@@ -92,7 +93,7 @@ def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
         yield from kubestatus.follow(space, where.driver(job), lambda: status(job))
         return
     known = read(job)
-    if not -diagnosis.CLOCKS < time.time() - known.updated < _FRESH:
+    if not -diagnosis.CLOCKS < time.time() - known.updated < FRESH:
         known = status(job)
     alive, asked, found = time.monotonic(), 0.0, diagnosis.Diagnosis()
     while True:
@@ -103,7 +104,7 @@ def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
         last, known, now = known.updated, read(job), time.monotonic()
         # By this process's own clock: the driver's may be another.
         alive = now if known.updated != last else alive
-        if now - alive > _FRESH and known.phase not in FINAL_PHASES:
+        if now - alive > FRESH and known.phase not in FINAL_PHASES:
             if now - asked > 5:
                 found, asked = diagnosis.diagnose(job, where := attempts.last(job), now - alive), now
             known = _judged(job, known, where, found)

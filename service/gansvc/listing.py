@@ -13,7 +13,7 @@ from gansvc.attempts import Submission
 from gansvc.cluster.driverstate import Driver
 from gansvc.errors import GansvcError
 from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, Status
+from gansvc.records import FINAL_PHASES, FRESH, Status
 
 LIMIT = 12.0
 """Seconds that a list waits for clusters."""
@@ -78,7 +78,7 @@ def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:
 def _ask(group: queue.SimpleQueue[Job], answers: dict[Job, Status]) -> list[threading.Thread]:
     """Start asking after the jobs of one cluster."""
     cluster = _Cluster()
-    status = _told(lambda job: lifecycle.status(job, cluster.look))
+    status = _told(lambda job: lifecycle.status(job, cluster.look, FRESH))
 
     def work() -> None:
         while True:

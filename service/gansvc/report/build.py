@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import GansvcError, reason_of
-from gansvc.records import STARTS, History, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.parallel import ask_all
+from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.report import (
     audit,
     dataset,
@@ -15,6 +17,7 @@ from gansvc.report import (
     figures,
     findings,
     floor,
+    histories,
     html,
     markdown,
     numbers,
@@ -84,7 +87,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         published=_published(spec, rows),
         dataset=data,
         runs=tuple(runs),
-        curves=tuple(_curve(folder, run) for run in runs),
+        curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
         validation_metric=validation_metric,
         trials=trials,
         budgets=spending.budgets(spec, runs, trials),
@@ -137,21 +140,17 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
 
 
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
-    found = [
-        folder.read_record(f"train/{run_name(loss.label, seed)}/run.json", RunRecord)
-        for loss in spec.losses
-        for seed in spec.training.seeds
-    ]
+    found = ask_all(folder, lambda name: folder.read_record(f"train/{name}/run.json", RunRecord), _names(spec))
     return [run for run in found if run is not None]
 
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
-    found = [
-        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", Score)
-        for loss in spec.losses
-        for seed in spec.training.seeds
-    ]
+    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.json", Score), _names(spec))
     return [score for score in found if score is not None]
+
+
+def _names(spec: JobSpec) -> list[str]:
+    return [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
 
 
 def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
@@ -179,22 +178,19 @@ def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
     labels = [loss["label"] for loss in report.spec["losses"]]
-    histories = {label: [_history(folder, run) for run in report.runs if run.label == label] for label in labels}
+    found = zip(report.runs, ask_all(folder, partial(histories.read, folder), report.runs), strict=True)
+    courses: dict[str, list[histories.Course]] = {label: [] for label in labels}
+    for run, course in found:
+        courses[run.label].append(course)
     looks = drawing.looks(labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
         f"{report.validation_metric}.png": lambda: figures.validation(report, looks),
-        "losses.png": lambda: figures.losses(histories, looks),
-        "wasserstein.png": lambda: figures.wasserstein(histories, looks),
+        "losses.png": lambda: figures.losses(courses, looks),
+        "wasserstein.png": lambda: figures.wasserstein(courses, looks),
         "search.png": lambda: searching.draw(report, looks),
         "best-by-images.png": lambda: spending.draw(report, looks, "images"),
         "best-by-seconds.png": lambda: spending.draw(report, looks, "seconds"),
         "pairs.png": lambda: figures.pairs(pictures.pairs(folder, report)),
         "usefulness.png": lambda: figures.usefulness(report, looks),
     }
-
-
-def _history(folder: Folder, run: RunRecord) -> list[History]:
-    lines = folder.read_lines(f"train/{run_name(run.label, run.seed)}/history.jsonl", History)
-    latest = {line.step: line for line in lines}
-    return [latest[step] for step in sorted(latest)]

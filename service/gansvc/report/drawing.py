@@ -31,6 +31,8 @@ GREY = "#666666"
 MIDDLE = "#7a7a7a"
 """Grey that is read on white and on dark paper alike, for what stands on none of its own."""
 DPI = 144
+_ACROSS = 500
+"""Stretches of a curve that a panel's width tells apart."""
 PARTS = "Parts"
 _LARGEST = 2**24
 """Pixels of a picture; a grid of a job has a million."""
@@ -54,6 +56,9 @@ ON_ANY_PAPER = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), MIDDLE),
 }
 """Style of a figure without paper of its own: what holds photographs isn't turned dark with a page."""
+
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Look(NamedTuple):
@@ -195,14 +200,26 @@ def noise_floor(axes: Axes, report: Report) -> float | None:
     return floor
 
 
-def cut_outliers(axes: Axes, values: Sequence[float]) -> None:
+def cut_outliers(axes: Axes, values: Array) -> None:
     """Cut the y axis to the 1st to 99th percentile where a few huge values would flatten the rest, and say so."""
     low, high = np.percentile(values, [1, 99])
-    if max(values) - min(values) > 5 * (high - low) > 0:
+    if values.max() - values.min() > 5 * (high - low) > 0:
         axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
         axes.annotate("axis cut", (0.98, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=7, color=GREY)
 
 
-def floats(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def thinned(ys: Array) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return which points of a curve to draw: all, or the lowest and the highest of each stretch of a pixel's width."""
+    size = -(-len(ys) // _ACROSS)
+    if size <= 2:
+        return np.arange(len(ys))
+    whole = np.append(ys, np.full(-len(ys) % size, np.nan)).reshape(-1, size)
+    low, high = np.where(np.isfinite(whole), whole, np.inf), np.where(np.isfinite(whole), whole, -np.inf)
+    first = np.arange(len(whole)) * size
+    chosen = np.concatenate([[0], first + low.argmin(axis=1), first + high.argmax(axis=1), [len(ys) - 1]])
+    return np.unique(chosen)
+
+
+def floats(values: Sequence[float | None]) -> Array:
     """Return values as an array, NaN for None: a line leaves it out."""
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    return np.array(values, dtype=np.float64)

@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gansvc.audits import Audit
-from gansvc.records import History
 from gansvc.report import numbers
 from gansvc.report import usefulness as learned
 from gansvc.report.drawing import (
     GREY,
     ON_ANY_PAPER,
+    Array,
     Look,
     cut_outliers,
     floats,
@@ -27,10 +27,12 @@ from gansvc.report.drawing import (
     noise_floor,
     panels,
     pixels,
+    thinned,
 )
+from gansvc.report.histories import Course
 from gansvc.report.model import Curve, Report
 
-Histories = Mapping[str, Sequence[Sequence[History]]]
+Histories = Mapping[str, Sequence[Course]]
 """Label to the history of each of its seeds."""
 
 
@@ -52,15 +54,15 @@ def samples(real: tuple[str, bytes | None], grids: Sequence[tuple[str, bytes]]) 
 
 def losses(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
     """Return the critic's loss (left axis) and the generator's (right axis) against critic images, a panel per loss."""
-    drawn = [label for label, runs in histories.items() if any(runs)]
+    drawn = [label for label, runs in histories.items() if any(len(run.critic_images) for run in runs)]
 
     def draw(axes: Axes, index: int) -> None:
         label = drawn[index]
         right = axes.twinx()
         right.grid(False)
         right.spines["right"].set_visible(True)
-        _curves(axes, histories[label], lambda line: line.critic_loss, color=looks[label].colour)
-        _curves(right, histories[label], lambda line: line.generator_loss, color=GREY, linestyle=(0, (3, 1.5)))
+        _curves(axes, histories[label], lambda run: run.critic_loss, color=looks[label].colour)
+        _curves(right, histories[label], lambda run: run.generator_loss, color=GREY, linestyle=(0, (3, 1.5)))
         axes.set_title(label)
         axes.set_ylabel("critic loss (solid)", color=looks[label].colour)
         right.set_ylabel("generator loss (dashed)", color=GREY)
@@ -70,11 +72,11 @@ def losses(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
 
 def wasserstein(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
     """Return mean D(real) - mean D(fake) against critic images, a panel per loss: their scales don't compare."""
-    drawn = [label for label, runs in histories.items() if any(runs)]
+    drawn = [label for label, runs in histories.items() if any(len(run.critic_images) for run in runs)]
 
     def draw(axes: Axes, index: int) -> None:
         label = drawn[index]
-        _curves(axes, histories[label], lambda line: line.wasserstein, color=looks[label].colour)
+        _curves(axes, histories[label], lambda run: run.wasserstein, color=looks[label].colour)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_title(label)
         axes.set_ylabel("mean D(real) - mean D(fake)")
@@ -156,18 +158,18 @@ def usefulness(report: Report, looks: Mapping[str, Look]) -> bytes | None:
     return panels(1, draw, size=(5.4, 3.6), legend="dots: seeds of the classifier; bars: their means")
 
 
-def _curves(
-    axes: Axes, runs: Sequence[Sequence[History]], value: Callable[[History], float | None], **style: Any
-) -> None:
+def _curves(axes: Axes, runs: Sequence[Course], value: Callable[[Course], Array], **style: Any) -> None:
     alone = len(runs) == 1
-    drawn: list[float] = []
-    for history in runs:
-        xs, ys = [line.critic_images for line in history], floats([value(line) for line in history])
+    for run in runs:
+        ys = value(run)
+        shown = thinned(ys)
         marker = "o" if np.isfinite(ys).sum() == 1 else None
-        axes.plot(xs, ys, linewidth=1.4 if alone else 0.8, alpha=1 if alone else 0.75, marker=marker, **style)
-        drawn += ys[np.isfinite(ys)].tolist()
+        xs, width, alpha = run.critic_images[shown], 1.4 if alone else 0.8, 1 if alone else 0.75
+        axes.plot(xs, ys[shown], linewidth=width, alpha=alpha, marker=marker, **style)
     images_axis(axes)
-    if not drawn:
+    values = np.concatenate([value(run) for run in runs]) if runs else np.empty(0)
+    drawn = values[np.isfinite(values)]
+    if not len(drawn):
         axes.text(0.5, 0.5, "no finite values", ha="center", va="center", transform=axes.transAxes, color=GREY)
         return
     cut_outliers(axes, drawn)

@@ -35,8 +35,8 @@ def draw(report: Report, looks: Mapping[str, Look]) -> bytes | None:
             # Losses share a value, as the spec's own: where it is a place on a scale they stand a few points apart.
             aside = (place + 0.5) / len(looks) - 0.5
             points = 0.0 if width else _APART * len(looks) * aside
-            for trial in (trial for trial in having if trial.label == label):
-                _trial(axes, trial, position(trial.values[field]) + width * aside, look, points)
+            own = [trial for trial in having if trial.label == label]
+            _trials(axes, [(position(trial.values[field]) + width * aside, trial) for trial in own], look, points)
         if not width:
             axes.margins(x=0.1)
         floor = noise_floor(axes, report)
@@ -66,28 +66,24 @@ def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float
     return (lambda value: float(choices.index(value if plain else str(value)))), 0.6
 
 
-def _trial(axes: Axes, trial: TrialRecord, x: float, look: Look, aside: float) -> None:
-    """Draw a trial's mark, so many points beside its place."""
+def _trials(axes: Axes, placed: Sequence[tuple[float, TrialRecord]], look: Look, aside: float) -> None:
+    """Draw the marks of a loss's trials, so many points beside their places."""
 
-    def beside(transform: Transform) -> Transform:
-        return offset_copy(transform, axes.get_figure(root=True), aside, units="points")
+    def marks(xs: list[float], ys: list[float], transform: Transform, mark: str, **style: Any) -> None:
+        # A mark that stands aside doesn't stretch the axes: its place does.
+        axes.plot(xs, ys, linestyle="none", transform=transform)
+        beside = offset_copy(transform, axes.get_figure(root=True), aside, units="points")
+        axes.plot(xs, ys, mark, color=look.colour, linestyle="none", transform=beside, **style)
 
-    # A mark that stands aside doesn't stretch the axes: its place does.
-    if trial.objective is None or not math.isfinite(trial.objective):
-        axes.plot([x], [0.97], "", transform=axes.get_xaxis_transform())
-        axes.plot([x], [0.97], "x", color=look.colour, markersize=6, transform=beside(axes.get_xaxis_transform()))
-        return
-    # Hollow stars: where two stand on one another, both are seen.
-    mark, size, fill = ("*", 12, "none") if trial.defaults else (look.marker, 6, look.colour)
-    axes.plot([x], [trial.objective], "")
-    axes.plot(
-        [x],
-        [trial.objective],
-        mark,
-        color=look.colour,
-        alpha=0.9,
-        markersize=size,
-        markerfacecolor=fill,
-        markeredgewidth=1.2,
-        transform=beside(axes.transData),
-    )
+    failed = [x for x, trial in placed if trial.objective is None or not math.isfinite(trial.objective)]
+    if failed:
+        marks(failed, [0.97] * len(failed), axes.get_xaxis_transform(), "x", markersize=6)
+    scored = [(x, trial) for x, trial in placed if trial.objective is not None and math.isfinite(trial.objective)]
+    # One call for all marks of a kind: thousands of trials would be thousands of lines. Stars last, and hollow: where
+    # two stand on one another, both are seen.
+    for defaults, mark, size, fill in ((False, look.marker, 6, look.colour), (True, "*", 12, "none")):
+        own = [(x, trial.objective or 0.0) for x, trial in scored if trial.defaults == defaults]
+        if own:
+            xs, ys = map(list, zip(*own, strict=True))
+            style = {"alpha": 0.9, "markersize": size, "markerfacecolor": fill, "markeredgewidth": 1.2}
+            marks(xs, ys, axes.transData, mark, **style)
