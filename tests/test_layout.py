@@ -42,17 +42,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scorefiles": {"audits", "catalog", "store", "identity", "scores"},
     "versions": {"errors"},
     "jobfolder": {"errors", "records", "store", "config"},
-    "monitor": {"errors", "records", "store", "spec"},
+    "parallel": {"store"},
+    "inventory": {"localfiles", "parallel", "records", "store", "spec"},
+    "timeleft": {"inventory", "records", "spec"},
+    "monitor": {"errors", "inventory", "records", "store", "spec", "timeleft"},
     "terminal": {"errors"},
     "live": {"records"},
     "gan": {
         *("errors", "records", "scores", "audits", "cachefolder", "plainfiles", "catalog", "store", "spec", "identity"),
     },
-    "report": {"errors", "records", "scores", "audits", "catalog", "store", "spec", "specfile"},
+    "report": {"errors", "parallel", "records", "scores", "audits", "catalog", "store", "spec", "specfile"},
     "rescoring": {"records", "scores", "catalog", "spec", "specfile", "gan"},
     "cluster": {
         *("errors", "cachefolder", "filesystems", "records", "audits", "catalog", "store", "placement", "spec"),
-        *("splits", "config", "scores", "scorefiles", "gan", "plainfiles", "delivery"),
+        *("splits", "config", "scores", "scorefiles", "gan", "plainfiles", "delivery", "parallel"),
     },
     "outdated": {"records", "store", "spec", "scores", "scorefiles", "gan"},
     "pipeline": {

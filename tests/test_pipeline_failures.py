@@ -47,7 +47,7 @@ def test_a_run_that_cannot_be_scored_is_told_and_costs_the_others_nothing(
 
         images = histology
 
-        def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> dict[str, str]:
+        def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder, tell: object) -> dict[str, str]:
             return {f"{run.label}-seed{run.seed}": "out of memory" for run in runs[:lost]} | {"real": "no weights"}
 
     runs = [RunRecord(label="wgan", seed=seed, values={}, state="finished", best_step=7) for seed in (0, 1)]

@@ -12,6 +12,7 @@ import pytest
 from gansvc import api, cli
 from gansvc.cluster import jobs as drivers
 from gansvc.cluster import local
+from gansvc.cluster.search import LEFTOVER
 from gansvc.errors import ClusterError
 from gansvc.records import FINAL_PHASES, History, RunRecord
 from gansvc.spec import JobSpec
@@ -47,6 +48,7 @@ def test_a_job_in_an_object_storage(
     cluster: local.Cluster,
     bucket: str,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     storage = f"s3://{bucket}/jobs"
@@ -71,6 +73,13 @@ def test_a_job_in_an_object_storage(
     assert folder.read_lines("train/lsgan-seed0/history.jsonl", History)[-1].step == run.step
     assert (folder / "train" / "lsgan-seed0" / "tensorboard").names()
     assert len(json.loads(folder.read("search/lsgan/trials.json") or b"")) == 2
+
+    # Of Tune's own files the storage has heard nothing: nobody reads them.
+    (seen,) = tmp_path_factory.getbasetemp().glob("s3[0-9]/server.log")
+    requests = [line for line in seen.read_text().splitlines() if f"/{bucket}" in line]
+    assert any("/search/lsgan/trial-00001/" in line for line in requests), "the server's log names its requests"
+    told = (f"/search/{LEFTOVER}", "experiment_state", "/result.json", "/progress.csv", "/params.json")
+    assert [line for line in requests if any(name in line for name in told)] == []
 
     # Each command reads it, given the storage or the job's own address.
     command(capsys, "list", "--storage", storage, says=job.id)

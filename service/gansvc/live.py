@@ -191,10 +191,12 @@ def _facts(status: Status) -> list[str]:
     facts = []
     if status.best_objective is not None:
         facts.append(f"best val {_metric(status)}: {status.best_label} {status.best_objective:.4g}")
+    if status.phase == "EVALUATING":
+        facts.append(f"scoring {', '.join(status.scoring)}" if status.scoring else "preparing the scores")
     if status.phase not in FINAL_PHASES and status.images_per_second:
         facts.append(f"{status.images_per_second:.0f} img/s")
     if status.phase not in FINAL_PHASES and status.seconds_left is not None:
-        facts.append(f"about {duration(status.seconds_left)} left")
+        facts.append(f"{'at least' if status.at_least else 'about'} {duration(status.seconds_left)} left")
     return facts
 
 

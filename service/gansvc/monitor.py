@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 
 from gansvc.errors import ClusterError, GansvcError
-from gansvc.records import DATA, STATUS_LINE, TRIAL_ENDED, DataRecord, Phase, Progress, Status
+from gansvc.inventory import Inventory
+from gansvc.records import DATA, STATUS_LINE, DataRecord, Phase, Status
 from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name, trial_folders
+from gansvc.store import Folder
+from gansvc.timeleft import TimeLeft
 
 PERIOD = 2.0
 """Seconds between two looks at the folder."""
-_OBJECT_STORAGE_PERIOD = 10.0
-"""The same, where each look is dozens of requests that take their time and are charged for."""
-_STALE = 30.0
+OBJECT_STORAGE_PERIOD = 10.0
+"""The same, where each look is several requests that take their time and are charged for."""
 _TELLING = 20.0
 """Seconds between two statuses in the log."""
-_PACE_SECONDS = 10.0
-"""Of work that an estimate of the time left rests on at least."""
 
 
 class TakenAwayError(ClusterError):
@@ -53,28 +54,57 @@ class Monitor:
             started=earlier.started if earlier else now,
             updated=now,
         )
-        # A signal may end the job while this very thread writes.
-        self._pace, self._lock, self._over = Pace(), threading.RLock(), threading.Event()
+        # It guards the status and its file, never a look. A signal may end the job while this very thread writes.
+        self._lock, self._over = threading.RLock(), False
+        # A signal's handler may put something into a SimpleQueue at any moment; an Event could block it.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._period = PERIOD if folder.local else OBJECT_STORAGE_PERIOD
+        self._inventory, self._time = Inventory(folder, spec), TimeLeft(spec)
         self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
         self._thread.start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._over = True
+        self._wake.put(None)
         self._thread.join(timeout=10 * PERIOD)
 
     def enter(self, phase: Phase) -> None:
-        """Move the job to a phase and say so at once."""
+        """Move the job to a phase and say so at once; a look at the folder follows."""
         with self._lock:
-            self._pace = Pace()
-            self._status = self._status.model_copy(update={"phase": phase})
+            self._time.begin_phase()
             self._told = 0.0
-            self._write()
+            self._replace(phase=phase, current=(), scoring=(), seconds_left=None, at_least=False)
+        self._wake.put(None)
+
+    def score(self, names: Sequence[str], left: int) -> None:
+        """Note what is scored now.
+
+        Args:
+            names: names of the runs, and of the noise floor.
+            left: how many scores are still to be made, these included.
+        """
+        with self._lock:
+            self._time.score(left)
+            self._status = self._status.model_copy(update={"scoring": tuple(names)})
+
+    def look(self) -> None:
+        """Look at what the job folder holds, and write the status with it unless the job has moved on meanwhile.
+
+        Raises:
+            ClusterError: the storage doesn't take the status.
+        """
+        phase = self._status.phase
+        found = self._counts(phase)
+        with self._lock:
+            if not self._over and self._status.phase == phase:
+                self._replace(**found)
 
     def warn(self, *warnings: str) -> None:
         """Show warnings with the job from now on."""
@@ -93,38 +123,50 @@ class Monitor:
             self._status = self._status.model_copy(update={"missing": (*self._status.missing, what)})
 
     def end(self, phase: Phase, error: str = "") -> None:
-        """Move the job to a final phase; the last thing written."""
-        self._over.set()
+        """Move the job to a final phase; the last thing written. A job that is stopped isn't kept waiting by a look."""
+        self._over = True
+        self._wake.put(None)
+        counts = {} if phase == "STOPPED" else self._counts(self._status.phase, final=True)
+        last = {"phase": phase, "error": error, "finished": time.time(), "current": (), "scoring": ()}
         with self._lock:
-            update = {"phase": phase, "error": error, "finished": time.time(), "current": (), "seconds_left": 0.0}
-            self._status = self._status.model_copy(update=update)
-            self._write(final=True)
+            self._replace(**counts | last | {"seconds_left": 0.0, "at_least": False, "images_per_second": 0.0})
 
     def _watch(self) -> None:
-        while not self._over.wait(PERIOD if self.folder.local else _OBJECT_STORAGE_PERIOD):
-            with self._lock:
-                if self._over.is_set():
-                    return
-                try:
-                    self._write()
-                except TakenAwayError as error:
-                    # Not by an exception: it would wait for the runs that other threads have begun.
-                    print(f"Error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-                    self._leave(error.exit_code)
-                    return
-                except GansvcError as error:
-                    # One failed look must not end the job; the next one comes in two seconds.
-                    print(f"status.json could not be renewed: {error}", flush=True)  # noqa: T201
+        while True:
+            with suppress(queue.Empty):
+                self._wake.get(timeout=self._period)
+            if self._over:
+                return
+            self._renew(self.look)
 
-    def _write(self, final: bool = False) -> None:
+    def _beat(self) -> None:
+        """Give a sign of life where a look takes long."""
+        while not self._over:
+            time.sleep(self._period)
+            self._renew(self._tell_again)
+
+    def _tell_again(self) -> None:
+        with self._lock:
+            if not self._over and time.time() - self._status.updated > 2 * self._period:
+                self._replace()
+
+    def _renew(self, write: Callable[[], None]) -> None:
         try:
-            counts = self._counts(final)
+            write()
+        except TakenAwayError as error:
+            if self._over:
+                return
+            self._over = True
+            # Not by an exception: it would wait for the runs that other threads have begun.
+            print(f"Error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            self._leave(error.exit_code)
         except GansvcError as error:
-            # Where a job stands, and how it ended, is told whatever else its folder holds.
-            print(f"what is done could not be counted: {error}", flush=True)  # noqa: T201
-            counts = {}
-        self._status = self._status.model_copy(update={"updated": time.time(), **counts})
-        if self._tells and (final or time.monotonic() - self._told > _TELLING):
+            # One failed look must not end the job; the next one comes in two seconds.
+            print(f"status.json could not be renewed: {error}", flush=True)  # noqa: T201
+
+    def _replace(self, **update: object) -> None:
+        self._status = self._status.model_copy(update={"updated": time.time(), **update})
+        if self._tells and (self._status.finished or time.monotonic() - self._told > _TELLING):
             self._told = time.monotonic()
             print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
         self._require_folder()
@@ -143,33 +185,29 @@ class Monitor:
                 "`gansvc resume` with the folder's new path goes on, if there is one"
             )
 
-    def _counts(self, final: bool) -> dict[str, object]:
-        spec, search = self.spec, self.folder / "search"
-        planned_runs = [(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-        searched_losses = spec.losses if spec.search else ()
-        trials_begun = [trial for loss in searched_losses for trial in trial_folders(search / loss.label)]
-        run_folders = [self.folder / "train" / run_name(label, seed) for label, seed in planned_runs]
-        over = [trial for trial in trials_begun if trial.exists(TRIAL_ENDED)]
-        searched = _seeds(over)
-        searching = _seeds(trial for trial in trials_begun if trial not in over)
-        ended = {"trials": len(over), "runs": sum(run.exists("run.json") for run in run_folders)}
-        at_work = [] if final else _progress(searching if self._status.phase == "SEARCHING" else run_folders)
-        best = min(
-            (p for p in _progress([*searched, *searching, *run_folders], fresh=False) if p.objective is not None),
-            key=lambda p: p.objective or 0.0,
-            default=None,
-        )
+    def _counts(self, phase: Phase, final: bool = False) -> dict[str, object]:
+        """Return what the status says of the folder; nothing where that can't be told."""
+        try:
+            found = self._inventory.look(phase, whole=final)
+            images = self._images if phase in ("SEARCHING", "TRAINING") else None
+            left = None if final else self._time.seconds(phase, images, found)
+        except GansvcError as error:
+            # Where a job stands, and how it ended, is told whatever else its folder holds.
+            print(f"what is done could not be counted: {error}", flush=True)  # noqa: T201
+            return {}
+        spec, best = self.spec, found.best
         trials = (spec.search.trials if spec.search else 0) * len(spec.losses)
-        scores = sum((self.folder / "evaluation").exists(f"{run_name(*run)}.json") for run in planned_runs)
+        runs = len(spec.losses) * len(spec.training.seeds)
         return {
-            "trials": (min(trials, ended["trials"]), trials),
-            "runs": (ended["runs"], len(planned_runs)),
-            "scores": (scores, len(planned_runs)),
-            "current": tuple(at_work),
+            "trials": (min(trials, found.trials), trials),
+            "runs": (found.runs, runs),
+            "scores": (found.scores, runs),
+            "current": found.at_work,
             "best_label": best.label if best else "",
             "best_objective": best.objective if best else None,
-            "images_per_second": sum(p.images_per_second for p in at_work),
-            "seconds_left": None if final else self._seconds_left(ended, at_work),
+            "images_per_second": sum(p.images_per_second for p in found.at_work),
+            "seconds_left": left,
+            "at_least": left is not None,
         }
 
     @cached_property
@@ -177,51 +215,6 @@ class Monitor:
         """Size of the train split as the driver read it; it has, before a phase that is estimated begins."""
         data = self.folder.read_record(DATA, DataRecord)
         return data.images["train"] if data else None
-
-    def _seconds_left(self, ended: dict[str, int], at_work: list[Progress]) -> float | None:
-        """Estimate what is left of this phase and, in proportion to its images, of the next ones."""
-        spec, phase = self.spec, self._status.phase
-        if phase not in ("SEARCHING", "TRAINING") or self._images is None:
-            return None
-        run = spec.training.budget(self._images)
-        trial = spec.trial_training().budget(self._images) * (spec.search.seeds if spec.search else 1)
-        runs = len(spec.losses) * len(spec.training.seeds) * run
-        trials = len(spec.losses) * spec.search.trials * trial if spec.search else 0
-        now = sum(progress.critic_images for progress in at_work)
-        if phase == "SEARCHING":
-            done, whole, after = ended["trials"] * trial + now, trials, runs
-        else:
-            done, whole, after = ended["runs"] * run + now, runs, 0
-        pace = self._pace.images_per_second(done, at_work)
-        return (max(0.0, whole - done) + after) / pace if pace else None
-
-
-class Pace:
-    """How fast a phase goes, from when its work is first seen.
-
-    So neither the start of its processes counts, nor what an earlier start of the job left.
-    """
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._before = 0.0
-        self._seen: set[tuple[str, int]] = set()
-
-    def images_per_second(self, done: float, at_work: list[Progress]) -> float:
-        """Return the mean so far, 0 while it isn't known.
-
-        Args:
-            done: critic images of the phase, those of ``at_work`` and of what has ended included.
-            at_work: what is trained now.
-        """
-        new = [progress for progress in at_work if (progress.label, progress.seed) not in self._seen]
-        self._seen |= {(progress.label, progress.seed) for progress in new}
-        if self._since is not None:
-            self._before += sum(progress.critic_images for progress in new)
-        elif new:
-            self._since, self._before = time.monotonic(), done
-        spent = time.monotonic() - self._since if self._since is not None else 0.0
-        return max(0.0, done - self._before) / spent if spent >= _PACE_SECONDS else 0.0
 
 
 def refuse(folder: Folder, error: str) -> None:
@@ -231,20 +224,3 @@ def refuse(folder: Folder, error: str) -> None:
         now = time.time()
         last = begun.model_copy(update={"phase": "FAILED", "error": error, "finished": now, "updated": now})
         folder.write_record("status.json", last)
-
-
-def _seeds(trials: Iterable[Folder]) -> list[Folder]:
-    return [trial / name for trial in trials for name in trial.names() if name.startswith("seed")]
-
-
-def _progress(folders: Iterable[Folder], fresh: bool = True) -> list[Progress]:
-    """Return the progress of the folders' trainings; only of those at work now, if ``fresh``."""
-    found = []
-    for folder in folders:
-        if fresh and folder.exists("run.json"):
-            continue
-        progress = folder.read_record("progress.json", Progress)
-        at_work = progress and progress.step < progress.steps and time.time() - progress.updated < _STALE
-        if progress and (at_work or not fresh):
-            found.append(progress)
-    return found

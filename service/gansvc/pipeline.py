@@ -185,7 +185,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     names = {run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
         outdated.drop(folder, spec, name, names.get(name), cluster.images.content)
-    failed = cluster.evaluate(spec, usable, folder)
+    failed = cluster.evaluate(spec, usable, folder, monitor.score)
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     for name, reason in failed.items():

@@ -10,6 +10,8 @@ Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+FRESH = 10
+"""Seconds for which a driver's sign of life is enough: to ask a busy cluster for it takes seconds."""
 STARTS = "starts.jsonl"
 """File of a job's starts, or of a run's, in its folder."""
 STATUS_LINE = "gansvc-status: "
@@ -192,6 +194,10 @@ class Status(Record):
     images_per_second: float = 0.0
     seconds_left: float | None = None
     """Estimate; None while there is nothing to judge by."""
+    at_least: bool = False
+    """Whether more is to come that the estimate can't count yet: scores before the first is made, model and report."""
+    scoring: tuple[str, ...] = ()
+    """Names of the runs that are scored now, and of the noise floor."""
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """What a job that succeeded couldn't make beside its scores and its report, and a resume tries again."""

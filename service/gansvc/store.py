@@ -138,6 +138,14 @@ class Folder:
         Raises:
             ClusterError: the file is there and isn't such a record.
         """
+        files, data = self._files, None
+        if isinstance(files, ObjectFiles):
+            # Cut off, because it was replaced meanwhile, it is no record: no part of an object of JSON is one.
+            with suppress(FileNotFoundError, ValidationError):
+                data = self._ask("be read", name, lambda: files.glance(name, most(name)))
+                return model.model_validate_json(data)
+            if data is None:
+                return None
         data = self.read(name)
         if data is None:
             return None
@@ -237,9 +245,9 @@ def trial_name(number: int) -> str:
     return f"trial-{number:05d}"
 
 
-def trial_folders(search: Folder) -> list[Folder]:
-    """Return the folders of a loss's trials, in the order of their numbers; its other files are none."""
-    return [search / name for name in search.names() if _TRIAL.fullmatch(name)]
+def is_trial(name: str) -> bool:
+    """Return whether that is the name of a trial's folder; a search holds other files too."""
+    return _TRIAL.fullmatch(name) is not None
 
 
 def seed_name(seed: int) -> str:

@@ -115,23 +115,23 @@ def record(label: str, seed: int) -> RunRecord:
     return RunRecord(label=label, seed=seed, values={"name": label, "label": label}, state="finished", **best, **at)
 
 
+def progress(number: int, ended: bool) -> Progress:
+    """Return the progress of the trial of that number."""
+    step = STEPS if ended else STEPS // 2
+    about = {"label": LABEL, "seed": 0, "steps": STEPS, "images_per_second": 900.0, "updated": time.time()}
+    return Progress(step=step, critic_images=64 * step, objective=0.1 + number * 1e-4, **about)
+
+
 def _trial(number: int, ended: bool) -> Iterable[tuple[str, str]]:
-    seed, steps = seed_name(0), (STEPS if ended else STEPS // 2)
-    progress = Progress(
-        label=LABEL,
-        seed=0,
-        step=steps,
-        steps=STEPS,
-        critic_images=64 * steps,
-        images_per_second=900.0,
-        objective=0.1 + number * 1e-4,
-        updated=time.time(),
-    )
+    seed, now = seed_name(0), progress(number, ended)
     yield "values.json", json.dumps(VALUES)
     yield f"{seed}/starts.jsonl", '{"time":1.0,"step":0,"world_size":1,"warnings":[]}\n'
-    yield f"{seed}/history.jsonl", "".join(line(step).model_dump_json() + "\n" for step in range(10, steps, 100))
-    yield f"{seed}/evaluations.jsonl", "".join(scored(step).model_dump_json() + "\n" for step in range(100, steps, 100))
-    yield f"{seed}/progress.json", progress.model_dump_json(indent=2) + "\n"
+    yield f"{seed}/history.jsonl", "".join(line(step).model_dump_json() + "\n" for step in range(10, now.step, 100))
+    yield (
+        f"{seed}/evaluations.jsonl",
+        "".join(scored(step).model_dump_json() + "\n" for step in range(100, now.step, 100)),
+    )
+    yield f"{seed}/progress.json", now.model_dump_json(indent=2) + "\n"
     if ended:
         yield f"{seed}/run.json", record(LABEL, 0).model_dump_json(indent=2) + "\n"
         yield TRIAL_ENDED, ""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import ray
@@ -16,7 +14,6 @@ import torch
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import driver
 from gansvc.cluster.proposals import draw_values
-from gansvc.cluster.search import EXPERIMENT
 from gansvc.errors import RunError
 from gansvc.gan.plan import RunPlan
 from gansvc.gan.validation import Validator
@@ -112,15 +109,16 @@ def _plain_trial(
 
 
 def _gaps(folder: Path, label: str) -> list[float]:
-    """Return the seconds from each trial's end to the next one's first step in the same process."""
-    processes: dict[int, list[tuple[float, float]]] = {}
-    for results in (folder / EXPERIMENT).glob("*/result.json"):
-        first = json.loads(results.read_text().splitlines()[0])
-        trial = folder / label / first["config"]["trial"] / seed_name(0)
+    """Return the seconds from each trial's end to the first step of the trial that takes its place.
+
+    Which one that is makes no difference to their sum.
+    """
+    starts, ends = [], []
+    for trial in sorted((folder / label).glob(f"trial-*/{seed_name(0)}")):
         (start,) = Folder(trial).read_lines("starts.jsonl", Start)
-        processes.setdefault(first["pid"], []).append((start.time, (trial / "run.json").stat().st_mtime))
-    gaps = []
-    for spans in processes.values():
-        spans.sort()
-        gaps += [later[0] - earlier[1] for earlier, later in pairwise(spans)]
-    return gaps
+        starts.append(start.time)
+        ends.append((trial / "run.json").stat().st_mtime)
+    starts.sort()
+    ends.sort()
+    first = next((at for at, start in enumerate(starts) if start > ends[0]), len(starts))
+    return [start - end for start, end in zip(starts[first:], ends, strict=False)]

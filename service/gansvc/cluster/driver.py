@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -68,15 +68,24 @@ class Cluster:
         at_once = self._at_once(self.worker, workers)
         return training.run_all(todo, self.assets, self.worker, workers, at_once)
 
-    def evaluate(self, spec: JobSpec, runs: list[RunRecord], folder: Folder) -> dict[str, str]:
+    def evaluate(
+        self,
+        spec: JobSpec,
+        runs: list[RunRecord],
+        folder: Folder,
+        tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
+    ) -> dict[str, str]:
         """Score runs' best checkpoints and the noise floor; return the reason by the name of each that failed.
+
+        ``tell`` gets the names of what is scored, and how many scores are left, whenever that changes.
 
         Raises:
             ClusterError: the storage fails, or a checkpoint is damaged.
         """
         target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
         failed = {}
-        for name, error in scoring.score_all(spec, runs, folder / "train", target, self.images, self.worker, at_once):
+        where = folder / "train", target
+        for name, error in scoring.score_all(spec, runs, *where, self.images, self.worker, at_once, tell):
             if error is None:
                 print(f"scored {name}", flush=True)  # noqa: T201
                 continue

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from gansvc.catalog.spaces import Value
+from gansvc.parallel import ask_all
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord
 from gansvc.spec import JobSpec
-from gansvc.store import Folder, seed_name, trial_folders
+from gansvc.store import Folder, is_trial, seed_name
 
 WORST = 1e9
 """What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
@@ -38,10 +40,13 @@ class Earlier:
 
 def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[Earlier]]:
     """Return the trials of losses that a search folder holds; label to trials."""
-    return {
-        label: [_read(spec, trial) for trial in trial_folders(folder / label) if trial.exists("values.json")]
-        for label in labels
-    }
+    return {label: ask_all(folder, partial(_read, spec), begun(folder / label)) for label in labels}
+
+
+def begun(search: Folder) -> list[Folder]:
+    """Return the folders of a loss's trials that have values, in the order of their numbers: by one listing."""
+    found = (name.split("/") for name in sorted(search.tree()))
+    return [search / trial for trial, *inside in found if inside == ["values.json"] and is_trial(trial)]
 
 
 def told(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:

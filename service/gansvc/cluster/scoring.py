@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import ray
@@ -35,6 +35,7 @@ def score_all(
     images: Images,
     share: Share,
     at_once: int,
+    tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
 
@@ -50,10 +51,12 @@ def score_all(
         images: the data set.
         share: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
+        tell: gets the names of what is scored now, and how many scores are left, whenever that changes.
     """
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
-    missing = [run for run in wanted if not target.exists(f"{file_stem(run)}.json")]
+    there = target.names()
+    missing = [run for run in wanted if f"{file_stem(run)}.json" not in there]
     if not missing:
         return
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
@@ -62,11 +65,11 @@ def score_all(
     asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.chosen(spec, runs)
     actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
-    yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors})
+    yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
 
 
 def _shared_out(
-    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any]
+    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any], tell: Callable[[Sequence[str], int], None]
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
@@ -76,6 +79,8 @@ def _shared_out(
     made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
     begun: dict[ray.ObjectRef, Task] = {}
     prepared: ray.ObjectRef | None = None
+    missing = len(left)
+    tell((), missing)
     while todo or begun:
         (done,), _ = ray.wait(list(at_work), fetch_local=False)
         actor, ended = at_work.pop(done), begun.pop(done, None)
@@ -96,6 +101,8 @@ def _shared_out(
                 task = actor.extract.remote(run, part, parts)
                 made[file_stem(run)].append(task)
             at_work[task], begun[task] = actor, (run, part)
+        missing -= bool(ended and ended[1] is None)
+        tell(list(dict.fromkeys(file_stem(task[0]) for task in begun.values())), missing)
         if ended and ended[1] is None:
             yield file_stem(ended[0]), _error(done)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
@@ -23,12 +25,13 @@ from gansvc.cluster.training import SCRATCH, Assets, Share, Task, run_distribute
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.plan import RunPlan
+from gansvc.parallel import ask_all
 from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
 from gansvc.spec import JobSpec, Search
-from gansvc.store import Folder, seed_name, trial_folders
+from gansvc.store import Folder, seed_name
 
-EXPERIMENT = ".tune"
-"""Folder of Tune's own files; the trials' are in a folder for each loss."""
+LEFTOVER = ".tune"
+"""Folder that earlier versions kept Tune's own files in, in a search's folder."""
 _RETRIES = 2
 
 
@@ -57,31 +60,39 @@ def search(
         raise RunError("the spec has no search section")
     begun = earlier.trials(spec, labels, folder)
     proposals = Proposals(spec, labels, begun)
-    folder.delete(EXPERIMENT)
-    keep_keys_at_home()
-    tuner = tune.Tuner(
-        tune.with_resources(
-            partial(_trial, spec=spec, assets=assets, folder=folder, share=share), _asks(settings, share)
-        ),
-        tune_config=tune.TuneConfig(
+    if any(begun.values()):
+        folder.delete(LEFTOVER)
+    if proposals.left():
+        tune_config = tune.TuneConfig(
             metric="objective",
             mode="min",
             num_samples=proposals.left(),
             search_alg=ConcurrencyLimiter(proposals, max_concurrent=at_once),
             scheduler=scheduler(spec, labels, begun, assets.train_images),
             reuse_actors=settings.workers == 1,
-        ),
-        run_config=tune.RunConfig(
-            name=EXPERIMENT,
-            storage_path=folder.uri,
+        )
+        trainable = partial(_trial, spec=spec, assets=assets, folder=folder, share=share)
+        _fit(tune.with_resources(trainable, _asks(settings, share)), tune_config, folder)
+    return {label: _concluded(spec, label, folder / label) for label in labels}
+
+
+def _fit(trainable: Any, tune_config: Any, folder: Folder) -> None:
+    """Run the experiment; Tune's own files stay in a folder of this process alone.
+
+    Nobody reads them: what a trial leaves is in its own folder, and a resumed search is told by those. In the job's
+    storage Tune would put every trial, ended ones too, again every ten seconds.
+    """
+    keep_keys_at_home()
+    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "1e9"}
+    with tempfile.TemporaryDirectory(prefix="gansvc-tune-") as scratch:
+        run_config = tune.RunConfig(
+            name="search",
+            storage_path=scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
             callbacks=[_Ends(folder)],
-        ),
-    )
-    if proposals.left():
-        tuner.fit()
-    return {label: _concluded(spec, label, folder / label) for label in labels}
+        )
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
 
 
 def keep_keys_at_home() -> None:
@@ -162,14 +173,13 @@ def _asks(settings: Search, share: Share) -> dict[str, float]:
 
 def _concluded(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
     """Write down one loss's trials, best first, and clear away what nobody needs after the search."""
-    trials = [_read(spec, label, trial) for trial in trial_folders(folder) if trial.exists("values.json")]
+    trials = ask_all(folder, partial(_read, spec, label), earlier.begun(folder))
     # A trial that was stopped after fewer seeds was not the best of those that had them all.
     trials.sort(key=lambda t: (t.objective is None, t.state == "diverged", -len(t.objectives), t.objective or 0.0))
     folder.write("trials.json", json.dumps([trial.model_dump(mode="json") for trial in trials], indent=2) + "\n")
-    for trial in trials:
-        # A trial's weights served the search alone; its history and scores stay.
-        for seed in trial.objectives:
-            (folder / trial.trial / seed_name(seed)).delete("checkpoints")
+    # A trial's weights served the search alone; its history and scores stay.
+    weights = {name.rpartition("/")[0] for name in folder.tree() if name.split("/")[2:3] == ["checkpoints"]}
+    ask_all(folder, folder.delete, (path for path in weights if path.partition("/")[0] in {t.trial for t in trials}))
     return trials
 
 

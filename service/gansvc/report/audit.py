@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gansvc.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
 from gansvc.catalog.labels import REAL
+from gansvc.parallel import ask_all
 from gansvc.report import numbers, ranking
 from gansvc.report.model import Column, Report, Row
 from gansvc.spec import JobSpec
@@ -19,7 +20,7 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
         ClusterError: a file isn't an audit.
     """
     names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    found = (folder.read_record(f"evaluation/{name}.audit.json", Audit) for name in (*names, REAL))
+    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.audit.json", Audit), (*names, REAL))
     return tuple(audit for audit in found if audit is not None)
 
 

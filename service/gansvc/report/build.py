@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, GansvcError, reason_of
+from gansvc.parallel import ask_all
 from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord
 from gansvc.report import (
     audit,
@@ -87,7 +89,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         published=_published(spec, rows),
         dataset=data,
         runs=tuple(runs),
-        curves=tuple(_curve(folder, run) for run in runs),
+        curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
         validation_metric=validation_metric,
         trials=trials,
         budgets=spending.budgets(spec, runs, trials),
@@ -140,21 +142,17 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
 
 
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
-    found = [
-        folder.read_record(f"train/{run_name(loss.label, seed)}/run.json", RunRecord)
-        for loss in spec.losses
-        for seed in spec.training.seeds
-    ]
+    found = ask_all(folder, lambda name: folder.read_record(f"train/{name}/run.json", RunRecord), _names(spec))
     return [run for run in found if run is not None]
 
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
-    found = [
-        folder.read_record(f"evaluation/{run_name(loss.label, seed)}.json", Score)
-        for loss in spec.losses
-        for seed in spec.training.seeds
-    ]
+    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.json", Score), _names(spec))
     return [score for score in found if score is not None]
+
+
+def _names(spec: JobSpec) -> list[str]:
+    return [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
 
 
 def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
@@ -186,7 +184,10 @@ def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
     labels = [loss["label"] for loss in report.spec["losses"]]
-    courses = {label: [histories.read(folder, run) for run in report.runs if run.label == label] for label in labels}
+    found = zip(report.runs, ask_all(folder, partial(histories.read, folder), report.runs), strict=True)
+    courses: dict[str, list[histories.Course]] = {label: [] for label in labels}
+    for run, course in found:
+        courses[run.label].append(course)
     looks = drawing.looks(labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from gansvc.audits import Exam, Learned, Usefulness
+from gansvc.parallel import ask_all
 from gansvc.report import classes, numbers
 from gansvc.report.model import Report
 from gansvc.spec import JobSpec
@@ -19,7 +20,7 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:
         ClusterError: a file isn't such a record.
     """
     names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    found = (folder.read_record(f"evaluation/{name}.usefulness.json", Usefulness) for name in names)
+    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.usefulness.json", Usefulness), names)
     return tuple(one for one in found if one is not None)
 
 
