@@ -77,7 +77,16 @@ def test_file_and_table_have_the_shape_that_was_promised(tmp_path: Path) -> None
 
 def test_benchmarks_have_the_names_that_were_promised() -> None:
     trainings = {f"train.{loss}.{precision}" for loss in LOSSES for precision in ("fp32", "bf16")}
-    assert set(bench.BENCHMARKS) == trainings | {"search", "trial_start_s", "ddp2", "evaluate", "overhead_share"}
+    growing = {f"growth.{what}.{trials}" for what in ("requests", "look_s") for trials in (10, 100, 1000)}
+    growing |= {f"growth.search_s.{trials}" for trials in (10, 40, 160)}
+    growing |= {f"growth.report_{what}.{runs}" for what in ("s", "mb") for runs in (20, 200)}
+    assert set(bench.BENCHMARKS) == trainings | growing | {
+        "search",
+        "trial_start_s",
+        "ddp2",
+        "evaluate",
+        "overhead_share",
+    }
 
 
 def test_names_pick_and_each_result_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

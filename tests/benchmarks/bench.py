@@ -20,7 +20,7 @@ from rich.console import Console
 
 from gansvc.catalog.losses import LOSSES
 
-from . import job, training
+from . import growth, job, training
 from .measured import Measured, read, table, write
 
 OUT = Path(__file__).parents[2] / "build" / "bench.json"
@@ -30,7 +30,7 @@ ALONE: dict[str, Callable[[int | None], Measured]] = {
     f"train.{label}.{precision}": partial(training.measure, label, precision)
     for precision in ("fp32", "bf16")
     for label in LOSSES
-}
+} | growth.BENCHMARKS
 
 
 def _later(module: str, function: str) -> Callable[[int | None], Measured]:
@@ -49,6 +49,7 @@ ON_CLUSTER = {
     "ddp2": _later("ddp", "measure"),
     "evaluate": _later("scoring", "measure"),
     "overhead_share": _later("overhead", "measure"),
+    **growth.ON_CLUSTER,
 }
 BENCHMARKS = ALONE | ON_CLUSTER
 

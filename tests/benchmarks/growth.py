@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from gansvc import monitor
 from gansvc.monitor import Monitor
 from gansvc.store import Folder
 
+from . import made_jobs
 from .measured import Measured, from_values, say
 
 TRIALS = (10, 100, 1000)
@@ -37,23 +38,24 @@ LINES = 2000
 """Of each run's history."""
 
 
-def looks(trials: int, rounds: int | None = None) -> list[Measured]:
-    """Look at a search of so many ended trials, and some at work: requests a minute, and seconds."""
-    first, counts, seconds = _looked(trials, rounds or 3)
-    period = monitor._OBJECT_STORAGE_PERIOD
-    what = (
-        f"a search of {trials} ended trials and {AT_WORK} at work, by S3's protocol on the loopback interface; the "
-        f"first look, which finds them all ended, took {first[0]} requests and {first[1]:.1f} s"
-    )
-    minutes = [60 * count / (period + took) for count, took in zip(counts, seconds, strict=True)]
-    return [
-        from_values(f"growth.requests.{trials}", f"requests a minute, no ratio: {what}", minutes),
-        from_values(f"growth.look_s.{trials}", f"seconds a look, no ratio: {what}", seconds),
-    ]
+def requests(trials: int, rounds: int | None = None) -> Measured:
+    """Count the requests of a minute, with that many ended trials and some at work."""
+    (first, _), looks = _looked(trials, rounds or 3)
+    period = monitor.OBJECT_STORAGE_PERIOD
+    minutes = [60 * count / (period + took) for count, took in looks]
+    what = f"requests a minute, no ratio: {_looking(trials)}; the first look took {first} requests"
+    return from_values(f"growth.requests.{trials}", what, minutes)
 
 
-def search(trials: int, rounds: int | None = None) -> list[Measured]:
-    """Search so many trials of one step on the cluster that is up: seconds a trial."""
+def look_seconds(trials: int, rounds: int | None = None) -> Measured:
+    """Time a look at that many ended trials and some at work."""
+    (_, first), looks = _looked(trials, rounds or 3)
+    what = f"seconds a look, no ratio: {_looking(trials)}; the first look took {first:.1f} s"
+    return from_values(f"growth.look_s.{trials}", what, [took for _, took in looks])
+
+
+def search_seconds(trials: int, rounds: int | None = None) -> Measured:
+    """Time a search of that many trials of one step on the cluster that is up, by the trial."""
     from gansvc.cluster import driver
 
     from .job import job, settings
@@ -68,45 +70,75 @@ def search(trials: int, rounds: int | None = None) -> list[Measured]:
             cluster.search(spec, ["lsgan"], Folder(path))
             found.append((time.monotonic() - began) / trials)
     what = f"seconds a trial, no ratio: a search of {trials} trials of one step, its start counted in: {settings(spec)}"
-    return [from_values(f"growth.search_s.{trials}", what, found)]
+    return from_values(f"growth.search_s.{trials}", what, found)
 
 
-def report(runs: int, trials: int, rounds: int | None = None) -> list[Measured]:
-    """Write the report of so many runs and trials in a process of its own: seconds, and the most memory it had."""
-    seconds, memory = [], []
-    for _ in range(rounds or 1):
+def report_seconds(runs: int, trials: int, rounds: int | None = None) -> Measured:
+    """Time the report of that many runs and trials."""
+    found = _reported(runs, trials, rounds or 1)
+    what = f"seconds, no ratio: {_reporting(runs, trials)}"
+    return from_values(f"growth.report_s.{runs}", what, [seconds for seconds, _ in found])
+
+
+def report_memory(runs: int, trials: int, rounds: int | None = None) -> Measured:
+    """Measure the most memory of a process that writes the report of that many runs and trials."""
+    found = _reported(runs, trials, rounds or 1)
+    what = f"MB, no ratio: most memory of the process, {_reporting(runs, trials)}"
+    return from_values(f"growth.report_mb.{runs}", what, [most for _, most in found])
+
+
+BENCHMARKS: dict[str, Callable[[int | None], Measured]] = {
+    **{f"growth.requests.{trials}": partial(requests, trials) for trials in TRIALS},
+    **{f"growth.look_s.{trials}": partial(look_seconds, trials) for trials in TRIALS},
+    **{f"growth.report_s.{runs}": partial(report_seconds, runs, trials) for runs, trials in REPORTED},
+    **{f"growth.report_mb.{runs}": partial(report_memory, runs, trials) for runs, trials in REPORTED},
+}
+ON_CLUSTER: dict[str, Callable[[int | None], Measured]] = {
+    f"growth.search_s.{trials}": partial(search_seconds, trials) for trials in SEARCHED
+}
+
+
+def _looking(trials: int) -> str:
+    return f"a search of {trials} ended trials and {AT_WORK} at work, by S3's protocol on the loopback interface"
+
+
+def _reporting(runs: int, trials: int) -> str:
+    return f"the report of {runs} runs with {LINES:,} lines of history each and {trials:,} trials"
+
+
+@cache
+def _reported(runs: int, trials: int, rounds: int) -> list[tuple[float, float]]:
+    """Write reports, each in a process of its own; return each one's seconds, and the most memory that it had."""
+    found = []
+    for _ in range(rounds):
         say(f"growth.report.{runs}")
         with tempfile.TemporaryDirectory() as path:
             command = [sys.executable, "-m", f"{__package__}.growth", path, str(runs), str(trials)]
             took, most = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            seconds.append(took)
-            memory.append(most)
-    what = f"the report of {runs} runs with {LINES:,} lines of history each and {trials} trials"
-    return [
-        from_values(f"growth.report_s.{runs}", f"seconds, no ratio: {what}", seconds),
-        from_values(f"growth.report_mb.{runs}", f"MB, no ratio: most memory of the process, {what}", memory),
-    ]
+            found.append((took, most))
+    return found
 
 
 @cache
-def _looked(trials: int, rounds: int) -> tuple[tuple[int, float], list[int], list[float]]:
-    """Return requests and seconds of the first look, and of each later one."""
-    from . import made_jobs
-
+def _looked(trials: int, rounds: int) -> tuple[tuple[int, float], list[tuple[int, float]]]:
+    """Return requests and seconds of the first look, and of each one after all trials are known."""
     with _bucket() as (bucket, gate):
         folder = Folder(f"s3://{bucket}/jobs/made-20260101-000000-aaaa")
         say(f"growth.look.{trials}: making the trials")
         made_jobs.searching(folder, trials, AT_WORK)
         watch = Monitor(folder, "made-20260101-000000-aaaa", made_jobs.spec(trials + AT_WORK))
-        watch._status = watch._status.model_copy(update={"phase": "SEARCHING"})
-        look = getattr(watch, "look", None) or watch._write
-        found = []
-        for _ in range(1 + rounds):
+        watch.enter("SEARCHING")
+
+        def look() -> tuple[int, float]:
             gate.clear()
             began = time.monotonic()
+            watch.look()
+            return len(gate.seen), time.monotonic() - began
+
+        first = look()
+        for _ in range(trials // 50):  # each look reads some of those that ended
             look()
-            found.append((len(gate.seen), time.monotonic() - began))
-    return found[0], [count for count, _ in found[1:]], [took for _, took in found[1:]]
+        return first, [look() for _ in range(rounds)]
 
 
 @contextmanager
@@ -125,11 +157,7 @@ def _bucket() -> Iterator[tuple[str, Any]]:
 
 
 def _report(path: str, runs: int, trials: int) -> None:
-    import resource
-
     from gansvc.report import build
-
-    from . import made_jobs
 
     losses = made_jobs.LABELS
     seeds, each = runs // len(losses), trials // len(losses)
@@ -142,7 +170,10 @@ def _report(path: str, runs: int, trials: int) -> None:
     os.waitpid(pid, 0)
     began = time.monotonic()
     build.write(folder, build.build(folder, spec))
-    print(json.dumps([time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))  # noqa: T201
+    took = time.monotonic() - began
+    # Not getrusage's number, which begins with the memory of the process that started this one.
+    (most,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    print(json.dumps([took, int(most) / 1000]))  # noqa: T201
 
 
 if __name__ == "__main__":
