@@ -1,8 +1,11 @@
 """Which job a user means, how it truly stands, and what can be fetched of it."""
 
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from platform import node
@@ -112,6 +115,32 @@ def test_a_job_at_work_stays_so_and_a_final_one_is_not_asked_about(run: Run, tmp
     assert {entry["job"]: entry["phase"] for entry in listed} == {working.id: "TRAINING", done.id: "SUCCEEDED"}
     assert json.loads(run("status", done.id, "--json").out)["phase"] == "SUCCEEDED"
     assert working.id in run("list").out and "TRAINING" in run("status", working.id).out
+
+
+def test_a_job_that_has_just_told_how_it_stands_is_not_asked_about(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def count() -> None:
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+                    asked.append(True)
+
+        threading.Thread(target=count, daemon=True).start()
+        where = lifecycle.Submission(address=f"http://127.0.0.1:{server.getsockname()[1]}", submitted=time.time())
+        fresh = a_job(tmp_path, "small-20260101-000000-aaaa", where=where)
+        assert api.status(fresh).phase == "TRAINING" and api.jobs(str(tmp_path))[0].phase == "TRAINING"
+        assert asked == []
+        # Who resumes or stops a job asks; so does one who reads an older status, or one of a clock that is ahead.
+        looks: list[Callable[[], Status]] = [
+            lambda: lifecycle.status(fresh),
+            lambda: api.status(a_job(tmp_path, "small-20260101-000000-bbbb", age=20, where=where)),
+            lambda: api.status(a_job(tmp_path, "small-20260101-000000-cccc", age=-90, where=where)),
+        ]
+        for look in looks:
+            assert look().phase == "TRAINING" and asked
+            asked.clear()
 
 
 @pytest.mark.parametrize("where", [elsewhere(90), None])

@@ -13,7 +13,7 @@ from gansvc.cluster import local
 from gansvc.errors import GansvcError, RunError
 from gansvc.jobfolder import Job
 from gansvc.plan import Plan
-from gansvc.records import Status
+from gansvc.records import FRESH, Status
 from gansvc.report import model
 from gansvc.rescoring import Rescored
 from gansvc.spec import JobSpec
@@ -98,8 +98,8 @@ def find(job: Job | str | None = None, storage: str | None = None) -> Job:
 
 
 def status(job: Job | str | None = None, storage: str | None = None) -> Status:
-    """Return how a job stands; one whose driver is gone is FAILED or STOPPED, never at work."""
-    return lifecycle.status(find(job, storage))
+    """Return how a job stands; ten seconds after its driver is gone at most it is FAILED or STOPPED."""
+    return lifecycle.status(find(job, storage), FRESH)
 
 
 def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
@@ -246,6 +246,6 @@ def down() -> int:
 
 def _listed(job: Job) -> Status:
     try:
-        return lifecycle.status(job)
+        return lifecycle.status(job, FRESH)
     except GansvcError as error:  # one damaged folder doesn't hide the others
         return Status(job=job.id, name="", phase="FAILED", error=str(error), started=0, updated=0)

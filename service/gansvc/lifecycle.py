@@ -15,7 +15,7 @@ from gansvc.cluster.kuberay import namespace
 from gansvc.cluster.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError, GansvcError, RunError, SpecError
 from gansvc.jobfolder import STATUS, Job
-from gansvc.records import FINAL_PHASES, Phase, Record, Status
+from gansvc.records import FINAL_PHASES, FRESH, Phase, Record, Status
 from gansvc.store import Folder
 
 SILENCE = 60
@@ -111,14 +111,14 @@ def read(job: Job) -> Status:
     return status
 
 
-def status(job: Job) -> Status:
-    """Return how a job stands; one whose driver is gone becomes FAILED or STOPPED, in its folder too."""
+def status(job: Job, trusted: float = 0.0) -> Status:
+    """Return how a job stands; FAILED or STOPPED, in its folder too, if it was silent for ``trusted`` s and is gone."""
     known, where = read(job), submission(job)
     if where and (space := where.namespace()):
         return kubestatus.status(job, known, space, where.driver(job), where.mirrored)
     if known.phase in FINAL_PHASES:
         return known
-    end = _end(job, known, where)
+    end = _end(job, known, where, trusted)
     # Whoever resumed it meanwhile has given it another driver, of which this says nothing.
     return known if end is None or submission(job) != where else finish(job, *end)
 
@@ -142,8 +142,7 @@ def follow(job: Job, interval: float = 1.0) -> Iterator[Status]:
     asked = 0.0
     while True:
         known = read(job)
-        # The driver writes every two seconds: only one that fell silent is worth a question to the cluster.
-        if time.time() - known.updated > 10 and time.monotonic() - asked > 5:
+        if time.time() - known.updated > FRESH and time.monotonic() - asked > 5:
             known, asked = status(job), time.monotonic()
         yield known
         if known.phase in FINAL_PHASES:
@@ -228,13 +227,15 @@ def _hint(job: Job) -> str:
     return f"`gansvc resume {job.id}` goes on with the job"
 
 
-def _end(job: Job, known: Status, where: Submission | None) -> tuple[Phase, str] | None:
+def _end(job: Job, known: Status, where: Submission | None, trusted: float) -> tuple[Phase, str] | None:
     """Return how a job that calls itself at work has ended, or None if it hasn't."""
     silence = time.time() - known.updated
     if where is None:
         return ("FAILED", "the submission was cut off; submit it again") if silence > SILENCE else None
     if where.has_lost_cluster():
         return "FAILED", f"the local cluster that ran it has ended; {_hint(job)}"
+    if 0 <= silence < trusted:
+        return None
     try:
         driver = drivers.look(where.target(), where.driver(job))
     except GansvcError as error:  # a profile's token file may be gone, too
