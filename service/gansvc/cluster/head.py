@@ -205,6 +205,7 @@ def _await(cluster: Cluster, process: subprocess.Popen[bytes], home: Path) -> No
     token = (home / "auth_token").read_text().strip()
     see = f"its log is {home / LOG}"
     while time.monotonic() < deadline:
+        # Ray writes that address down once its own dashboard listens: a stranger on the port isn't sent the token.
         if _gcs(cluster) and answers(cluster.dashboard, token):
             return
         ended = process.poll() is not None
