@@ -243,3 +243,11 @@ def test_logs_that_a_full_home_does_not_take_stay_until_they_can_be_kept(small_h
     api.down()
     assert (small_home / "logs/job-driver-a.log").stat().st_size == 8192
     assert not temp.exists() and not (small_home / "cluster.json").exists()
+
+
+def test_a_home_folder_that_a_stranger_names_keeps_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("cluster.json", "auth_token", "logs/job-driver-small.log"):
+        os.mkfifo(tmp_path / name)
+    assert local.recorded(tmp_path) is None and local.token(tmp_path) is None
+    assert local.kept_log("small", tmp_path) is None

@@ -67,8 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "timeleft": {"records", "spec", "inventory"},
     "cluster": {
         *("errors", "homefolder", "escapes", "bounded", "records", "scores", "audits", "cachefolder", "plainfiles"),
-        *("catalog", "filesystems", "store", "delivery", "capacity", "placement", "spec", "splits", "scorefiles"),
-        *("gan", "configfile", "config", "parallel"),
+        *("catalog", "localfiles", "filesystems", "store", "delivery", "capacity", "placement", "spec", "splits"),
+        *("scorefiles", "gan", "configfile", "config", "parallel"),
     },
     "kubestatus": {"errors", "records", "store", "specfile", "jobfolder", "cluster"},
     "attempts": {"bounded", "records", "store", "jobfolder", "cluster"},

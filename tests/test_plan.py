@@ -147,5 +147,5 @@ def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monke
 def test_the_driver_of_a_renamed_job_gets_the_folder_itself(folder: str, around: str) -> None:
     job = Job(id="small-20260101-000000-aaaa", folder=folder)
     words = shlex.split(submission.entrypoint(job, specfile.parse(SPEC), is_local=False))
-    options = dict(zip(words[4::2], words[5::2], strict=True))
+    options = dict(zip(words[5::2], words[6::2], strict=True))
     assert (options["--job"], options["--storage"], options["--folder"]) == (job.id, around, folder)

@@ -27,7 +27,7 @@ RECORD = 64 * 2**20
 """Bytes of a record, a picture or a page at most: what is larger isn't read."""
 WEIGHTS = 16 * 2**30
 """The same for weights and logs, where half of the memory left is more."""
-_JOB_FILE = 64 * 1024
+_SMALL = {"job.yaml": 64 * 1024, "model.json": 4 * 2**20}
 _LARGE = (".pt", ".safetensors", ".log")
 
 
@@ -222,8 +222,8 @@ class Folder:
 
 def most(name: str) -> int:
     """Return how many bytes a file of that name may have at most to be read."""
-    if name.rpartition("/")[2] == "job.yaml":
-        return _JOB_FILE
+    if limit := _SMALL.get(name.rpartition("/")[2]):
+        return limit
     # What doesn't fit the memory ends the process in place of the read.
     return min(WEIGHTS, psutil.virtual_memory().available // 2) if name.endswith(_LARGE) else RECORD
 

@@ -13,8 +13,11 @@ from gansvc import configfile, homefolder
 from gansvc.cluster import head
 from gansvc.cluster.head import Cluster as Cluster
 from gansvc.errors import ClusterError
+from gansvc.localfiles import LocalFiles
 
 _RECORD, _TOKEN = "cluster.json", "auth_token"
+_LARGEST = 2**30
+"""Bytes of a driver's log at most."""
 _LOGS = "ray/session_*/logs"
 
 
@@ -37,10 +40,7 @@ def recorded(folder: Path | None = None) -> Cluster | None:
 
 def token(folder: Path | None = None) -> str | None:
     """Return the token of the cluster of a home folder, or None if there is none to read."""
-    try:
-        return ((folder or home()) / _TOKEN).read_text().strip()
-    except (OSError, ValueError):
-        return None
+    return _text(folder or home(), _TOKEN).strip() or None
 
 
 def running() -> Cluster | None:
@@ -104,9 +104,8 @@ def down() -> int:
 def kept_log(driver: str, folder: Path | None = None) -> str | None:
     """Return the log of a driver whose cluster has ended, as it was kept, or as it lies there still; or None."""
     name, cluster = f"job-driver-{driver}.log", recorded(folder)
-    left = Path(cluster.temp).glob(f"{_LOGS}/{name}") if cluster else ()
-    found = next((path for path in ((folder or home()) / "logs" / name, *left) if path.is_file()), None)
-    return found.read_text(errors="replace") if found else None
+    left = [path.parent for path in Path(cluster.temp).glob(f"{_LOGS}/{name}")] if cluster else []
+    return next((text for place in ((folder or home()) / "logs", *left) if (text := _text(place, name))), None)
 
 
 def _end(cluster: Cluster) -> int:
@@ -124,9 +123,17 @@ def _end(cluster: Cluster) -> int:
 
 def _read(folder: Path) -> Cluster | None:
     try:
-        return Cluster.model_validate_json((folder / _RECORD).read_bytes())
-    except (OSError, ValueError):  # a ValidationError is one too
+        return Cluster.model_validate_json(_text(folder, _RECORD))
+    except ValueError:  # a ValidationError is one
         return None
+
+
+def _text(folder: Path, name: str) -> str:
+    """Return a file of a home folder, empty if none is to be read: a stranger's job may name any folder as that."""
+    try:
+        return LocalFiles(str(folder)).read(name, _LARGEST).decode(errors="replace")
+    except (OSError, ClusterError):
+        return ""
 
 
 def _keep(cluster: Cluster) -> None:
