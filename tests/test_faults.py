@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from gansvc import api, attempts, diagnosis, jobfolder, lifecycle, specfile
 from gansvc.cluster import local, processes
 from gansvc.errors import SpecError
-from gansvc.following import COLOURS
+from gansvc.following import without_rays_own
 from gansvc.gan import data
 from gansvc.gan.evaluate import Features
 from gansvc.gan.plan import RunPlan, single_process
@@ -375,7 +375,7 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
     with Line(urlsplit(where.address).port or 0) as line:
         attempts.save(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
         follower = gansvc("logs", "-f", job.id, storage=tmp_path)
-        until(lambda: "Connected to Ray" in (tmp_path / "out").read_text(), job)
+        until(lambda: "TRAINING" in (tmp_path / "out").read_text(), job)
         line.cut()
         time.sleep(15)
         assert follower.poll() is None and line.refused > 1
@@ -384,7 +384,7 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
         until(lambda: api.status(job).phase in FINAL_PHASES, job)
         assert follower.wait(LIMIT) == 0
         seen = (tmp_path / "out").read_text()
-        assert seen == COLOURS.sub("", "".join(api.logs(job))) and seen.count("scored lsgan-seed0") == 1
+        assert seen == "".join(without_rays_own(api.logs(job))) and seen.count("scored lsgan-seed0") == 1
     note("7", "a follower's line, for 15 s", "it came back, each line once, exit code 0", time.monotonic() - mended)
 
 
