@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,8 @@ def _fit(trainable: Any, tune_config: Any, folder: Folder) -> None:
     """
     keep_keys_at_home()
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "1e9"}
+    # It would complain of each trial that its loggers have left nothing.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="gansvc-tune-") as scratch:
         run_config = tune.RunConfig(
             name="search",
