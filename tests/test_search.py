@@ -320,3 +320,13 @@ def test_workers_fit_on_whole_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.nodes", lambda: nodes)
     assert [training.room(Share(cpus, 0)) for cpus in (1, 2, 0.1, 8)] == [4, 1, 40, 1]
     assert [training.room(Share(1, gpus)) for gpus in (1, 0.25)] == [1, 3]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[1]", b"\xff", b'{"a": 1' + b"0" * 5000 + b"}"])
+def test_a_trial_with_damaged_values_is_named(tmp_path: Path, damaged: bytes) -> None:
+    trial = Folder(tmp_path) / "trial-00000"
+    trial.write("values.json", damaged)
+    with pytest.raises(ClusterError, match=r"trial-00000/values\.json is not a TrialValues"):
+        earlier.values_of(trial)
+    trial.write("values.json", b'{"critic_lr": 0.00030000000000000003, "n_critic": 5}')
+    assert earlier.values_of(trial) == {"critic_lr": 0.00030000000000000003, "n_critic": 5}

@@ -174,6 +174,10 @@ class TrialRecords(RootModel[Many[TrialRecord]]):
     """All trials of a loss's search (trials.json), best first."""
 
 
+class TrialValues(RootModel[Plain]):
+    """The values of the searched fields that a trial was begun with (values.json)."""
+
+
 class Status(Record):
     """Where a job stands (status.json), replaced atomically."""
 

@@ -5,15 +5,14 @@ It is read from the trials' folders, never from Tune's own files: those are pick
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
 from gansvc.catalog.spaces import Value
 from gansvc.parallel import ask_all
-from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord
+from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialValues
 from gansvc.spec import JobSpec
 from gansvc.store import Folder, is_trial, seed_name
 
@@ -63,6 +62,16 @@ def told(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
     }
 
 
+def values_of(trial: Folder) -> dict[str, Value]:
+    """Return the values that a trial was begun with.
+
+    Raises:
+        ClusterError: its record is damaged.
+    """
+    kept = trial.read_record("values.json", TrialValues)
+    return dict(kept.root) if kept else {}
+
+
 def _read(spec: JobSpec, trial: Folder) -> Earlier:
     settings = spec.search
     assert settings is not None
@@ -75,10 +84,9 @@ def _read(spec: JobSpec, trial: Folder) -> Earlier:
     ]
     if diverged:
         reports.append(told(scores) | {"objective": WORST})
-    values: Mapping[str, Value] = json.loads(trial.read("values.json") or b"")
     return Earlier(
         name=trial.uri.rpartition("/")[2],
-        values=dict(values),
+        values=values_of(trial),
         # Nothing in the file: it has ended by itself or was stopped early, and did not fail.
         over=diverged or len(records) == len(seeds) or trial.read(TRIAL_ENDED) == b"",
         reports=tuple(reports),

@@ -191,7 +191,7 @@ def _read(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     """Return what a trial left in its folder."""
     settings = spec.search
     assert settings is not None
-    values, failed = json.loads(trial.read("values.json") or b""), (trial.read(TRIAL_ENDED) or b"").decode()
+    values, failed = earlier.values_of(trial), (trial.read(TRIAL_ENDED) or b"").decode(errors="replace")
     seeds = range(settings.seed, settings.seed + settings.seeds)
     plans = [(seed, trial / seed_name(seed)) for seed in seeds]
     records = [record for _, here in plans if (record := here.read_record("run.json", RunRecord))]
