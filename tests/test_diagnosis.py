@@ -16,7 +16,7 @@ import pytest
 
 from gansvc import attempts, diagnosis, lifecycle
 from gansvc.attempts import Submission
-from gansvc.cluster import local, processes
+from gansvc.cluster import jobs, local, processes
 from gansvc.cluster.driverstate import Driver, last_sentence
 from gansvc.errors import ClusterError
 from gansvc.jobfolder import Job
@@ -144,3 +144,12 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("states", "lost"), [((), False), (("DEAD", "ALIVE"), False), (("DEAD", "DEAD"), True)])
+def test_a_cluster_is_given_up_only_where_all_its_nodes_are_known_to_be_dead(
+    states: tuple[str, ...], lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_nodes", lambda client: [{"state": state} for state in states])
+    monkeypatch.setattr(jobs, "_client", lambda target: None)
+    assert jobs.has_lost_all_nodes(jobs.Target("http://127.0.0.1:9")) is lost

@@ -87,7 +87,7 @@ def start_here(say: Callable[[str], None], storage: str) -> attempts.Submission:
         ClusterError: it doesn't start, or has other credentials for the storage than are set here.
     """
     head = local.start(say)
-    if not drivers.has_nodes(drivers.Target(head.dashboard, local.token())):
+    if drivers.has_lost_all_nodes(drivers.Target(head.dashboard, local.token())):
         # Its head outlives its only node, as when the kernel ends one of the node's processes for want of memory.
         say("Ray on this machine has lost its node; it is ended")
         local.down()

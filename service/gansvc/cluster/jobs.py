@@ -161,14 +161,16 @@ def _pid(details: JobDetails) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def has_nodes(target: Target) -> bool:
-    """Return whether a cluster has a node that is alive; one without takes jobs and never begins them.
+def has_lost_all_nodes(target: Target) -> bool:
+    """Return whether all nodes of a cluster are dead, as Ray says: it takes jobs and never begins them.
 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
     with _asking(target):
-        return any(node.get("state") == "ALIVE" for node in _nodes(_client(target)))
+        # An answer without nodes says nothing of them: a cluster isn't ended for that.
+        found = _nodes(_client(target))
+        return bool(found) and all(node.get("state") == "DEAD" for node in found)
 
 
 def _loss(client: JobSubmissionClient, node: str) -> str:
