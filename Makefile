@@ -33,10 +33,10 @@ fast: $(INSTALLED)  ## Run the tests that start no Ray, in two processes
 	$(BIN)/python -m pytest -m "not ray and not faults" --numprocesses 2 --dist loadfile
 
 fuzz: $(INSTALLED)  ## Try over 10,000 drawn specs, records, files and command lines; other ones at each run
-	GANSVC_FUZZ=long $(BIN)/python -m pytest tests/test_fuzz_*.py --hypothesis-show-statistics
+	GANSVC_FUZZ=long $(BIN)/python -m pytest tests/fuzz --hypothesis-show-statistics
 
 test-kubernetes: $(INSTALLED)  ## Run the Kubernetes tests against a real API server too; KUBE_APISERVER starts one
-	GANSVC_KUBE_APISERVER=$(abspath $(KUBE_APISERVER)) $(BIN)/python -m pytest tests/test_kubernetes.py tests/test_k8s.py
+	GANSVC_KUBE_APISERVER=$(abspath $(KUBE_APISERVER)) $(BIN)/python -m pytest tests/client/kuberay/test_kubernetes.py tests/deploy/test_k8s.py
 
 manifests: $(INSTALLED)  ## Write the manifests under k8s/ that the code makes
 	$(BIN)/python tests/kube_examples.py

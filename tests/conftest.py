@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gansvc import specfile
-from gansvc.cluster import local
+from gansvc.client import local
 from gansvc.gan import data
-from gansvc.gan.evaluate import chunks, extract
-from gansvc.gan.validation import Validator
-from gansvc.spec import JobSpec
+from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.scoring.validation import Validator
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
 
 from . import object_storage
 
@@ -54,7 +54,7 @@ def tiny() -> Callable[..., JobSpec]:
     """Return the tiny job's spec, with values set at dotted paths."""
 
     def make(**values: object) -> JobSpec:
-        return specfile.parse(TINY).with_values({path.replace("__", "."): value for path, value in values.items()})
+        return jobfile.parse(TINY).with_values({path.replace("__", "."): value for path, value in values.items()})
 
     return make
 
@@ -62,14 +62,14 @@ def tiny() -> Callable[..., JobSpec]:
 @pytest.fixture(scope="session")
 def histology() -> data.Images:
     """Return the embedded data set, cut down to 160 training images."""
-    images = data.load(specfile.parse(TINY).dataset)
+    images = data.load(jobfile.parse(TINY).dataset)
     return data.Images(images.train[:160], images.val[:60], images.test[:60])
 
 
 @pytest.fixture(scope="session")
 def validator(histology: data.Images) -> Validator:
     """Return the tiny job's validator."""
-    spec = specfile.parse(TINY)
+    spec = jobfile.parse(TINY)
     features = extract(chunks(histology.val[:50]), spec.evaluation.extractor)
     return Validator(spec.evaluation, "kid", features, spec.network.latent_dim)
 

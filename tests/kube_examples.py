@@ -7,10 +7,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from gansvc import api, kubejob, specfile, submission
-from gansvc.cluster.kuberay import manifest, pods
-from gansvc.jobfolder import Job
-from gansvc.placement import Placement
+from gansvc import api
+from gansvc.client import submission
+from gansvc.client.jobfolder import Job
+from gansvc.client.kuberay import backend as kubejob
+from gansvc.client.kuberay import manifest, pods
+from gansvc.spec import jobfile
+from gansvc.spec.placement import Placement
 
 ROOT = Path(__file__).parents[1]
 K8S = ROOT / "k8s"
@@ -53,4 +56,4 @@ def generated() -> dict[str, tuple[str, dict[str, Any]]]:
 
 if __name__ == "__main__":
     for name, (what, made) in generated().items():
-        (K8S / name).write_text(_HEAD.format(what=what) + specfile.dump_plain(made))
+        (K8S / name).write_text(_HEAD.format(what=what) + jobfile.dump_plain(made))

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 import pytest
 
-from gansvc.cluster.kuberay import connection
-from gansvc.cluster.kuberay.client import PODS, RAYJOBS, Client
-from gansvc.cluster.kuberay.namespace import Namespace
+from gansvc.client.kuberay import connection
+from gansvc.client.kuberay.client import PODS, RAYJOBS, Client
+from gansvc.client.kuberay.namespace import Namespace
 
 from .kube_server import Server
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gansvc.cluster import environment, local, processes
+from gansvc.client import environment, local, processes
 
 ADDRESS = "127.0.0.2"
 MARK = "second-node"

@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from gansvc import outdated, pipeline, scorefiles
-from gansvc.audits import Audit
+from gansvc import pipeline
+from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError
-from gansvc.gan import checkpoint, export, portable
-from gansvc.gan.plan import RunPlan
-from gansvc.monitor import Monitor
-from gansvc.records import RunRecord
+from gansvc.gan import checkpoint
+from gansvc.gan.artifact import export, portable
+from gansvc.gan.run import RunPlan
+from gansvc.gan.scoring import outdated, scorefiles
 from gansvc.report import build, figures, ranking
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.audits import Audit
+from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord
+from gansvc.store.scores import Score
 
-from .test_report import CONTRACT, make_job, make_score, make_spec
+from .report.test_build import CONTRACT, make_job, make_score, make_spec
 
 
 class Exporter:

@@ -17,16 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from gansvc import output, specfile
+from gansvc.cli import output
 from gansvc.escapes import is_printable, printable, printable_json
-from gansvc.gan import card, export
+from gansvc.gan.artifact import card, export
 from gansvc.report import build, drawing, html, markdown
 from gansvc.report.model import Report
-from gansvc.store import Folder
+from gansvc.spec import jobfile
+from gansvc.store.folder import Folder
 
-from .fuzzing import Yard, cases, driving, opened
-from .test_fuzz_files import CARD
-from .test_report import grid, make_job, make_spec
+from .fuzz.fuzzing import Yard, cases, driving, opened
+from .fuzz.test_files import CARD
+from .report.test_build import grid, make_job, make_spec
 
 ID, OTHER = "small-20260101-000000-aaaa", "small-20260101-000001-bbbb"
 NAMED = (
@@ -72,7 +73,7 @@ def test_line_ends_stay_where_they_are_asked_for() -> None:
 def test_any_text_is_the_same_value_in_json_and_in_yaml(text: str) -> None:
     shown = printable_json(json.dumps({text: [text]}, ensure_ascii=False, indent=2))
     assert json.loads(shown) == {text: [text]} and not driving(shown)
-    written = specfile.dump_plain({"a": text})
+    written = jobfile.dump_plain({"a": text})
     assert not driving(written) and yaml.safe_load(written) == {"a": text}
 
 

@@ -24,19 +24,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gansvc import api, attempts, diagnosis, jobfolder, lifecycle, specfile
-from gansvc.cluster import local, processes
+from gansvc import api
+from gansvc.cli.following import without_rays_own
+from gansvc.client import attempts, diagnosis, jobfolder, lifecycle, local, processes
+from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
-from gansvc.following import without_rays_own
 from gansvc.gan import data
-from gansvc.gan.evaluate import Features
-from gansvc.gan.plan import RunPlan, single_process
+from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.scoring.score import Features
+from gansvc.gan.scoring.validation import Validation, Validator
 from gansvc.gan.train import train
-from gansvc.gan.validation import Validation, Validator
-from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, STARTS, JobStart, Phase, RunRecord, Start
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import FINAL_PHASES, STARTS, JobStart, Phase, RunRecord, Start
 
 pytestmark = pytest.mark.ray
 
@@ -523,7 +524,7 @@ def restarts(folder: Path) -> int:
 
 def gansvc(*words: object, storage: Path) -> subprocess.Popen[bytes]:
     """Start a gansvc command of its own, which writes to the files out and err beside the jobs."""
-    start = "from gansvc.cli import main; main()"
+    start = "from gansvc.cli.app import main; main()"
     command = [sys.executable, "-c", start, *map(str, words), "--storage", str(storage)]
     with (storage / "out").open("ab") as out, (storage / "err").open("ab") as err:
         return subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
@@ -531,7 +532,7 @@ def gansvc(*words: object, storage: Path) -> subprocess.Popen[bytes]:
 
 def written(spec: JobSpec, folder: Path) -> Path:
     path = folder / "job.yaml"
-    path.write_text(specfile.dump(spec))
+    path.write_text(jobfile.dump(spec))
     return path
 
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from gansvc import api
-from gansvc.cluster import local, processes
-from gansvc.records import FINAL_PHASES, RunRecord, Start
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.client import local, processes
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import FINAL_PHASES, RunRecord, Start
 
 from . import second_node
 

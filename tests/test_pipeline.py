@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from gansvc import api
-from gansvc.cluster import local
+from gansvc.client import local
+from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
-from gansvc.jobfolder import Job
-from gansvc.records import DATA, FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import DATA, FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
+from gansvc.store.scores import Score
 
 pytestmark = pytest.mark.ray
 

@@ -12,12 +12,12 @@ from ray.exceptions import RayTaskError
 
 from gansvc import pipeline
 from gansvc.cluster.driver import Cluster
+from gansvc.cluster.monitor import Monitor
 from gansvc.errors import RunError
 from gansvc.gan.data import Images
-from gansvc.monitor import Monitor
-from gansvc.records import RunRecord, Status
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord, Status
 
 Make = Callable[..., JobSpec]
 

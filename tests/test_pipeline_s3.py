@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gansvc import api, cli
-from gansvc.cluster import jobs as drivers
-from gansvc.cluster import local
+from gansvc import api
+from gansvc.cli import app
+from gansvc.client import jobsapi as drivers
+from gansvc.client import local
 from gansvc.cluster.search import LEFTOVER
 from gansvc.errors import ClusterError
-from gansvc.records import FINAL_PHASES, History, RunRecord
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import FINAL_PHASES, History, RunRecord
 
 from .object_storage import SECRET
 
@@ -114,5 +115,5 @@ def test_a_cluster_of_other_credentials_is_not_used(
 def command(capsys: pytest.CaptureFixture[str], *words: str, says: str) -> None:
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        app.main(words)
     assert not ended.value.code and says in capsys.readouterr().out

@@ -13,14 +13,14 @@ import pytest
 from safetensors.torch import load_file
 
 from gansvc import api
-from gansvc.cluster import local
+from gansvc.client import local
+from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, tensorfile
-from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, RunRecord, Start, Status
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import FINAL_PHASES, RunRecord, Start, Status
+from gansvc.store.scores import Score
 
 pytestmark = pytest.mark.ray
 

@@ -17,19 +17,22 @@ import torch
 from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
-from gansvc import api, filesystems, lifecycle, pipeline, specfile
-from gansvc.cluster import local, training
+from gansvc import api, pipeline
+from gansvc.client import lifecycle, local
+from gansvc.client.jobfolder import Job
+from gansvc.cluster import training
 from gansvc.errors import ClusterError, RunError
+from gansvc.files import filesystems
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import weights_hash
-from gansvc.gan.plan import RunPlan, single_process
+from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.scoring.score import weights_hash
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
-from gansvc.gan.validation import Validator
-from gansvc.jobfolder import Job
-from gansvc.records import FINAL_PHASES, History, RunRecord
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import FINAL_PHASES, History, RunRecord
 
 from .object_storage import RESET, SLOW_DOWN, Gate
 
@@ -82,7 +85,7 @@ def test_a_driver_that_cannot_write_says_so_and_ends(
 ) -> None:
     lifecycle.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    packed = base64.b64encode(zlib.compress(specfile.dump(tiny()).encode())).decode()
+    packed = base64.b64encode(zlib.compress(jobfile.dump(tiny()).encode())).decode()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         assert pipeline.main(["--job", "tiny-1", "--storage", str(small_disk), "--spec", packed]) == 3

@@ -7,17 +7,19 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc import jobfolder, kubejob, lifecycle, listing, pulling, rescoring, resumption, specfile, submission
-from gansvc import plan as planning
-from gansvc.cluster import local
+from gansvc.client import jobfolder, lifecycle, listing, local, pulling, resumption, submission
+from gansvc.client import plan as planning
+from gansvc.client.jobfolder import Job
+from gansvc.client.kuberay import backend as kubejob
+from gansvc.client.plan import Plan
 from gansvc.errors import RunError
-from gansvc.jobfolder import Job
-from gansvc.plan import Plan
-from gansvc.records import FRESH, Status
+from gansvc.gan.scoring import rescoring
+from gansvc.gan.scoring.rescoring import Rescored
 from gansvc.report import model
-from gansvc.rescoring import Rescored
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import FRESH, Status
 
 if TYPE_CHECKING:
     from gansvc.report.compare import Comparison
@@ -34,7 +36,7 @@ def validate(path: Path | str, values: Mapping[str, Any] | None = None) -> JobSp
     Raises:
         SpecError: the file can't be read or is no valid spec.
     """
-    spec = specfile.load(path)
+    spec = jobfile.load(path)
     return spec.with_values(values) if values else spec
 
 
@@ -212,9 +214,9 @@ def sample(model_folder: Path, n: int, out: Path | str, seed: int = 0, of: str |
         ClusterError: torch isn't installed here.
     """
     submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
-    from gansvc.gan import sampling
+    from gansvc.gan.artifact import drawing
 
-    return sampling.sample(model_folder, n, out, seed, of)
+    return drawing.sample(model_folder, n, out, seed, of)
 
 
 def compare(jobs: Sequence[Job | str], storage: str | None = None) -> Comparison:

@@ -12,18 +12,20 @@ from platform import node
 from types import FrameType
 from typing import NoReturn
 
-from gansvc import identity, outdated, scorefiles, specfile, versions
+from gansvc import compatibility
 from gansvc.catalog.labels import REAL
 from gansvc.cluster import driver, training
+from gansvc.cluster.monitor import Monitor, refuse
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
-from gansvc.gan.plan import RunPlan
-from gansvc.monitor import Monitor, refuse
-from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.gan.run import RunPlan
+from gansvc.gan.scoring import outdated, scorefiles
 from gansvc.report import build, ranking
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.spec import identity, jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store.scores import Score
 
 ENDED = ("finished", "diverged", "stopped early")
 """States of a run that isn't started again."""
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", required=True, help="the job's id: its folder's name")
     parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
-    parser.add_argument("--client", default=versions.here(), help="the versions of the client that sent the job")
+    parser.add_argument("--client", default=compatibility.here(), help="the versions of the client that sent the job")
     parser.add_argument("--folder", default="", help="the job folder, where it isn't the one of its id there")
     parser.add_argument("--make", action="store_true", help="make the job folder, if it isn't there")
     given = parser.parse_args(arguments)
@@ -46,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
-        warnings = versions.check_client(given.client)
-        spec = specfile.unpacked(given.spec)
+        warnings = compatibility.check_client(given.client)
+        spec = jobfile.unpacked(given.spec)
     except GansvcError as error:
         refuse(folder, str(error))
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
@@ -118,7 +120,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     cluster.check(folder)
     identity.hold(folder, identity.of_job(spec, cluster.content))
     cluster.describe(spec, folder)
-    folder.write("job.yaml", specfile.dump(spec))
+    folder.write("job.yaml", jobfile.dump(spec))
     folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
     found = spec
     if spec.search:

@@ -7,10 +7,10 @@ import tempfile
 
 from gansvc.cluster import driver
 from gansvc.cluster.training import run_distributed
-from gansvc.gan.plan import RunPlan
-from gansvc.records import History
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.gan.run import RunPlan
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import History
 
 from .job import job, settings
 from .measured import Aim, Measured, from_pairs, say

@@ -20,9 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gansvc import monitor
-from gansvc.monitor import Monitor
-from gansvc.store import Folder
+from gansvc.cluster import monitor
+from gansvc.cluster.monitor import Monitor
+from gansvc.store.folder import Folder
 
 from . import made_jobs
 from .measured import Measured, from_values, say

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 import torch
 
-from gansvc import specfile
-from gansvc.cluster import environment, local
-from gansvc.spec import JobSpec
+from gansvc.client import environment, local
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
 
 from .measured import say
 
@@ -32,7 +32,7 @@ evaluation: {extractor: efficientnet-lite0, samples: 500, validation_samples: 25
 
 def job(**values: object) -> JobSpec:
     """Return the benchmarks' job with values set at paths, ``__`` standing for a dot."""
-    return specfile.parse(_JOB).with_values({path.replace("__", "."): value for path, value in values.items()})
+    return jobfile.parse(_JOB).with_values({path.replace("__", "."): value for path, value in values.items()})
 
 
 def settings(spec: JobSpec) -> str:

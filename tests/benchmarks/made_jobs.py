@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gansvc import specfile
-from gansvc.records import DATA, TRIAL_ENDED, DataRecord, Evaluated, History, Progress, RunRecord, TrialRecord
-from gansvc.scores import Contract, Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name, seed_name, trial_name
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name, seed_name, trial_name
+from gansvc.store.records import DATA, TRIAL_ENDED, DataRecord, Evaluated, History, Progress, RunRecord, TrialRecord
+from gansvc.store.scores import Contract, Score
 
 LABELS = ("lsgan", "wgan", "ns", "hinge")
 LABEL = LABELS[0]
@@ -42,7 +42,7 @@ def spec(trials: int = 0, seeds: int = 1, losses: Sequence[str] = (LABEL,), **ch
         "training": {"seeds": list(range(seeds)), "epochs": 1},
         "evaluation": {"extractor": "efficientnet-lite0", "samples": 500},
     }
-    return specfile.validated(data | ({"search": {"trials": trials}} if trials else {}) | changes)
+    return jobfile.validated(data | ({"search": {"trials": trials}} if trials else {}) | changes)
 
 
 def searching(folder: Folder, ended: int, at_work: int) -> None:

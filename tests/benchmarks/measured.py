@@ -12,7 +12,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from gansvc.plainfiles import write_file
+from gansvc.files.plainfiles import write_file
 
 _progress = Console(stderr=True, highlight=False)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gansvc import api
 from gansvc.errors import RunError
-from gansvc.records import Evaluated, RunRecord, Start
-from gansvc.scores import Score
-from gansvc.store import Folder
+from gansvc.store.folder import Folder
+from gansvc.store.records import Evaluated, RunRecord, Start
+from gansvc.store.scores import Score
 
 from .measured import Aim, Measured, from_values, say
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from gansvc.catalog.losses import Loss
-from gansvc.spec import JobSpec
+from gansvc.spec.job import JobSpec
 
 
 class PilImages(Dataset[Tensor]):

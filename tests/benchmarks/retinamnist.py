@@ -22,16 +22,16 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from gansvc import specfile
 from gansvc.gan import data
-from gansvc.gan.evaluate import Features, extract, generate, reference_features
-from gansvc.gan.export import ModelCard
+from gansvc.gan.artifact.export import ModelCard
 from gansvc.gan.images import png
-from gansvc.gan.metrics import measure
-from gansvc.gan.validation import Validator
-from gansvc.records import History
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.gan.scoring.metrics import measure
+from gansvc.gan.scoring.score import Features, extract, generate, reference_features
+from gansvc.gan.scoring.validation import Validator
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import History
 
 from .plain import PlainLoop
 
@@ -52,7 +52,7 @@ def main() -> None:
     asked = parser.parse_args()
     values = {"dataset.channels": 3, "dataset.root": asked.root, "evaluation.samples": 1000}
     values |= {"evaluation.extractor.name": "efficientnet-lite0", "evaluation.extractor.size": asked.size}
-    spec = specfile.load(JOBS / "retinamnist.yaml").with_values(values)
+    spec = jobfile.load(JOBS / "retinamnist.yaml").with_values(values)
     images = data.load(spec.dataset)
     real = reference_features(images.test, spec.evaluation.extractor)
     validator = Validator(

@@ -14,17 +14,17 @@ import torch
 import torch_fidelity
 from torch.utils.data import Dataset
 
-from gansvc import scorefiles
 from gansvc.catalog.labels import REAL
 from gansvc.catalog.metrics import METRICS
 from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
-from gansvc.gan.evaluate import generate
-from gansvc.gan.export import best_generator
-from gansvc.records import RunRecord
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.gan.artifact.export import best_generator
+from gansvc.gan.scoring import scorefiles
+from gansvc.gan.scoring.score import generate
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import RunRecord
 
 from .job import device, job, threads
 from .measured import Aim, Measured, alternate, from_pairs

@@ -15,11 +15,11 @@ from gansvc.catalog.spaces import Value
 from gansvc.cluster import driver
 from gansvc.cluster.proposals import draw_values
 from gansvc.errors import RunError
-from gansvc.gan.plan import RunPlan
-from gansvc.gan.validation import Validator
-from gansvc.records import Start
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, seed_name
+from gansvc.gan.run import RunPlan
+from gansvc.gan.scoring.validation import Validator
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, seed_name
+from gansvc.store.records import Start
 
 from .job import device, job, settings, threads
 from .measured import Aim, Measured, alternate, from_pairs, from_values

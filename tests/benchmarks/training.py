@@ -10,13 +10,13 @@ from torch import nn
 
 from gansvc.errors import RunError
 from gansvc.gan import data
-from gansvc.gan.evaluate import chunks, extract
-from gansvc.gan.plan import RunPlan, single_process
+from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
-from gansvc.gan.validation import Validator
-from gansvc.records import History
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import History
 
 from .job import device, job, settings, threads
 from .measured import Measured, alternate, from_pairs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansvc.errors import SpecError
 from gansvc.escapes import is_printable
-from gansvc.explain import shown
+from gansvc.schema.explain import shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,9 @@ from typing import IO, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from gansvc import addresses, cachefolder, homefolder
 from gansvc.errors import ClusterError
 from gansvc.escapes import printable
+from gansvc.files import addresses, cachefolder, homefolder
 
 STALL = 60.0
 """Seconds without a byte after which a connection is given up."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from gansvc import homefolder
 from gansvc.catalog import downloads, filekinds, torchfiles
-from gansvc.catalog.entry import PathText, Section, section_of
 from gansvc.errors import SpecError
-from gansvc.explain import refusal
+from gansvc.files import homefolder
+from gansvc.schema.explain import refusal
+from gansvc.schema.section import PathText, Section, section_of
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase

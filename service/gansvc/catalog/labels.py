@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gansvc.explain import refusal
+from gansvc.schema.explain import refusal
 
 REAL = "real"
 """Label of the records of real images, which the noise floor is one of: no loss may have it."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field
 
-from gansvc.catalog.entry import Section, section_of
 from gansvc.catalog.labels import Label
+from gansvc.schema.section import Section, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

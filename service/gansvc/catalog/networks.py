@@ -13,9 +13,9 @@ from pydantic import Field
 
 from gansvc.catalog.classes import MOST_CLASSES
 from gansvc.catalog.datasets import Dataset
-from gansvc.catalog.entry import Section, section_of
 from gansvc.catalog.losses import Loss
-from gansvc.explain import refusal
+from gansvc.schema.explain import refusal
+from gansvc.schema.section import Section, section_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from gansvc import plainfiles
 from gansvc.catalog import arrays, classes, downloads
 from gansvc.errors import SpecError
+from gansvc.files import plainfiles
 
 _MEDMNIST = "https://zenodo.org/records/10519652/files"
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gansvc.catalog.entry import Section, Shorthand, check_name
 from gansvc.catalog.losses import Loss
-from gansvc.explain import reason, refusal, shown
+from gansvc.schema.explain import reason, refusal, shown
+from gansvc.schema.section import Section, Shorthand, check_name
 
 
 def _plain_value(value: Any) -> Any:

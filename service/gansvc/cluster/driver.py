@@ -10,20 +10,21 @@ from dataclasses import dataclass
 
 import ray
 
-from gansvc import splits
-from gansvc.capacity import Share, fitting, misfit, shares
 from gansvc.catalog.datasets import SPLITS
 from gansvc.cluster import scoring, search, sharing, training
 from gansvc.cluster.training import Assets
 from gansvc.errors import ClusterError
-from gansvc.gan import data, export
+from gansvc.gan import data
+from gansvc.gan.artifact import export
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import weights_hash
-from gansvc.gan.plan import RunPlan
-from gansvc.records import DATA, RunRecord, TrialRecord
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.gan.run import RunPlan
+from gansvc.gan.scoring.score import weights_hash
+from gansvc.spec import splits
+from gansvc.spec.capacity import Share, fitting, misfit, shares
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import DATA, RunRecord, TrialRecord
+from gansvc.store.scores import Score
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from functools import partial
 from statistics import fmean
 
 from gansvc.catalog.spaces import Value
-from gansvc.parallel import ask_all
-from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialValues
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, is_trial, seed_name
+from gansvc.store.parallel import ask_all
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, is_trial, seed_name
+from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialValues
 
 WORST = 1e9
 """What a training without a finite score reports, so that no search algorithm has to compare with NaN."""

@@ -8,22 +8,24 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from gansvc.audits import Audit
-from gansvc.capacity import Share
 from gansvc.catalog.datasets import floor_split
 from gansvc.catalog.labels import REAL
 from gansvc.errors import ClusterError, RunError, reason_of
-from gansvc.gan import audit, evaluate, tensorfile, usefulness
+from gansvc.gan import tensorfile
+from gansvc.gan.artifact.export import best_generator
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import Features, joined
-from gansvc.gan.export import best_generator
 from gansvc.gan.images import png
-from gansvc.gan.validation import Validator
-from gansvc.records import RunRecord
-from gansvc.scorefiles import AUDIT, USEFULNESS
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.gan.scoring import audit, usefulness
+from gansvc.gan.scoring import score as evaluate
+from gansvc.gan.scoring.score import Features, joined
+from gansvc.gan.scoring.scorefiles import AUDIT, USEFULNESS
+from gansvc.gan.scoring.validation import Validator
+from gansvc.spec.capacity import Share
+from gansvc.spec.job import JobSpec
+from gansvc.store.audits import Audit
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import RunRecord
+from gansvc.store.scores import Score
 
 GRID = 64
 

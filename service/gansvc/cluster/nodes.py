@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import Field
 
-from gansvc import cachefolder, plainfiles
-from gansvc.bounded import Table, Text
 from gansvc.catalog import downloads
 from gansvc.errors import GansvcError
-from gansvc.records import Record
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.files import cachefolder, plainfiles
+from gansvc.schema.bounded import Table, Text
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import Record
 
 PATIENCE = 120
 """Seconds after which a node that doesn't answer is passed over."""

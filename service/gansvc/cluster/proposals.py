@@ -16,8 +16,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from gansvc.catalog.spaces import Distribution, Value
 from gansvc.cluster.earlier import WORST, Earlier
-from gansvc.spec import JobSpec
-from gansvc.store import trial_name
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import trial_name
 
 
 class Proposal(NamedTuple):

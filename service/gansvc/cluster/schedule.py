@@ -11,7 +11,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from gansvc.catalog.spaces import Value
 from gansvc.cluster.earlier import Earlier
 from gansvc.cluster.proposals import Proposal, default_values
-from gansvc.spec import JobSpec
+from gansvc.spec.job import JobSpec
 
 _REDUCTION = 2
 

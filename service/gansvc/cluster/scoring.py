@@ -9,14 +9,14 @@ from typing import Any, cast
 import ray
 import torch
 
-from gansvc.capacity import Share
 from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
-from gansvc.gan import usefulness
 from gansvc.gan.data import Images
-from gansvc.gan.evaluate import CHUNK
-from gansvc.records import RunRecord
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.gan.scoring import usefulness
+from gansvc.gan.scoring.score import CHUNK
+from gansvc.spec.capacity import Share
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord
 
 Task = tuple[RunRecord | None, int | None]
 """A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""

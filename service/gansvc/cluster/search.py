@@ -16,8 +16,6 @@ from ray.tune.execution import class_cache
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.search import ConcurrencyLimiter
 
-from gansvc import filesystems
-from gansvc.capacity import Share
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
@@ -25,12 +23,14 @@ from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
 from gansvc.cluster.training import SCRATCH, Assets, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
+from gansvc.files import filesystems
+from gansvc.store.parallel import ask_all
 from gansvc.gan import checkpoint
-from gansvc.gan.plan import RunPlan
-from gansvc.parallel import ask_all
-from gansvc.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
-from gansvc.spec import JobSpec, Search
-from gansvc.store import Folder, seed_name
+from gansvc.gan.run import RunPlan
+from gansvc.spec.capacity import Share
+from gansvc.spec.job import JobSpec, Search
+from gansvc.store.folder import Folder, seed_name
+from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
 
 LEFTOVER = ".tune"
 """Folder that earlier versions kept Tune's own files in, in a search's folder."""

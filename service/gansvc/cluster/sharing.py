@@ -8,7 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from gansvc.errors import ClusterError, GansvcError
-from gansvc.store import Folder
+from gansvc.store.folder import Folder
 
 _ANSWER_SECONDS = 120.0
 

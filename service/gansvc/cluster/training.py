@@ -16,14 +16,14 @@ import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 
-from gansvc.capacity import Share, fitting
 from gansvc.cluster.earlier import told
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint
-from gansvc.gan.plan import Platform, RunPlan
+from gansvc.gan.run import Platform, RunPlan
 from gansvc.gan.train import train
-from gansvc.records import Evaluated, RunRecord
-from gansvc.store import Folder
+from gansvc.spec.capacity import Share, fitting
+from gansvc.store.folder import Folder
+from gansvc.store.records import Evaluated, RunRecord
 
 SCRATCH = ".ray"
 """Folder of Ray Train's own files, beside the runs' folders."""

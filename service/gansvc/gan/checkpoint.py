@@ -13,9 +13,9 @@ import torch
 from gansvc.catalog import torchfiles
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import tensorfile
-from gansvc.identity import differences
-from gansvc.records import RunRecord
-from gansvc.store import Folder
+from gansvc.spec.identity import differences
+from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord
 
 KEEP = 2
 """Checkpoints kept beside the best generator: the newest, and the one before in case the newest is damaged."""

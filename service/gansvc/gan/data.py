@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from gansvc.catalog import duplicates
 from gansvc.catalog.datasets import SPLITS, Dataset
-from gansvc.records import DataRecord
+from gansvc.store.records import DataRecord
 
 # ITU-R BT.601 luma, the weights that PIL's convert("L") uses.
 _LUMA = (0.299, 0.587, 0.114)

@@ -13,9 +13,9 @@ from typing import IO
 import torch
 
 from gansvc.gan.images import png
-from gansvc.gan.plan import RunPlan
-from gansvc.records import Evaluated, History, Progress, RunRecord, Start
-from gansvc.store import Folder
+from gansvc.gan.run import RunPlan
+from gansvc.store.folder import Folder
+from gansvc.store.records import Evaluated, History, Progress, RunRecord, Start
 
 COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""

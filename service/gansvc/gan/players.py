@@ -14,7 +14,7 @@ from torch import nn
 
 from gansvc.catalog.augments import augment
 from gansvc.catalog.losses import Loss
-from gansvc.gan.plan import RunPlan
+from gansvc.gan.run import RunPlan
 from gansvc.gan.streams import Stream, generator
 
 

@@ -1,63 +1,46 @@
-"""Drawing images from a model folder alone: a grid in one file, or a folder of single images."""
+"""Images of asked classes, by a conditional generator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
-from PIL import Image
+from torch import nn
 
-from gansvc.errors import SpecError
-from gansvc.gan.conditional import class_number, generate_of
-from gansvc.gan.evaluate import generate
-from gansvc.gan.export import opened
-from gansvc.gan.images import FORMATS, encoded, grid
-from gansvc.plainfiles import write_file
+from gansvc.errors import SpecError, unknown_name
+from gansvc.gan.images import pictures
+from gansvc.gan.scoring.score import chunks
+from gansvc.gan.streams import sample_latents
 
 
-def sample(model: Path, count: int, out: Path | str, seed: int, of: str | None = None) -> Path:
-    """Draw images from a model folder and return the path of the grid, or of the folder that holds them.
+@torch.no_grad()
+def generate_of(network: nn.Module, latent_dim: int, seed: int, labels: torch.Tensor) -> torch.Tensor:
+    """Return images of these classes, uint8 (N, C, H, W) on the CPU; image i's latent depends on (seed, i) alone.
 
     Args:
-        model: the model folder.
-        count: number of images.
-        out: the grid's file, whose ending says its format; or a folder, one that is there or a name that ends in a
-            slash, for single images of the model's own size.
-        seed: seed of the latents and, where no class is asked for, of a conditional model's classes.
-        of: name or number of the one class to draw.
+        network: a conditional generator.
+        latent_dim: dimensions of its latents.
+        seed: seed of the latents.
+        labels: the classes, int64 (N,) in [0, K), N at least 1.
 
     Raises:
-        SpecError: the folder holds no such model, count is out of range, there is no such class, or ``out`` can't be
-            written or has an ending that isn't known.
+        NotFiniteError: an image isn't finite.
     """
-    if not 1 <= count <= 10_000:
-        raise SpecError(f"-n: {count} images don't fit a grid; give 1 to 10000")
-    path, is_folder = Path(out), str(out).endswith("/") or Path(out).is_dir()
-    if not is_folder and path.suffix.lower() not in FORMATS:
-        raise SpecError(f"-o: {path} has no ending of {', '.join(FORMATS)}; give one, or a folder for single images")
-    if is_folder and any(path.glob("img-*.png")):
-        raise SpecError(f"-o: {path} holds images that were drawn before; give another folder, or delete them")
-    images = _drawn(model, count, seed, of)
-    try:
-        for file, picture in _singles(path, images) if is_folder else [(path, grid(images))]:
-            write_file(file.absolute(), encoded(picture, file.suffix.lower()))
-    except OSError as error:
-        raise SpecError(f"-o: {path} can't be written ({error.strerror}); give another path") from None
-    return path
+    network.eval()
+    device = next(network.parameters()).device
+    latents = sample_latents(seed, 0, len(labels), latent_dim)
+    parts = zip(chunks(latents), chunks(labels), strict=True)
+    return torch.cat([pictures(network(z.to(device), of.to(device))) for z, of in parts])
 
 
-def _drawn(model: Path, count: int, seed: int, of: str | None) -> torch.Tensor:
-    card, network = opened(model)
-    if of is None:
-        return torch.cat(list(generate(network, card.network.latent_dim, seed, count)))
-    if not card.classes:
-        raise SpecError(f"--class: {model} draws no classes; leave it out, or train with network.conditional: true")
-    labels = torch.full((count,), class_number(of, card.classes))
-    return generate_of(network, card.network.latent_dim, seed, labels)
+def class_number(asked: str, names: Sequence[str]) -> int:
+    """Return the number of a class that is asked for by its name or, where no class is called so, by its number.
 
-
-def _singles(folder: Path, images: torch.Tensor) -> Iterator[tuple[Path, Image.Image]]:
-    for number, image in enumerate(images):
-        pixels = image.permute(1, 2, 0).numpy()
-        yield folder / f"img-{number:05d}.png", Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels)
+    Raises:
+        SpecError: there is no such class.
+    """
+    if asked in names:
+        return names.index(asked)
+    if asked.isdecimal() and int(asked) < len(names):
+        return int(asked)
+    raise SpecError(f"--class: {unknown_name('class', asked, names)}; or its number, 0 to {len(names) - 1}")

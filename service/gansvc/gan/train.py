@@ -14,12 +14,12 @@ from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import to_float, to_uint8
 from gansvc.gan.journal import COLUMNS, Journal, finite
-from gansvc.gan.plan import Platform, RunPlan
 from gansvc.gan.players import Batch, Players
+from gansvc.gan.run import Platform, RunPlan
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.streams import Order, Stream, latents, share, uniforms
-from gansvc.gan.validation import Validator
-from gansvc.records import Evaluated, History, RunRecord
-from gansvc.store import Folder
+from gansvc.store.folder import Folder
+from gansvc.store.records import Evaluated, History, RunRecord
 
 LINES = 400
 """Lines of history that a run has at most."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from gansvc.report import audit, numbers, spending
+from gansvc.report import memorisation, numbers, spending
 from gansvc.report import usefulness as learned
 from gansvc.report.model import Curve, Report, Row
 from gansvc.report.tables import escape
@@ -146,7 +146,7 @@ def _best_so_far(report: Report, cost: spending.Cost, unit: str) -> str:
 
 def _pairs(report: Report) -> str:
     found = []
-    for one in audit.of_report(report):
+    for one in memorisation.of_report(report):
         pair = next(iter(one.memorisation.pairs), None) if one.memorisation else None
         if pair is not None:
             near = f"the closest pair {pair.to_train:.1f} from train and {pair.to_heldout:.1f} from held-out"

@@ -8,10 +8,8 @@ from functools import partial
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import GansvcError, reason_of
-from gansvc.parallel import ask_all
-from gansvc.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store.parallel import ask_all
 from gansvc.report import (
-    audit,
     dataset,
     drawing,
     figures,
@@ -20,27 +18,20 @@ from gansvc.report import (
     histories,
     html,
     markdown,
+    memorisation,
     numbers,
     pictures,
+    provenance,
     ranking,
     searching,
     spending,
     usefulness,
-    versions,
 )
-from gansvc.report.model import (
-    REPORT_HTML,
-    REPORT_JSON,
-    REPORT_MARKDOWN,
-    Curve,
-    CurvePoint,
-    PublishedRow,
-    Report,
-    Row,
-)
-from gansvc.scores import Score
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.report.model import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN, Curve, CurvePoint, PublishedRow, Report, Row
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store.scores import Score
 
 
 def build(folder: Folder, spec: JobSpec) -> Report:
@@ -61,8 +52,8 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
-    audits, starts = audit.gather(folder, spec), folder.read_lines(STARTS, JobStart)
-    copies = [*audit.warnings(audit.of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
+    audits, starts = memorisation.gather(folder, spec), folder.read_lines(STARTS, JobStart)
+    copies = [*memorisation.warnings(memorisation.of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
     useful = usefulness.gather(folder, spec)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
     doubts = floor.doubts(metrics, reals, columns, rows, contract)
@@ -71,7 +62,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         job=folder.uri.rstrip("/").rpartition("/")[2],
         name=spec.name,
         created=datetime.now(UTC),
-        versions=versions.current(),
+        versions=provenance.current(),
         headline=ranking.headline(rows, by, spec.dataset.title, split, beside),
         winner=ranking.winner(rows, by),
         objective=by.key,

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from gansvc.audits import Audit, Classes
 from gansvc.catalog.labels import REAL
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report
+from gansvc.store.audits import Audit, Classes
 
 _FRESH = "fresh real images (val)"
 _DOMAIN = (("kid", "domain KID"), ("is", "domain IS"))

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from gansvc.bounded import MOST
 from gansvc.errors import SpecError
-from gansvc.records import Record, RunRecord
 from gansvc.report import floor, ranking
 from gansvc.report.model import Column, Report, Row
-from gansvc.scores import Contract
+from gansvc.schema.bounded import MOST
+from gansvc.store.records import Record, RunRecord
+from gansvc.store.scores import Contract
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
 _NOT_GIVEN = {"name", "losses", "published", "resources", "evaluation", "cluster"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gansvc.bounded import Count, Few, Table, Text
 from gansvc.catalog import duplicates
 from gansvc.catalog.classes import listed
-from gansvc.records import DATA, DataRecord, Record
-from gansvc.spec import JobSpec
-from gansvc.store import Folder
+from gansvc.schema.bounded import Count, Few, Table, Text
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+from gansvc.store.records import DATA, DataRecord, Record
 
 
 class DatasetFacts(Record):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gansvc.audits import Audit
 from gansvc.report import numbers
 from gansvc.report import usefulness as learned
 from gansvc.report.drawing import (
@@ -31,6 +30,7 @@ from gansvc.report.drawing import (
 )
 from gansvc.report.histories import Course
 from gansvc.report.model import Curve, Report
+from gansvc.store.audits import Audit
 
 Histories = Mapping[str, Sequence[Course]]
 """Label to the history of each of its seeds."""

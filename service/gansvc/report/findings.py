@@ -8,11 +8,11 @@ from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.records import JobStart, RunRecord, TrialRecord
 from gansvc.report.numbers import times, title
-from gansvc.scores import Contract, Score
-from gansvc.spec import JobSpec
-from gansvc.store import run_name
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import run_name
+from gansvc.store.records import JobStart, RunRecord, TrialRecord
+from gansvc.store.scores import Contract, Score
 
 _UNEQUAL = 0.01
 """Share by which budgets may differ without a word: whole batches seldom fill one to the last image."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gansvc.catalog.datasets import floor_split
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report, Row
-from gansvc.scores import Contract
+from gansvc.store.scores import Contract
 
 FEW = 1_000
 """Images of a split below which a floor that can't be trusted is put down to them: KID's usual subset."""

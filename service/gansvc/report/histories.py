@@ -9,9 +9,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from gansvc.errors import ClusterError
-from gansvc.records import History, RunRecord
 from gansvc.report.drawing import Array, floats
-from gansvc.store import Folder, run_name
+from gansvc.store.folder import Folder, run_name
+from gansvc.store.records import History, RunRecord
 
 _AT_ONCE = 10_000
 """Lines that are taken apart together: one at a time is slow, all together take much memory."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import jinja2
 
-from gansvc import specfile
 from gansvc.escapes import printable
-from gansvc.report import alternatives, audit, classes, dataset, floor, leaderboard, numbers, usefulness
+from gansvc.report import alternatives, classes, dataset, floor, leaderboard, memorisation, numbers, usefulness
 from gansvc.report.model import FEWEST, Report
 from gansvc.report.resampling import ENOUGH
 from gansvc.report.tables import escape, table
+from gansvc.spec import jobfile
 
 
 def render(report: Report, figures: Sequence[str] = ()) -> str:
@@ -31,7 +31,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("gansvc.report").joinpath("report.md.j2").read_text(encoding="utf-8"))
-    spec_yaml = specfile.dump(specfile.validated(report.spec))
+    spec_yaml = jobfile.dump(jobfile.validated(report.spec))
     text = template.render(
         report=report,
         spec=report.spec,
@@ -53,8 +53,8 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         budgets=_budgets(report),
         runs=_runs(report),
         values=_values(report),
-        memorisation=_escaped(*audit.memorisation_table(audit.of_report(report)), left=2),
-        verdicts=[escape(audit.verdict(found)) for found in audit.of_report(report)],
+        memorisation=_escaped(*memorisation.memorisation_table(memorisation.of_report(report)), left=2),
+        verdicts=[escape(memorisation.verdict(found)) for found in memorisation.of_report(report)],
         class_sentences=[escape(sentence) for sentence in classes.sentences(report)],
         class_scores=_escaped(*classes.scores_table(report)),
         class_histogram=_escaped(*classes.histogram_table(report)),
@@ -63,7 +63,7 @@ def render(report: Report, figures: Sequence[str] = ()) -> str:
         exam=usefulness.exam(report),
         sampling_error=usefulness.sampling_error(report),
         learned_seeds=usefulness.seeds(report),
-        audited=next((found.memorisation for found in audit.of_report(report)), None),
+        audited=next((found.memorisation for found in memorisation.of_report(report)), None),
         warnings=[escape(warning) for warning in report.warnings],
         spec_yaml=spec_yaml,
         fence=_fence(spec_yaml),

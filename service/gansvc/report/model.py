@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from gansvc.audits import Audit, Usefulness
-from gansvc.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
 from gansvc.catalog.datasets import floor_split
-from gansvc.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.report.dataset import DatasetFacts
-from gansvc.scores import Contract
-from gansvc.store import Folder
+from gansvc.schema.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
+from gansvc.store.audits import Audit, Usefulness
+from gansvc.store.folder import Folder
+from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
+from gansvc.store.scores import Contract
 
 REPORT_JSON = "report/report.json"
 REPORT_MARKDOWN = "report/report.md"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gansvc.audits import Audit
 from gansvc.catalog.labels import REAL
-from gansvc.report import audit, numbers
+from gansvc.report import memorisation, numbers
 from gansvc.report.alternatives import shown_seed
 from gansvc.report.model import Column, Report
-from gansvc.store import Folder, run_name
+from gansvc.store.audits import Audit
+from gansvc.store.folder import Folder, run_name
 
 
 def gallery(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
@@ -46,6 +46,7 @@ def grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
 def pairs(folder: Folder, report: Report) -> list[tuple[Audit, bytes]]:
     """Return the audits that were made of each loss's best seed, with the picture of the closest pairs."""
     found = [
-        (one, folder.read(f"evaluation/{run_name(one.label, one.seed)}.pairs.png")) for one in audit.of_report(report)
+        (one, folder.read(f"evaluation/{run_name(one.label, one.seed)}.pairs.png"))
+        for one in memorisation.of_report(report)
     ]
     return [(one, grid) for one, grid in found if grid is not None]

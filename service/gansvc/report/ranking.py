@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
 from gansvc.errors import RunError
-from gansvc.records import RunRecord
 from gansvc.report import numbers
 from gansvc.report.model import FEWEST, Cell, Column, Report, Row
 from gansvc.report.resampling import ENOUGH, best_shares, difference, interval
-from gansvc.scores import Contract, Score
+from gansvc.store.records import RunRecord
+from gansvc.store.scores import Contract, Score
 
 FLOOR_MAY_DIFFER = frozenset({"samples", "kid_subset_size"})
 """The real split has its own size, and the KID subset, min(1000, images), follows from it; KID's mean doesn't."""

@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import Transform, offset_copy
 
-from gansvc.records import TrialRecord
 from gansvc.report import numbers
 from gansvc.report.drawing import Look, log_axis, noise_floor, panels
 from gansvc.report.model import Report
+from gansvc.store.records import TrialRecord
 
 _APART = 7.0
 """Points between the marks of two losses that share a place on a scale."""

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
-from gansvc.records import RunRecord, TrialRecord
 from gansvc.report.drawing import Look, floats, images_axis, log_axis, noise_floor, panels
 from gansvc.report.model import Budget, CurvePoint, Report
-from gansvc.spec import JobSpec
+from gansvc.spec.job import JobSpec
+from gansvc.store.records import RunRecord, TrialRecord
 
 Cost = Literal["images", "seconds"]
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gansvc.audits import Exam, Learned, Usefulness
-from gansvc.parallel import ask_all
+from gansvc.store.parallel import ask_all
 from gansvc.report import classes, numbers
 from gansvc.report.model import Report
-from gansvc.spec import JobSpec
-from gansvc.store import Folder, run_name
+from gansvc.spec.job import JobSpec
+from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.folder import Folder, run_name
 
 
 def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:

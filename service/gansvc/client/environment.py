@@ -1,0 +1,107 @@
+"""The environment of the local cluster's processes: a known one, whatever the shell holds that starts them.
+
+The cluster outlives the shell and serves jobs of others, so of a shell's variables only those on a list reach it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gansvc.errors import ClusterError
+from gansvc.files import filesystems
+
+HABITS = {
+    # Python's own habit of importing from the folder that it is started in would run the files of whoever submits.
+    "PYTHONSAFEPATH": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_JOB_STOP_WAIT_TIME_S": "20",  # a stopped driver still writes its last status
+}
+"""What gansvc wants of Ray and Python wherever it starts them: here and in Kubernetes' pods."""
+
+_SYSTEM = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "PYTHONNOUSERSITE")
+_CACHES = ("XDG_CACHE_HOME", "TORCH_HOME")
+_DEVICES = (
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
+    *("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+)
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_PROXIES = tuple(
+    spelt for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for spelt in (name, name.upper())
+)
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_STORAGES = tuple(name for names in filesystems.ENVIRONMENT.values() for name in names)
+PASSED = frozenset(
+    (*_SYSTEM, *_CACHES, *_DEVICES, *_THREADS, *_PROXIES, *_AUTHORITIES, *_STORAGES, *filesystems.SETTINGS)
+)
+"""Names of the shell's variables that reach the cluster, beside those that begin with one of BEGINNINGS."""
+BEGINNINGS = ("LC_", "GANSVC_")
+
+
+def passed(shell: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
+    """Return what of a shell's variables reaches the cluster.
+
+    Args:
+        shell: the variables.
+        also: names that the user's config file adds.
+    """
+    names = PASSED.union(also)
+    return {name: value for name, value in shell.items() if name in names or name.startswith(BEGINNINGS)}
+
+
+def of_cluster(home: Path, also: Iterable[str] = ()) -> dict[str, str]:
+    """Return the environment that this process starts the local cluster of a home folder in.
+
+    Args:
+        home: the folder of the cluster's state.
+        also: names that the user's config file adds.
+    """
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    ours = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(home / "auth_token"),
+        # On Linux `ray start` turns 127.0.0.1 into the machine's outer address and listens there, unless this is off.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "GLOO_SOCKET_IFNAME": loopback,
+        "NCCL_SOCKET_IFNAME": loopback,
+    }
+    return _named() | passed(os.environ, also) | _homed(home) | HABITS | ours
+
+
+def refuse_python_path(variables: Mapping[str, str]) -> None:
+    """Make sure that the cluster finds what this process may have found by a PYTHONPATH that doesn't reach it.
+
+    Raises:
+        ClusterError: it doesn't.
+    """
+    if variables.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
+        return
+    code = "from importlib.util import find_spec; print(*[n for n in ('gansvc', 'ray', 'torch') if not find_spec(n)])"
+    asked = subprocess.run([sys.executable, "-P", "-c", code], env=dict(variables), capture_output=True, text=True)
+    if absent := asked.stdout.split():
+        raise ClusterError(
+            f"{', '.join(absent)}: found here by PYTHONPATH alone, which doesn't reach the local cluster; let it "
+            "through with `gansvc config environment PYTHONPATH`, or install them"
+        )
+
+
+def _named() -> dict[str, str]:
+    """Return a name for this user, which torch asks for: a container's user may have none."""
+    try:
+        return {"USER": getpass.getuser()}
+    except (OSError, KeyError):  # KeyError before Python 3.13
+        return {"USER": f"user-{os.getuid()}"}
+
+
+def _homed(home: Path) -> dict[str, str]:
+    """Return where this user is at home, which Ray asks for: in the cluster's own folder where that isn't known."""
+    folder = os.path.expanduser("~")
+    return {"HOME": folder if Path(folder).is_absolute() else str(home)}

@@ -1,0 +1,138 @@
+"""Where jobs are kept, how they are named, and which one a user means."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from gansvc.client import config
+from gansvc.errors import ClusterError, SpecError
+from gansvc.escapes import is_printable
+from gansvc.files import filesystems, homefolder
+from gansvc.store.folder import Folder
+from gansvc.store.records import Record, Status
+
+STATUS = "status.json"
+_TRIES, _PAUSE = 30, 0.1
+_ID = re.compile(r"[a-z0-9-]+-(\d{8}-\d{6})-[0-9a-f]{4}")
+
+
+class Job(Record):
+    """One job: its id and its folder."""
+
+    id: str
+    folder: str
+    """Path or URI of the job folder."""
+
+
+def storage_uri(storage: str | None = None, cluster: str | None = None) -> str:
+    """Return where jobs are kept: what was given, else GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``."""
+    return config.storage(storage, cluster).value
+
+
+def new(name: str, storage: str | None = None) -> Job:
+    """Return a new job of that name, whose folder is made here and was nobody's before.
+
+    Raises:
+        ClusterError: the storage can't be written, or all ids of this moment are taken.
+    """
+    for _ in range(_TRIES):
+        job = at(new_id(name), storage)
+        if Folder(job.folder).make():
+            return job
+        time.sleep(_PAUSE)  # the next second has ids of its own
+    raise ClusterError(f"storage: {storage_uri(storage)} has a job of each new id; submit again")
+
+
+def at(identity: str, storage: str | None = None) -> Job:
+    """Return the job of that id, whether its folder is there or not."""
+    return Job(id=identity, folder=(Folder(storage_uri(storage), follow=True) / identity).uri)
+
+
+def is_id(text: str) -> bool:
+    """Return whether that is a job's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def new_id(name: str) -> str:
+    """Return the id of a new job of that name; it is 21 characters longer."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def every(storage: str | None = None) -> list[Job]:
+    """Return the jobs of a storage, newest first.
+
+    Raises:
+        ClusterError: the storage can't be listed.
+    """
+    root = Folder(storage_uri(storage), follow=True)
+    found = [(match[1], name) for name in root.names() if (match := _ID.fullmatch(name))]
+    return [Job(id=name, folder=(root / name).uri) for _, name in sorted(found, reverse=True)]
+
+
+def find(job: str | None = None, storage: str | None = None) -> Job:
+    """Return the job of that id, unique beginning of an id, or folder; the newest one without a name.
+
+    Raises:
+        SpecError: there is no such job, or several.
+        ClusterError: the storage can't be asked.
+    """
+    jobs = every(storage)
+    where = Folder(storage_uri(storage), follow=True).uri
+    if job is None:
+        if not jobs:
+            raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
+        return _named(jobs[0])
+    fitting = [found for found in jobs if found.id.startswith(job)] if job else []
+    exact = [found for found in fitting if found.id == job]
+    if len(exact or fitting) == 1:
+        return _named((exact or fitting)[0])
+    if fitting:
+        raise SpecError(f"JOB: {job!r} fits {', '.join(found.id for found in fitting)}; give more of the id")
+    if folder := _at(job):
+        return folder
+    near = get_close_matches(job, [found.id for found in jobs], n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
+
+
+def _named(job: Job) -> Job:
+    """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
+    try:
+        status = Folder(job.folder).read_record(STATUS, Status)
+    except ClusterError:
+        return job  # whoever reads it says so
+    return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
+
+
+def _at(path: str) -> Job | None:
+    """Return the job whose folder is at a path or URI, or None."""
+    if "://" in path:
+        filesystems.refuse(path)
+    if not path or not is_printable(path) or ("/" not in path and path not in (".", "..")):
+        return None
+    try:
+        # What a user names may be a link to the folder; what lies in a storage may not.
+        folder = Folder(_without_link(path))
+        # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
+        status = folder.read_record(STATUS, Status)
+    except (SpecError, ClusterError):
+        # An address can be nothing but a job's: what is wrong with it, or with its storage, is worth telling.
+        if "://" in path:
+            raise
+        return None
+    return Job(id=status.job, folder=folder.uri) if status else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _without_link(path: str) -> str:
+    """Return where a link leads, and any other path as it is."""
+    given = homefolder.expanded(path)
+    return os.path.realpath(given) if given.is_symlink() else path

@@ -1,0 +1,46 @@
+"""What a job's evaluation folder holds: scores, audits and pictures by the name of their run, and whether they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gansvc.catalog.labels import REAL
+from gansvc.spec.identity import differences
+from gansvc.store.audits import Audit, Usefulness
+from gansvc.store.folder import Folder
+from gansvc.store.scores import Score
+
+AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
+"""What follows a run's name in the name of its audit, and of the usefulness of its images."""
+
+
+def every(target: Folder) -> list[Score]:
+    """Return all scores of an evaluation folder, the noise floor left out."""
+    others = (AUDIT, USEFULNESS, f"{REAL}.json")
+    names = [name for name in target.names() if name.endswith(".json") and not name.endswith(others)]
+    found = (target.read_record(name, Score) for name in names)
+    return [score for score in found if score is not None]
+
+
+def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+    """Return in what a score differs from what it would be made of now; nothing where it holds.
+
+    Args:
+        score: the score.
+        weights: digest of the run's best weights; empty for real images.
+        identity: the run's identity; empty for real images.
+        data: hashes of the data set.
+    """
+    there = {"weights": score.weights, "run": score.identity, "data": score.contract.data}
+    return differences(there, {"weights": weights, "run": dict(identity), "data": dict(data)})
+
+
+def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:
+    """Yield what couldn't be made beside a score, and why."""
+    audit = target.read_record(f"{name}{AUDIT}", Audit)
+    if audit is not None and audit.failed:
+        yield f"the audit of {name}", audit.failed
+    useful = target.read_record(f"{name}{USEFULNESS}", Usefulness)
+    if useful is not None and useful.failed:
+        yield f"the usefulness of {name}", useful.failed

@@ -1,0 +1,132 @@
+"""What every part of a job spec is made of: a strict, frozen model that names the nearest known field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from gansvc.errors import SpecError, unknown_name
+from gansvc.files import addresses
+from gansvc.schema.explain import refusal, shown
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A strict, frozen section of a spec: no unknown field, no silent conversion, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in data:
+                if key not in known and key not in cls.model_fields:
+                    # The path names the section; the message names the field, so that it reads as one sentence.
+                    raise refusal(unknown_name("field", key, known))
+        return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Give a field with another default than its parent's the parent's description, which pydantic drops."""
+        written = handler(schema)
+        properties = handler.resolve_ref_schema(written).get("properties", {})
+        for base in cls.__mro__:
+            for name, field in base.model_fields.items() if issubclass(base, Section) else ():
+                key = field.alias or name
+                if field.description and key in properties:
+                    properties[key].setdefault("description", field.description)
+        return written
+
+
+@dataclass(frozen=True, eq=False)
+class Shorthand:
+    """Marks a field that also takes a name of a table: ``read`` turns the name into what it stands for.
+
+    The JSON schema says so too: it takes the names, and lists them where the section's own name goes.
+    """
+
+    table: Mapping[str, object]
+    read: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler(schema)
+        for member in written.get("oneOf", [written]):
+            section = handler.resolve_ref_schema(member)
+            if "name" in section.get("properties", {}):
+                name = section["properties"]["name"]
+                name |= {} if "const" in name else {"enum": sorted(self.table)}
+                section["required"] = sorted({"name", *section.get("required", ())})
+        short: JsonSchemaValue = {"type": "string", "enum": sorted(self.table)}
+        if "oneOf" in written:
+            return written | {"oneOf": [short, *written["oneOf"]]}
+        return {"anyOf": [short, written]}
+
+
+def section_of(table: Mapping[str, object], kind: str) -> Shorthand:
+    """Mark a field that takes ``lsgan`` for ``{name: lsgan}``, and only names of the table."""
+    return Shorthand(table, lambda value: named(value, table, kind))
+
+
+def named(value: Any, table: Mapping[str, object], kind: str) -> Any:
+    """Turn the shorthand ``lsgan`` into ``{name: lsgan}`` and refuse a name that the table lacks."""
+    data = {"name": value} if isinstance(value, str) else value
+    if isinstance(data, Section):
+        return data
+    if not isinstance(data, Mapping):
+        raise refusal(f"{shown(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(table))}")
+    if "name" not in data:
+        raise refusal(f"name is missing; known: {', '.join(sorted(table))}")
+    check_name(data["name"], table, kind)
+    return data
+
+
+def check_name(name: Any, table: Mapping[str, object], kind: str) -> Any:
+    """Return a name of the table, or refuse it in a validator's way."""
+    try:
+        lookup(table, kind, name)
+    except SpecError as error:
+        raise refusal(str(error)) from None
+    return name
+
+
+def lookup(table: Mapping[str, T], kind: str, name: object) -> T:
+    """Return the table's entry of that name.
+
+    Raises:
+        SpecError: the table has no such entry; the message holds the nearest name and the whole list.
+    """
+    if not isinstance(name, str) or name not in table:
+        raise SpecError(unknown_name(kind, name, table))
+    return table[name]
+
+
+def _openable(path: str) -> str:
+    if not path or "\0" in path:
+        raise refusal(f"{shown(path)} is no path (it is empty or holds a zero byte); give the path of a file or folder")
+    if addresses.carried(path) == addresses.CREDENTIAL:
+        raise refusal("that is an address with a password or a key in it; give the path of a file or folder")
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_openable)]
+"""A path as text that the system can open: not empty, without a zero byte."""

@@ -1,0 +1,63 @@
+"""Several runs on the session's cluster, one after the other: each is trained, and one that can't be is left behind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+
+from gansvc.client import jobsapi, local
+from gansvc.cluster import scoring, training
+from gansvc.cluster.training import Assets
+from gansvc.gan import checkpoint, data
+from gansvc.gan.run import RunPlan
+from gansvc.spec import jobfile
+from gansvc.spec.capacity import Share
+from gansvc.spec.job import JobSpec
+from gansvc.store.folder import Folder
+
+pytestmark = pytest.mark.ray
+
+SEEDS = (0, 1, 2, 3)
+BROKEN = 1
+"""The run whose folder holds a checkpoint of another one."""
+
+
+def test_one_worker_trains_all_its_runs_but_the_one_that_fails(
+    tiny: Callable[..., JobSpec], cluster: local.Cluster, tmp_path: Path
+) -> None:
+    spec, folder = tiny(losses=["lsgan"], training__images=64, training__evaluations=1), Folder(tmp_path)
+    folder.write("job.yaml", jobfile.dump(spec))
+    checkpoint.save(folder / str(BROKEN) / "checkpoints", 1, {}, {"seed": "another run's"})
+
+    target = jobsapi.Target(cluster.dashboard, local.token())
+    jobsapi.submit(target, "lanes", shlex.join([sys.executable, __file__, str(tmp_path)]), {})
+    log = "".join(jobsapi.logs(target, "lanes", follow=True))
+    assert jobsapi.state(target, "lanes") == "SUCCEEDED", log[-3000:]
+
+    ended = {seed: (state, reason) for seed, state, reason in json.loads(folder.read("ended.json") or b"")}
+    assert {seed: state for seed, (state, _) in ended.items()} == {
+        seed: "failed" if seed == BROKEN else "finished" for seed in SEEDS
+    }
+    assert "another run" in ended[BROKEN][1]
+
+
+def main(folder: Folder) -> None:
+    """Train four runs in one lane of one worker."""
+    ray.init()
+    spec, share = jobfile.parse((folder.read("job.yaml") or b"").decode()), Share(0.5, 0)
+    images = data.load(spec.dataset)
+    validator, labels = scoring.validator(spec, images.val[:60], share), ray.put(None)
+    assets = Assets(ray.put(images.train[:160]), validator, labels, 160)
+    todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
+    records = training.run_all(todo, assets, share, 1, 1)
+    folder.write("ended.json", json.dumps([[record.seed, record.state, record.reason] for record in records]))
+
+
+if __name__ == "__main__":
+    main(Folder(sys.argv[1]))

@@ -1,0 +1,261 @@
+"""Job files drawn at random: a valid one reads back the same, any other is refused in sentences, soon, with no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from gansvc.catalog.metrics import METRICS
+from gansvc.catalog.networks import Network
+from gansvc.errors import SpecError
+from gansvc.spec import jobfile
+
+from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, opened, texts
+
+TOKENS = (
+    *("- ", "? ", ": ", "a: ", "[", "]", "{", "}", ",", "[],", "{a: b},", "'", '"', "|\n", ">\n", "#", "\n", "\t", " "),
+    *("&a ", "*a ", "!!int ", "!!float ", "!!timestamp ", "!!bool ", "!!null ", "!!set ", "!x ", "! ", "<<: ", "---\n"),
+    *("...\n", "%YAML 1.1\n", "%TAG ! !\n", "~", "=", "@", "`", "name", "losses", "lsgan", "dataset: histology\n"),
+    *("1e999", "-.inf", ".nan", "0x1f", "1:30", "2024-13-45", "\\x1b", '"\\ud800"', '"\\e[31m"', "\x85", "\ufeff", "é"),
+    *(
+        "a: 1\n",
+        " a:\n",
+        "1,",
+        "a, ",
+        "?,",
+        "? a\n",
+        "[[",
+        "{{",
+        "'',",
+        "!!binary ",
+        "!!python/object/apply:os.system ",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    with opened(tmp_path_factory.mktemp("yard")) as yard:
+        yield yard
+
+
+# Valid specs
+
+seeds = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4, unique=True)
+rates = st.floats(1e-12, 1)
+words = st.one_of(
+    st.from_regex(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True),
+    st.sampled_from(("1e5", "0e0", "1", "010", "0x1f", "0o7", "null", "true", "no", "y")),
+)
+plain_texts = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+    st.sampled_from(("\x85", "a\x85b", "\u2028", "\ufeff", " ", "null", "1", "~", "\r\n", "-", "'", "#", "y")),
+)
+paths = plain_texts.filter(lambda text: "\0" not in text)
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> list[Any]:
+    labels = draw(st.lists(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True), max_size=4, unique=True))
+    own = {"betas": st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)).map(list), "generator_lr": rates}
+    own |= {"critic_lr": rates, "n_critic": st.integers(1, 100), "optimizer": st.sampled_from(("adam", "rmsprop"))}
+    names = st.sampled_from(("lsgan", "wgan", "wgan-gp", "ns", "hinge", "rpgan"))
+    found: list[Any] = [
+        {"name": draw(names), "label": x, **draw(st.fixed_dictionaries({}, optional=own))} for x in labels
+    ]
+    short = draw(names)
+    return found if short in labels else [*found, short]
+
+
+@st.composite
+def valid(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw the data of a valid spec."""
+    size = draw(st.sampled_from((28, 32, 64)))
+    dataset = st.one_of(
+        st.just({"name": "histology"}),
+        st.builds(lambda root: {"name": "retinamnist", "channels": 1, "root": root}, paths),
+        st.builds(lambda path: {"name": "npz", "path": path, "channels": 3}, paths),
+    ).map(lambda data: data | {"size": size})
+    trained = draw(losses())
+    clipped = any(loss == "wgan" or (isinstance(loss, dict) and loss["name"] == "wgan") for loss in trained)
+    norm = st.sampled_from(("none",) if clipped else ("none", "spectral"))
+    network: Any = {"latent_dim": draw(st.integers(1, 1024)), "width": draw(st.integers(4, 512))}
+    network |= {"name": "dcgan" if size == 28 else "resnet", "critic_norm": draw(norm)}
+    network |= {"critic_stem": draw(st.integers(0, 512))} if size == 28 else {}
+    workers = draw(st.integers(1, 256))
+    training: Any = {
+        "epochs": st.integers(1, 100_000),
+        "images": st.integers(1, 10**12),
+        "seeds": seeds,
+        "ema": st.floats(0, 0.999999),
+        "patience": st.integers(1, 1000),
+        "decay": st.sampled_from(("none", "linear", "cosine")),
+        "workers": st.just(workers),
+        "augment": st.lists(st.sampled_from(("flip", "colour", "translation", "cutout")), unique=True),
+    }
+    search: Any = {
+        "trials": st.integers(1, 10_000),
+        "seeds": st.integers(1, 100),
+        "space": st.sampled_from(
+            ("default", {"n_critic": {"choice": [1, 2]}}, {"critic_lr": {"log_uniform": [1e-5, 1e-3]}})
+        ),
+    }
+    evaluation: Any = {
+        "samples": st.integers(50, 1_000_000),
+        "metrics": st.lists(st.sampled_from(sorted(METRICS)), min_size=1, unique=True),
+        "extractor": st.sampled_from(("inception-v3", {"name": "efficientnet-lite0", "size": 64})),
+        "reference": st.sampled_from(("test", "train")),
+        "audit": st.booleans(),
+    }
+    label = trained[0] if isinstance(trained[0], str) else trained[0]["label"]
+    published = st.fixed_dictionaries(
+        {"loss": st.just(label), "source": plain_texts}, optional={"fid": st.floats(0, 1e6), "is": st.floats(0, 1e6)}
+    )
+    sections: Any = {
+        "training": st.fixed_dictionaries({"batch_size": st.integers(max(2, workers), 16_384)}, optional=training),
+        "search": st.fixed_dictionaries({}, optional=search),
+        "evaluation": st.fixed_dictionaries({}, optional=evaluation),
+        "resources": st.fixed_dictionaries({}, optional={"cpus_per_worker": st.floats(0.001, 1024)}),
+        "published": st.lists(published, max_size=3),
+    }
+    named = {"name": draw(words), "dataset": draw(dataset), "network": network, "losses": trained}
+    data: dict[str, Any] = named | draw(st.fixed_dictionaries({}, optional=sections))
+    return data
+
+
+def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of every field."""
+    for key, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def test_the_table_of_networks_is_the_one_that_is_drawn_from() -> None:
+    assert {sub.__name__ for sub in Network.__subclasses__()} == {"Dcgan", "Resnet"}
+
+
+@cases(60)
+@given(valid(), st.booleans(), st.data())
+def test_a_valid_spec_reads_back_the_same(data: dict[str, Any], flow: bool, drawn: st.DataObject) -> None:
+    spec = jobfile.validated(data)
+    text = yaml.dump(data, Dumper=jobfile._Plain, default_flow_style=flow, allow_unicode=flow)
+    assert jobfile.parse(text) == spec
+    again = jobfile.unpacked(jobfile.packed(spec))
+    assert again == spec
+    assert jobfile.dump(again) == jobfile.dump(spec)
+
+    # A value that is set where it already is changes nothing, and setting twice is setting once.
+    fields = [
+        (path, value)
+        for path, value in leaves(spec.model_dump(mode="json", exclude_none=True))
+        if path.count(".") < 3 and not path.startswith("losses.")
+    ]
+    path, value = drawn.draw(st.sampled_from(fields))
+    assert spec.with_values({path: value}) == spec
+    other = spec.with_values({"training.epochs": 7})
+    assert other.with_values({"training.epochs": 7}) == other != spec.with_values({"training.epochs": 8})
+
+
+# Whatever else
+
+
+def checked(yard: Yard, content: bytes, *more: str) -> None:
+    """Validate a job file; the exit code is 0 or 2, and what the command line says, the library says too."""
+    (yard.work / "job.yaml").write_bytes(content)
+    ended = yard.run("validate", "job.yaml", *more)
+    assert ended.code in (0, 2)
+    if not more:
+        try:
+            jobfile.load(yard.work / "job.yaml")
+        except SpecError as error:
+            assert ended.code == 2, error
+        else:
+            assert ended.code == 0
+    assert sorted(path.name for path in yard.root.rglob("*") if path.is_file()) == ["job.yaml"]
+
+
+@cases(60)
+@given(st.data())
+def test_a_changed_spec_is_read_or_refused_in_sentences(yard: Yard, data: st.DataObject) -> None:
+    content = data.draw(changed(data.draw(valid())))
+    checked(yard, yaml.safe_dump(content, allow_unicode=data.draw(st.booleans())).encode("utf-8", "replace"))
+
+
+@cases(40)
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_in_sentences(yard: Yard, data: st.DataObject) -> None:
+    checked(yard, data.draw(damaged(yaml.safe_dump(data.draw(valid())).encode())))
+
+
+@cases(60)
+@given(st.lists(st.one_of(st.sampled_from(TOKENS), texts), max_size=25).map("".join))
+@example("name: !!int ''")
+@example("name: !!float ''")
+@example("name: !!timestamp x")
+@example("name: !!bool x")
+@example('"\\e]0;title\\a": 1')
+@example('name: "\\u009b31m"')
+@example('dataset: histology\nlosses: [lsgan]\nname: x\nsearch: {space: {"a\\nb": {choice: [1]}}}')
+@example('dataset: histology\nlosses: [lsgan]\nname: x\nsearch: {space: {"\\ud800": {choice: [1]}}}')
+def test_words_of_yaml_in_any_order_are_refused_in_sentences(yard: Yard, text: str) -> None:
+    checked(yard, text.encode("utf-8", "surrogatepass"))
+
+
+@cases(20)
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
+def test_any_bytes_are_refused_in_sentences(yard: Yard, content: bytes) -> None:
+    checked(yard, content)
+
+
+@cases(3)
+@given(st.sampled_from(TOKENS), st.sampled_from(("", "name: [", "[", "a:\n  ", "losses: [")), st.integers(0, 16))
+@example("{a: b},", "losses: [", 0)
+@example("x, ", "published: [", 0)
+@example("kid, ", "name: a\ndataset: histology\nlosses: [lsgan]\nevaluation: {metrics: [", 0)
+def test_the_largest_file_is_refused_soon_whatever_it_repeats(yard: Yard, token: str, start: str, less: int) -> None:
+    room = jobfile.LIMIT - len(start.encode()) - less
+    end = "".join({"[": "]", "{": "}"}.get(sign, "") for sign in reversed(start))
+    body = token * ((room - len(end)) // len(token.encode()))
+    (yard.work / "job.yaml").write_bytes((start + body + end).encode())
+    assert yard.run("validate", "job.yaml").code == 2
+
+
+# --set
+
+FIELDS = (
+    "training",
+    "losses",
+    "search",
+    "space",
+    "name",
+    "lsgan",
+    "epochs",
+    "0",
+    "1",
+    "dataset",
+    "evaluation",
+    "extractor",
+)
+parts = st.one_of(st.sampled_from(FIELDS), st.sampled_from(NASTY), texts).filter(lambda part: "\0" not in part)
+values = st.one_of(texts, st.sampled_from(TOKENS), junk.map(lambda data: yaml.safe_dump(data, default_flow_style=True)))
+
+
+@cases(60)
+@given(st.lists(parts, max_size=5).map(".".join), values)
+@example(".".join("a" * 3000), "1")
+@example(".".join(["search", "space", *"a" * 3000]), "1")
+@example("training", "null")
+@example("losses.0.name", "[]")
+@example("losses.0", "{name: {}}")
+def test_any_value_at_any_path_is_set_or_refused_in_sentences(yard: Yard, path: str, value: str) -> None:
+    assume("\0" not in value)
+    checked(yard, b"name: a\ndataset: histology\nlosses: [lsgan, wgan]\n", "--set", f"{path}={value}")
+    ended = yard.run("submit", "job.yaml", "--dry-run", "--set", f"{path}={value}")
+    assert ended.code in (0, 2)

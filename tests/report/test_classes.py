@@ -1,0 +1,161 @@
+"""The classes in a report: which orders are compared, what their agreement is called, and what the tables hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gansvc.report import classes, model
+from gansvc.report.build import build
+from gansvc.report.markdown import render
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store.audits import Audit, Classes
+from gansvc.store.folder import Folder
+from gansvc.store.records import DATA, DataRecord
+from gansvc.store.scores import Contract, Score
+
+KID = {"lsgan": (0.06, 0.05), "wgan": (0.02, 0.04), "wgan-gp": (0.03, 0.05), "hinge": (0.30, 0.20)}
+DOMAIN_KID = {"lsgan": (0.9, 0.7), "wgan": (0.5, 0.6), "wgan-gp": (0.4, 0.5), "hinge": (1.0, 3.0)}
+CONTRACT = Contract(
+    **{"extractor": "efficientnet-lite0", "weights_sha256": "57", "resize": 96, "samples": 2000, "dtype": "float32"},
+    **{"reference_split": "test", "reference_images": 400, "reference_sha256": "ab", "seed": 0},
+    **{"kid_subset_size": 400, "kid_subsets": 100, "torch_fidelity": "0.4.0"},
+)
+
+
+def make_spec() -> JobSpec:
+    data = {"name": "a", "dataset": "breastmnist", "losses": list(KID), "training": {"seeds": [0, 1]}}
+    return jobfile.validated(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
+
+
+def make_classes(kid: float, inception_score: float, seen: float, **changes: Any) -> Classes:
+    found = Classes(
+        **{"images": 2000, "accuracy": 0.83, "majority": 0.73, "train": (0.27, 0.73), "heldout": (0.2, 0.8)},
+        **{"seen": (seen, 1 - seen), "distance": abs(seen - 0.2)},
+        metrics={"is": inception_score, "is_std": 0.1, "kid": kid, "kid_std": 0.1},
+    )
+    return found.model_copy(update=changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder, about = Folder(tmp_path / "a-1"), {"step": 5, "extractor": "efficientnet-lite0"}
+    for label, values in KID.items():
+        for seed, kid in enumerate(values):
+            metrics = {"kid": kid, "is": 2 - kid, "is_std": 0.1}
+            score = Score(label=label, seed=seed, step=5, metrics=metrics, contract=CONTRACT, seconds=1)
+            seen = make_classes(DOMAIN_KID[label][seed], 1 + kid, 0.1 + 0.2 * seed)
+            folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
+            folder.write_record(
+                f"evaluation/{label}-seed{seed}.audit.json", Audit(label=label, seed=seed, classes=seen, **about)
+            )
+    real = Audit(label="real", seed=0, classes=make_classes(0.0123, 1.5, 0.25), **about)
+    folder.write_record("evaluation/real.audit.json", real)
+    return folder
+
+
+def test_rankings_are_of_the_means_over_seeds(folder: Folder) -> None:
+    kid, inception_score = classes.rankings(build(folder, make_spec()))
+    assert kid.metric == "KID" and kid.usual == ("wgan", "wgan-gp", "lsgan", "hinge")
+    assert kid.domain == ("wgan-gp", "wgan", "lsgan", "hinge")
+    # One of six pairs is the other way round: (5 - 1) / 6.
+    assert kid.tau == pytest.approx(4 / 6)
+    # Higher is better, and the domain's IS rises where the extractor's falls.
+    assert inception_score.usual == ("wgan", "wgan-gp", "lsgan", "hinge")
+    assert inception_score.domain == inception_score.usual[::-1] and inception_score.tau == pytest.approx(-1)
+
+
+def test_sentences_say_what_the_classifier_is_worth_and_where_the_rankings_part(folder: Folder) -> None:
+    worth, kid, inception_score = classes.sentences(build(folder, make_spec()))
+    assert worth == (
+        "The classifier gets 83.0 % of the held-out (test) images right; always guessing the largest class, 73.0 %"
+    )
+    assert kid == (
+        "The two rankings by KID disagree: wgan, wgan-gp, lsgan, hinge by the extractor's features, "
+        "wgan-gp, wgan, lsgan, hinge by the classifier's; Kendall's tau is 0.67 over 4 losses"
+    )
+    assert "IS disagree" in inception_score and "-1.00" in inception_score
+    for label in KID:
+        score = folder.read_record(f"evaluation/{label}-seed0.json", Score)
+        assert score is not None
+        kid_of = {"kid": DOMAIN_KID[label][0], "is": 1.0}
+        folder.write_record(f"evaluation/{label}-seed0.json", score.model_copy(update={"metrics": kid_of}))
+        folder.delete(f"evaluation/{label}-seed1.json")
+        folder.delete(f"evaluation/{label}-seed1.audit.json")
+    _, kid, inception_score = classes.sentences(build(folder, make_spec()))
+    assert kid.startswith("The two rankings by KID agree (wgan-gp, wgan, lsgan, hinge); Kendall's tau is 1.00 over 4")
+    assert inception_score.endswith("Kendall's tau is n/a over 4 losses"), "all the same IS"
+
+
+def test_a_classifier_that_learned_nothing_is_not_trusted(folder: Folder) -> None:
+    found = Audit(label="wgan", seed=0, step=5, extractor="x", classes=make_classes(1, 1, 0.2, accuracy=0.74))
+    folder.write_record("evaluation/wgan-seed0.audit.json", found)
+    assert classes.sentences(build(folder, make_spec()))[0].endswith("73.0 %: too little to trust what it sees")
+
+
+def test_markdown_has_both_tables(folder: Folder) -> None:
+    text = render(build(folder, make_spec()))
+    section = text[text.index("## Classes") :]
+    section = section[: section.index("\n## ", 1)]
+    assert (
+        "| loss | KID on test | domain KID on test | IS on test | domain IS on test | distance of class histograms |"
+        in section
+    )
+    assert "| wgan | 0.0300 ± 0.0141 | 0.5500 | 1.97 ± 0.01 | 1.03 | 0.100 |" in section
+    assert "| fresh real images (val) | n/a | 0.0123 | n/a | 1.50 | 0.050 |" in section
+    assert "| 0 | 27.0 % | 20.0 % | 20.0 % |" in section and "| 1 | 73.0 % | 80.0 % | 80.0 % |" in section
+
+
+def test_a_domain_score_that_few_images_do_not_give_is_told_once_with_the_reason(folder: Folder) -> None:
+    why = "5 images are too few for a mean over 10 splits, which takes 10"
+    metrics = {"kid": 0.0123, "kid_std": 0.1, "is": float("nan"), "is_std": float("nan")}
+    few = make_classes(0, 0, 0.25).model_dump() | {"images": 5, "metrics": metrics}
+    real = Audit(label="real", seed=0, step=5, extractor="x", classes=Classes(**few | {"skipped": {"is": why}}))
+    folder.write_record("evaluation/real.audit.json", real)
+    for seed in (0, 1):
+        lost = Classes(**few)
+        folder.write_record(
+            f"evaluation/hinge-seed{seed}.audit.json",
+            Audit(label="hinge", seed=seed, step=5, extractor="x", classes=lost),
+        )
+    report = build(folder, make_spec())
+    assert "null" not in lost.model_dump_json() and lost.skipped == {"is": "it came out as no finite number"}
+    assert classes.sentences(report)[-2:] == [
+        "The domain IS of hinge is n/a: it came out as no finite number",
+        f"The domain IS of fresh real images (val) is n/a: {why}",
+    ]
+    assert classes.rankings(report)[1].usual == ("wgan", "wgan-gp", "lsgan"), "hinge has no domain IS to rank by"
+    text = render(report)
+    assert "| fresh real images (val) | n/a | 0.0123 | n/a | n/a | 0.050 |" in text and text.count(why) == 1
+
+
+def test_an_audit_of_an_earlier_version_whose_score_is_null_is_read(folder: Folder) -> None:
+    data = json.loads(folder.read("evaluation/real.audit.json") or b"")
+    data["classes"]["metrics"] |= {"is": None, "is_std": None}
+    del data["classes"]["skipped"]
+    folder.write("evaluation/real.audit.json", json.dumps(data))
+    report = build(folder, make_spec())
+    assert report.audits[-1].classes is not None and "is" not in report.audits[-1].classes.metrics
+    assert "| fresh real images (val) | n/a | 0.0123 | n/a | n/a | 0.050 |" in render(report)
+
+
+def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:
+    report = build(folder, make_spec())
+    bare = report.model_copy(update={"audits": tuple(a.model_copy(update={"classes": None}) for a in report.audits)})
+    for without in (bare, report.model_copy(update={"audits": ()})):
+        assert classes.sentences(without) == [] and classes.rankings(without) == ()
+        assert "## Classes" not in render(without)
+    assert model.Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_the_histogram_calls_classes_by_their_names_where_they_are_known(folder: Folder) -> None:
+    assert [row[0] for row in classes.histogram_table(build(folder, make_spec()))[1]] == ["0", "1"]
+    images = {"train": 546, "val": 78, "test": 156}
+    folder.write_record(DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
+    report = build(folder, make_spec())
+    assert [row[0] for row in classes.histogram_table(report)[1]] == ["0 malignant", "1 benign|no"]
+    assert r"| 1 benign\|no |" in render(report)
