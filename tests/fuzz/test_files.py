@@ -24,6 +24,7 @@ from gansvc.client import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export
+from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
 from gansvc.store.folder import Folder
 
@@ -142,7 +143,7 @@ def test_a_whole_checkpoint_is_read(yard: Yard) -> None:
 # Models
 
 SPEC = jobfile.parse("{name: a, dataset: histology, network: {name: dcgan, width: 4, latent_dim: 4}, losses: [lsgan]}")
-WEIGHTS = safetensors.torch.save(SPEC.network.generator(3, 28).state_dict(), {"step": "1"})
+WEIGHTS = safetensors.torch.save(build_generator(SPEC.network, 3, 28).state_dict(), {"step": "1"})
 CARD = {
     "network": SPEC.network.model_dump(mode="json"),
     "channels": 3,
