@@ -82,8 +82,8 @@ def test_every_command_has_help_and_is_listed(run: Run) -> None:
 
 def test_help_imports_neither_torch_nor_ray_nor_pyarrow() -> None:
     code = (
-        "import sys\nfrom gansvc import cli\n"
-        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom gansvc.cli import app\n"
+        "try: app.main(['--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('torch', 'ray', 'pyarrow', 'numpy') if m in sys.modules])"
     )
     assert python(code).stdout.splitlines()[-1] == "[]"
@@ -139,8 +139,8 @@ class Without:
         return next((spec for spec in found if spec), None)
     def find_distributions(self, context): return PathFinder.find_distributions(context)
 sys.meta_path[:] = [Without(list(sys.meta_path))]
-from gansvc import cli
-cli.main(sys.argv[1:])
+from gansvc.cli import app
+app.main(sys.argv[1:])
 """
     return python(code, *args, folder=folder)
 
@@ -282,7 +282,7 @@ def test_a_name_takes_the_place_of_the_files(run: Run, spec_file: str) -> None:
 
 @pytest.mark.parametrize("command", [["validate", "-", "--json"], ["submit", "-", "--dry-run", "--json"]])
 def test_a_job_file_is_read_from_standard_input(tmp_path: Path, command: list[str]) -> None:
-    code = "import sys\nfrom gansvc import cli\ncli.main(sys.argv[1:])"
+    code = "import sys\nfrom gansvc.cli import app\napp.main(sys.argv[1:])"
     for text, expected in ((SPEC, 0), ("name: [", 2), ("", 2)):
         ended = subprocess.run(
             [sys.executable, "-c", code, *command], input=text, capture_output=True, text=True, cwd=tmp_path
@@ -312,8 +312,8 @@ def test_init_writes_a_valid_file_once(run: Run, tmp_path: Path) -> None:
 
 def test_dry_run_prints_the_resolved_spec_and_the_plan_and_starts_nothing(tmp_path: Path, spec_file: str) -> None:
     code = (
-        "import sys\nfrom gansvc import cli\n"
-        "try: cli.main(['submit', 'job.yaml', '--dry-run'])\nexcept SystemExit as end: print('#', end.code)\n"
+        "import sys\nfrom gansvc.cli import app\n"
+        "try: app.main(['submit', 'job.yaml', '--dry-run'])\nexcept SystemExit as end: print('#', end.code)\n"
         "print('#', [m for m in ('torch', 'ray') if m in sys.modules])"
     )
     ended = python(code, folder=tmp_path)

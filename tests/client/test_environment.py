@@ -81,7 +81,7 @@ def test_the_config_file_names_more_variables() -> None:
 def test_modules_that_only_python_path_finds_are_told(tmp_path: Path) -> None:
     here = [str(ROOT / "service"), *(path for path in sys.path if path.endswith("site-packages"))]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(here), "GANSVC_HOME": str(tmp_path / "home")}
-    code = "from gansvc.cluster import local; local.start(print)"
+    code = "from gansvc.client import local; local.start(print)"
     python = Path(sys.base_prefix, "bin", "python3")  # which has none of them
     done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
     assert "gansvc, ray, torch: found here by PYTHONPATH alone" in done.stderr
@@ -122,7 +122,7 @@ def test_a_user_without_a_home_is_told_what_to_set(nobody: list[str], words: str
 
 def test_a_user_without_a_home_can_do_without_one(nobody: list[str], tmp_path: Path) -> None:
     code = (
-        "import getpass, json, pathlib; from gansvc.cluster import environment, local\n"
+        "import getpass, json, pathlib; from gansvc.client import environment, local\n"
         "print(json.dumps(environment.of_cluster(local.home())))"
     )
     own = [f"GANSVC_HOME={tmp_path}/home", f"GANSVC_STORAGE={tmp_path}/jobs"]

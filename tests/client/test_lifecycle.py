@@ -101,8 +101,9 @@ def test_a_job_that_has_just_told_how_it_stands_is_not_asked_about(tmp_path: Pat
         def count() -> None:
             with suppress(OSError):
                 while True:
-                    server.accept()[0].close()
-                    asked.append(True)
+                    asker = server.accept()[0]
+                    asked.append(True)  # first, since the one who asks goes on once it is closed
+                    asker.close()
 
         threading.Thread(target=count, daemon=True).start()
         where = attempts.Submission(address=f"http://127.0.0.1:{server.getsockname()[1]}", submitted=time.time())
