@@ -23,7 +23,7 @@ from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Score
 
-from .report.test_build import CONTRACT, make_job, make_score, make_spec
+from .builders.jobs import CONTRACT, make_job, make_score, make_spec
 
 
 class Exporter:

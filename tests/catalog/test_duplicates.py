@@ -19,7 +19,7 @@ from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import DATA, DataRecord
 
-from ..report.test_build import make_job, make_spec
+from ..builders.jobs import make_job, make_spec
 
 Splits = dict[str, np.ndarray[Any, Any]]
 

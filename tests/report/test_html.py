@@ -22,7 +22,7 @@ from gansvc.report.build import build, write
 from gansvc.store.folder import Folder
 
 from .. import browser
-from .test_build import LABELS, grid, make_job, make_run, make_score, make_spec
+from ..builders.jobs import LABELS, grid, make_job, make_run, make_score, make_spec
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

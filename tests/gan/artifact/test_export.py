@@ -31,24 +31,13 @@ from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
-from gansvc.store.scores import Contract, Score
+from gansvc.store.scores import Score
+
+from ...builders.jobs import CONTRACT
+from ...builders.models import write_model
 
 Make = Callable[..., JobSpec]
 
-CONTRACT = Contract(
-    extractor="efficientnet-lite0",
-    weights_sha256="57934424",
-    resize=32,
-    samples=60,
-    reference_split="test",
-    reference_images=351,
-    reference_sha256="ab12",
-    kid_subset_size=60,
-    kid_subsets=100,
-    dtype="float32",
-    seed=0,
-    torch_fidelity="0.4.0",
-)
 
 SHARES = torch.tensor([0.5, 0.25, 0.25])
 
@@ -71,23 +60,6 @@ def generator(name: str, **fields: object) -> torch.nn.Module:
 @pytest.fixture
 def written(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
     return write_model(tiny, tmp_path)
-
-
-def write_model(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
-    """Return a model folder, and the module that it was written from."""
-    spec = tiny(losses=["lsgan", "wgan-gp"])
-    torch.manual_seed(3)
-    network = build_generator(spec.network, 3)
-    network(torch.randn(16, 8))
-    weights = Folder(tmp_path / "checkpoints")
-    save_best(weights, network.state_dict(), 40, 0.05)
-    run = RunRecord(
-        label="wgan-gp", seed=1, values={"name": "wgan-gp", "label": "wgan-gp", "critic_lr": 1e-4}, state="finished"
-    )
-    metrics = {"kid": 0.0312, "kid_std": 0.0021, "fid": 91.5}
-    score = Score(label="wgan-gp", seed=1, step=40, metrics=metrics, contract=CONTRACT, seconds=1)
-    export.export(Folder(tmp_path / "model"), "tiny-1a2b", spec, 3, run, score, weights)
-    return tmp_path / "model", network.eval()
 
 
 @pytest.fixture
