@@ -300,7 +300,6 @@ def test_modules_are_short() -> None:
     assert long == {}, "split these where their subject changes"
 
 
-@pytest.mark.xfail(strict=True, reason="circles and lengths that the moves left")
 def test_functions_are_short() -> None:
     long = [
         f"{module}:{node.lineno} {node.name}"

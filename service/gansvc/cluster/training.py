@@ -56,7 +56,7 @@ def run_here(
     """Train in this process, as its only worker; ``report`` is called after each validation score."""
     torch.set_num_threads(max(1, int(share.cpus)))
     device = torch.device("cuda" if share.gpus and torch.cuda.is_available() else "cpu")
-    platform = Platform(0, 1, device, lambda module: module, report, lambda: False)
+    platform = Platform(0, 1, device, lambda module: module, report)
     images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     return train(plan, images, validator, folder, platform, labels)
 
@@ -162,7 +162,7 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
             reason = last_line(error)
         if broken := next((task for task in taken if _ended(task) is None), None):
             plan, folder = broken
-            values = plan.loss.model_dump(mode="json")
+            values = plan.loss.values()
             about = {"label": plan.label, "seed": plan.seed, "values": values, "identity": plan.identity()}
             failed = RunRecord(**about, state="failed", reason=reason)
             folder.write_record("run.json", failed)
@@ -207,7 +207,7 @@ def _worker(config: dict[str, Any]) -> None:
         ray.train.report(so_far(config["todo"]) if context.get_world_rank() == 0 else {})
 
     assets: Assets = config["assets"]
-    platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report, lambda: False)
+    platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report)
     images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     for plan, folder in config["todo"]:
         ended = [_ended((plan, folder)) is not None]
