@@ -22,10 +22,10 @@ from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.gan import data
 from gansvc.gan.players import Batch, Players
-from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.sampling import class_number, generate_of
 from gansvc.gan.scoring.score import Features, generate
-from gansvc.gan.scoring.validation import Validation, Validator
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.streams import sample_labels, sample_latents
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
