@@ -25,6 +25,7 @@ from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export
 from gansvc.spec import jobfile
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 from .fuzzing import Yard, cases, changed, damaged, junk, opened
@@ -161,7 +162,7 @@ CARD = {
 def test_damaged_weights_are_refused(yard: Yard, data: bytes) -> None:
     yard.clear()
     folder = Folder(yard.work)
-    folder.write(checkpoint.BEST, data)
+    folder.write(layout.BEST, data)
     with yard.watched():
         try:
             checkpoint.load_best(folder)
