@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from gansvc.report import drawing, html, markdown, model
 from gansvc.report.build import build, write
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 from ..builders.jobs import LABELS, grid, make_job, make_run, make_score, make_spec
@@ -235,7 +236,7 @@ def _ink(picture: Image.Image) -> int:
 def test_in_a_browser_nothing_is_wrong_at_any_width(
     written: tuple[Folder, str], open_page: Open, width: int, scheme: str
 ) -> None:
-    page = Path(written[0].path(model.REPORT_HTML))
+    page = Path(written[0].path(layout.REPORT_HTML))
     window = open_page(page, width, scheme=scheme)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     boxes = window.evaluate(
@@ -257,7 +258,7 @@ def test_in_a_browser_nothing_is_wrong_at_any_width(
 def test_the_first_screen_has_the_answer_the_leaderboard_and_the_samples(
     written: tuple[Folder, str], open_page: Open
 ) -> None:
-    window = open_page(Path(written[0].path(model.REPORT_HTML)), 1280, 900)
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 1280, 900)
     tops = window.evaluate(
         "['.answer', 'table', '.gallery img'].map(s => document.querySelector(s).getBoundingClientRect().top)"
     )
@@ -283,12 +284,12 @@ def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrol
     sizes = "[...document.querySelectorAll('#leaderboard .scroll')].map(e => [e.scrollWidth, e.clientWidth])"
     fade = "getComputedStyle(document.querySelector('#leaderboard .scroll')).getPropertyValue('--fade')"
     for width in (1280, 1440, 1920):
-        window = open_page(Path(folder.path(model.REPORT_HTML)), width)
+        window = open_page(Path(folder.path(layout.REPORT_HTML)), width)
         window.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         found = window.evaluate(sizes)
         assert len(found) == (2 if seeds > 1 else 1) and [box for box in found if box[0] > box[1]] == [], width
         assert window.evaluate(fade) == "0px"
-    window = open_page(Path(folder.path(model.REPORT_HTML)), 700)
+    window = open_page(Path(folder.path(layout.REPORT_HTML)), 700)
     assert window.evaluate(sizes)[0][0] > window.evaluate(sizes)[0][1]
     assert window.evaluate(fade) == "64px", "the right edge fades"
     bar = "(e => e.offsetHeight - e.clientHeight)(document.querySelector('#leaderboard .scroll'))"
@@ -299,7 +300,7 @@ def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrol
 
 
 def test_plots_take_the_pages_paper_in_the_dark(written: tuple[Folder, str], open_page: Open) -> None:
-    page = Path(written[0].path(model.REPORT_HTML))
+    page = Path(written[0].path(layout.REPORT_HTML))
     brightness = {}
     for scheme in ("light", "dark"):
         window = open_page(page, 1280, scheme=scheme)
@@ -322,7 +323,7 @@ def test_warnings_are_printed_on_the_first_two_pages(
 ) -> None:
     if shutil.which("pdftotext") is None:
         pytest.skip("no pdftotext on this machine (apt-get install poppler-utils)")
-    window = open_page(Path(written[0].path(model.REPORT_HTML)), 1000)
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 1000)
     window.page.pdf(path=tmp_path / "page.pdf", margin={"top": "1cm", "right": "1cm", "bottom": "1cm", "left": "1cm"})
     text = subprocess.run(["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, check=True).stdout
     pages = text.decode().split("\f")
@@ -331,7 +332,7 @@ def test_warnings_are_printed_on_the_first_two_pages(
 
 
 def test_print_shows_what_the_screen_folds_away(written: tuple[Folder, str], open_page: Open) -> None:
-    window = open_page(Path(written[0].path(model.REPORT_HTML)), 700)
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 700)
     shown = (
         "[...document.querySelectorAll('details')]"
         ".filter(d => d.offsetHeight > 20 + d.querySelector('summary').offsetHeight).length"

@@ -11,10 +11,9 @@ from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import namespace
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.schema.bounded import Some, Text
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
-
-SUBMISSION = "submission.json"
 
 
 class Submission(Record):
@@ -70,9 +69,9 @@ class Submission(Record):
 
 def save(job: Job, submission: Submission) -> None:
     """Keep where a job is sent; written before it is, so that no driver runs that can't be found again."""
-    Folder(job.folder).write_record(SUBMISSION, submission)
+    Folder(job.folder).write_record(layout.SUBMISSION, submission)
 
 
 def last(job: Job) -> Submission | None:
     """Return where a job was sent last, or None if that isn't known."""
-    return Folder(job.folder).read_record(SUBMISSION, Submission)
+    return Folder(job.folder).read_record(layout.SUBMISSION, Submission)

@@ -12,9 +12,10 @@ from gansvc.client import attempts, diagnosis, local
 from gansvc.client import jobsapi as drivers
 from gansvc.client.attempts import Submission
 from gansvc.client.driverstate import ENDED
-from gansvc.client.jobfolder import STATUS, Job
+from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import status as kubestatus
 from gansvc.errors import ClusterError, RunError, SpecError
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import FINAL_PHASES, FRESH, Phase, Status
 
@@ -26,7 +27,9 @@ _OBJECT_STORAGE_WATCH = 21.0
 def start(job: Job, name: str) -> None:
     """Write a job's first status, so that it is listed at once."""
     now = time.time()
-    Folder(job.folder).write_record(STATUS, Status(job=job.id, name=name, phase="PENDING", started=now, updated=now))
+    Folder(job.folder).write_record(
+        layout.STATUS, Status(job=job.id, name=name, phase="PENDING", started=now, updated=now)
+    )
 
 
 def resumed(job: Job, where: Submission) -> None:
@@ -34,7 +37,7 @@ def resumed(job: Job, where: Submission) -> None:
     # In this order: a status at work beside the submission of a dead driver would be judged as lost.
     attempts.save(job, where)
     update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": (), "missing": ()}
-    Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
+    Folder(job.folder).write_record(layout.STATUS, read(job).model_copy(update=update))
 
 
 def read(job: Job) -> Status:
@@ -44,9 +47,11 @@ def read(job: Job) -> Status:
         ClusterError: it is damaged.
         SpecError: the folder holds none.
     """
-    status = Folder(job.folder).read_record(STATUS, Status)
+    status = Folder(job.folder).read_record(layout.STATUS, Status)
     if status is None:
-        raise SpecError(f"JOB: {job.folder} holds no {STATUS}; it is no job's, was taken away, or was never sent")
+        raise SpecError(
+            f"JOB: {job.folder} holds no {layout.STATUS}; it is no job's, was taken away, or was never sent"
+        )
     return status
 
 
@@ -83,7 +88,7 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
         return known
     last = known.model_copy(update={"phase": phase, "error": error, "finished": time.time(), "current": ()})
     with suppress(ClusterError):  # a full storage doesn't take it, and whoever asks next comes to the same end
-        Folder(job.folder).write_record(STATUS, last)
+        Folder(job.folder).write_record(layout.STATUS, last)
     return last
 
 
@@ -122,7 +127,7 @@ def stop(job: Job) -> Status:
         return known
     where = attempts.last(job)
     if where is None:
-        raise RunError(f"{job.id} has no {attempts.SUBMISSION}, so its cluster isn't known; stop it there")
+        raise RunError(f"{job.id} has no {layout.SUBMISSION}, so its cluster isn't known; stop it there")
     if space := where.namespace():
         kubestatus.stop(job, space, where.driver(job))
     else:
@@ -167,7 +172,7 @@ def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterat
     """
     last = attempts.last(job)
     if last is None:
-        raise RunError(f"{job.id} has no {attempts.SUBMISSION}, so its cluster isn't known; look for its log there")
+        raise RunError(f"{job.id} has no {layout.SUBMISSION}, so its cluster isn't known; look for its log there")
     where = next((one for one in (*last.earlier, last) if one.attempt == (attempt or last.attempt)), None)
     if where is None:
         raise SpecError(f"--attempt: {job.id} has no attempt {attempt}; give 1 to {last.attempt}")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gansvc.client import lifecycle
-from gansvc.client.jobfolder import STATUS, Job
+from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
+from gansvc.store import layout
 from gansvc.store.delivery import LARGE, delivered
 from gansvc.store.folder import Folder
 
@@ -26,7 +27,7 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         if kubejob.fetch(job, delivery, skip):
             # The volume's own status may know less.
             kept = known.model_dump_json(indent=2).encode()
-            delivery.put(STATUS, len(kept), lambda: (kept,))
+            delivery.put(layout.STATUS, len(kept), lambda: (kept,))
         else:
             delivery.copy(Folder(job.folder), skip)
     if known.phase != "SUCCEEDED":

@@ -19,6 +19,7 @@ from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.spec import jobfile, splits
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 TRAINING = ("torch", "torchvision", "torch_fidelity", "medmnist", "timm", "skimage", "safetensors")
@@ -49,7 +50,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     job = jobfolder.new(spec.name, kept.value)
     command = entrypoint(job, spec, is_local=target is None)
     lifecycle.start(job, spec.name)
-    Folder(job.folder).write("job.yaml", jobfile.dump(spec))
+    Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
     attempts.save(job, where)
     try:
         drivers.submit(where.target(), where.driver(job), command, metadata(job, spec))
