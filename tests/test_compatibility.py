@@ -24,7 +24,7 @@ from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import Status
 
-MAJOR, MINOR, PATCH = version("gansvc").split(".")
+MAJOR, MINOR, PATCH = version("gansvc").split(".")[:3]
 RAY = version("ray")
 
 

@@ -30,9 +30,9 @@ from gansvc.client import attempts, diagnosis, jobfolder, lifecycle, local, proc
 from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.gan import data
-from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.score import Features
-from gansvc.gan.scoring.validation import Validation, Validator
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec

@@ -20,6 +20,7 @@ from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact.export import best_generator
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import scorefiles
 from gansvc.gan.scoring.score import generate
 from gansvc.spec.job import JobSpec
@@ -157,7 +158,7 @@ def _checkpoints(spec: JobSpec, channels: int, train: Folder) -> list[RunRecord]
     runs = []
     for seed in range(CHECKPOINTS):
         torch.manual_seed(seed)
-        network = spec.network.generator(channels, spec.dataset.size)
+        network = build_generator(spec.network, channels, spec.dataset.size)
         with torch.no_grad():
             for _ in range(50):
                 network(torch.randn(spec.training.batch_size, spec.network.latent_dim))

@@ -20,7 +20,7 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import DataRecord
 
-from ..report.test_build import make_job, make_spec
+from ..builders.jobs import make_job, make_spec
 
 Splits = dict[str, np.ndarray[Any, Any]]
 

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,8 @@ from gansvc.client.jobfolder import Job
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
 from gansvc.store.records import Status
+
+from ..builders.commands import Run
 
 SPEC = """
 name: small
@@ -53,32 +54,6 @@ TRAINING_MODULES = (
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Result:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
-
-
 @pytest.fixture
 def spec_file(tmp_path: Path) -> str:
     (tmp_path / "job.yaml").write_text(SPEC)
@@ -107,8 +82,8 @@ def test_every_command_has_help_and_is_listed(run: Run) -> None:
 
 def test_help_imports_neither_torch_nor_ray_nor_pyarrow() -> None:
     code = (
-        "import sys\nfrom gansvc import cli\n"
-        "try: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom gansvc.cli import app\n"
+        "try: app.main(['--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('torch', 'ray', 'pyarrow', 'numpy') if m in sys.modules])"
     )
     assert python(code).stdout.splitlines()[-1] == "[]"
@@ -164,8 +139,8 @@ class Without:
         return next((spec for spec in found if spec), None)
     def find_distributions(self, context): return PathFinder.find_distributions(context)
 sys.meta_path[:] = [Without(list(sys.meta_path))]
-from gansvc import cli
-cli.main(sys.argv[1:])
+from gansvc.cli import app
+app.main(sys.argv[1:])
 """
     return python(code, *args, folder=folder)
 
@@ -307,7 +282,7 @@ def test_a_name_takes_the_place_of_the_files(run: Run, spec_file: str) -> None:
 
 @pytest.mark.parametrize("command", [["validate", "-", "--json"], ["submit", "-", "--dry-run", "--json"]])
 def test_a_job_file_is_read_from_standard_input(tmp_path: Path, command: list[str]) -> None:
-    code = "import sys\nfrom gansvc import cli\ncli.main(sys.argv[1:])"
+    code = "import sys\nfrom gansvc.cli import app\napp.main(sys.argv[1:])"
     for text, expected in ((SPEC, 0), ("name: [", 2), ("", 2)):
         ended = subprocess.run(
             [sys.executable, "-c", code, *command], input=text, capture_output=True, text=True, cwd=tmp_path
@@ -337,8 +312,8 @@ def test_init_writes_a_valid_file_once(run: Run, tmp_path: Path) -> None:
 
 def test_dry_run_prints_the_resolved_spec_and_the_plan_and_starts_nothing(tmp_path: Path, spec_file: str) -> None:
     code = (
-        "import sys\nfrom gansvc import cli\n"
-        "try: cli.main(['submit', 'job.yaml', '--dry-run'])\nexcept SystemExit as end: print('#', end.code)\n"
+        "import sys\nfrom gansvc.cli import app\n"
+        "try: app.main(['submit', 'job.yaml', '--dry-run'])\nexcept SystemExit as end: print('#', end.code)\n"
         "print('#', [m for m in ('torch', 'ray') if m in sys.modules])"
     )
     ended = python(code, folder=tmp_path)

@@ -17,40 +17,10 @@ from gansvc.files import homefolder
 from gansvc.spec.placement import Placement
 from gansvc.store.folder import Folder
 
+from .shells import FOREIGN
+
 ROOT = Path(__file__).parents[2]
 GANSVC = [sys.executable, "-c", "from gansvc.cli.app import main; main()"]
-FOREIGN = {
-    "PYTHONPATH": "/nowhere",
-    "PYTHONOPTIMIZE": "2",
-    "PYTHONWARNINGS": "error",
-    "PYTHONSAFEPATH": "",
-    "PYTORCH_JIT": "0",
-    "TMPDIR": f"/tmp/{'long' * 30}",
-    "RAY_TRAIN_V2_ENABLED": "0",
-    "RAY_ADDRESS": "ray://10.255.255.1:10001",
-    "RAY_AUTH_TOKEN": "of another cluster",
-    "RAY_NAMESPACE": "x",
-    "RAY_TMPDIR": "/nonexistent",
-    **{"MASTER_ADDR": "10.255.255.1", "MASTER_PORT": "1", "WORLD_SIZE": "8", "RANK": "3", "LOCAL_RANK": "3"},
-    **{"SLURM_PROCID": "3", "SLURM_NTASKS": "8"},
-    "LD_PRELOAD": "",
-}
-"""What a shell may hold that isn't for the cluster."""
-
-
-@pytest.fixture
-def nobody(tmp_path: Path) -> list[str]:
-    """Return the beginning of a command that runs as a user without HOME and without an entry in the password file."""
-    rights = "+dac_override,+dac_read_search"  # this installation may lie where that user can't look
-    command = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
-    command += [f"--inh-caps={rights}", f"--ambient-caps={rights}", "env", "-i", f"PATH={os.environ['PATH']}"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("becoming another user needs root and setpriv")
-    tmp_path.chmod(0o777)
-    return command
-
 
 # --- variables ------------------------------------------------------------------------------------------------------
 
@@ -111,7 +81,7 @@ def test_the_config_file_names_more_variables() -> None:
 def test_modules_that_only_python_path_finds_are_told(tmp_path: Path) -> None:
     here = [str(ROOT / "service"), *(path for path in sys.path if path.endswith("site-packages"))]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(here), "GANSVC_HOME": str(tmp_path / "home")}
-    code = "from gansvc.cluster import local; local.start(print)"
+    code = "from gansvc.client import local; local.start(print)"
     python = Path(sys.base_prefix, "bin", "python3")  # which has none of them
     done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
     assert "gansvc, ray, torch: found here by PYTHONPATH alone" in done.stderr
@@ -152,7 +122,7 @@ def test_a_user_without_a_home_is_told_what_to_set(nobody: list[str], words: str
 
 def test_a_user_without_a_home_can_do_without_one(nobody: list[str], tmp_path: Path) -> None:
     code = (
-        "import getpass, json, pathlib; from gansvc.cluster import environment, local\n"
+        "import getpass, json, pathlib; from gansvc.client import environment, local\n"
         "print(json.dumps(environment.of_cluster(local.home())))"
     )
     own = [f"GANSVC_HOME={tmp_path}/home", f"GANSVC_STORAGE={tmp_path}/jobs"]

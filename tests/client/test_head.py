@@ -21,10 +21,8 @@ from gansvc import api
 from gansvc.client import jobsapi, local, processes
 from gansvc.errors import ClusterError
 
-from .test_environment import FOREIGN, nobody
-from .test_local import PYTHON, sent
+from .shells import FOREIGN, PYTHON, sent
 
-__all__ = ["nobody"]
 MODULES = ("random", "statistics", "yaml", "copy", "types", "queue", "emoji", "numpy", "torch", "ray", "usercustomize")
 SEEN = """
 import json, os, ray, sys
@@ -126,7 +124,7 @@ def test_two_homes_that_start_at_once_have_a_port_each(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = "from gansvc.cluster import head, local; head.DASHBOARD_PORT = int(__import__('sys').argv[1]);"
+    code = "from gansvc.client import head, local; head.DASHBOARD_PORT = int(__import__('sys').argv[1]);"
     code += "print(local.start(lambda _: None).dashboard)"
     homes = [os.environ | {"GANSVC_HOME": str(tmp_path / name)} for name in ("one", "other")]
     pipe = subprocess.PIPE

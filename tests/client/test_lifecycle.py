@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from platform import node
 
 import pytest
 
 from gansvc import api
-from gansvc.cli import app, following
+from gansvc.cli import following
 from gansvc.client import attempts, configfile, jobfolder, lifecycle
 from gansvc.client.driverstate import Driver
 from gansvc.client.jobfolder import Job
@@ -21,31 +20,7 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.store.folder import Folder
 from gansvc.store.records import Phase, Status
 
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Result:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
+from ..builders.commands import Run
 
 
 def a_job(
@@ -126,8 +101,9 @@ def test_a_job_that_has_just_told_how_it_stands_is_not_asked_about(tmp_path: Pat
         def count() -> None:
             with suppress(OSError):
                 while True:
-                    server.accept()[0].close()
-                    asked.append(True)
+                    asker = server.accept()[0]
+                    asked.append(True)  # first, since the one who asks goes on once it is closed
+                    asker.close()
 
         threading.Thread(target=count, daemon=True).start()
         where = attempts.Submission(address=f"http://127.0.0.1:{server.getsockname()[1]}", submitted=time.time())

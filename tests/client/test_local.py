@@ -3,43 +3,24 @@
 import os
 import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
-from platform import node
 
 import psutil
 import pytest
 
 from gansvc import api
-from gansvc.client import attempts, jobsapi, lifecycle, local, processes
-from gansvc.client.jobfolder import Job
+from gansvc.client import jobsapi, lifecycle, local, processes
 from gansvc.errors import ClusterError
 
-pytestmark = pytest.mark.ray
+from .shells import PYTHON, sent
 
-PYTHON = f"exec {shlex.quote(sys.executable)} -c"
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
 def target(cluster: local.Cluster) -> jobsapi.Target:
     return jobsapi.Target(cluster.dashboard, local.token())
-
-
-def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
-    """Send a driver of one line under a job folder, as a submission does."""
-    job = Job(id=name, folder=str(folder / name))
-    lifecycle.start(job, name)
-    where = attempts.Submission(
-        address=cluster.dashboard,
-        submitted=time.time(),
-        host=node(),
-        home=str(local.home()),
-        mark=cluster.mark,
-    )
-    attempts.save(job, where)
-    jobsapi.submit(where.target(), name, command, {"name": name})
-    return job
 
 
 def listeners(cluster: local.Cluster) -> dict[str, str]:

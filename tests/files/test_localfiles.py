@@ -25,7 +25,7 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import History, Status
 
-from ..store.test_delivery import copy
+from ..builders.deliveries import copy
 
 SECRET = "a private key"
 

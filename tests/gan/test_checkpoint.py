@@ -257,8 +257,8 @@ def test_the_best_generator_of_another_network_is_told(best: Folder, tiny: Calla
 WRITER = """
 import sys, torch
 from gansvc.gan import checkpoint
-from gansvc.records import RunRecord
-from gansvc.store import Folder
+from gansvc.store.records import RunRecord
+from gansvc.store.folder import Folder
 checkpoint.save(Folder(sys.argv[1]), 4, {"weight": torch.zeros(4000000)}, {"seed": 0})
 """
 

@@ -21,20 +21,7 @@ from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Contract, Score
 
-CONTRACT = Contract(
-    extractor="efficientnet-lite0",
-    weights_sha256="57934424",
-    resize=96,
-    samples=2000,
-    reference_split="test",
-    reference_images=400,
-    reference_sha256="ab12",
-    kid_subset_size=400,
-    kid_subsets=100,
-    dtype="float32",
-    seed=0,
-    torch_fidelity="0.4.0",
-)
+from ..builders.jobs import CONTRACT
 
 
 def make_score(label: str, seed: int, contract: Contract, kid: float) -> Score:

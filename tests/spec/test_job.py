@@ -613,7 +613,7 @@ def test_alias_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(rows))
     # In a process of its own: were the bomb to go off, the guard would end it and not the tests.
-    code = f"from gansvc import specfile; specfile.load({str(path)!r})"
+    code = f"from gansvc.spec import jobfile; jobfile.load({str(path)!r})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "SpecError" in out.stderr
     assert "no aliases (*a0)" in out.stderr
@@ -622,7 +622,7 @@ def test_alias_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
 def test_deep_nesting_is_refused_before_the_scanner_crawls(tmp_path: Path) -> None:
     path = tmp_path / "deep.yaml"
     path.write_text("[" * 60_000)
-    code = f"from gansvc import specfile; specfile.load({str(path)!r})"
+    code = f"from gansvc.spec import jobfile; jobfile.load({str(path)!r})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "SpecError" in out.stderr
     assert "nested" in out.stderr

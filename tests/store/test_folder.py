@@ -106,7 +106,7 @@ def test_writers_at_the_same_time_leave_one_whole_file(folder: Folder, tmp_path:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gansvc.store import Folder
+from gansvc.store.folder import Folder
 target, parts = Path(sys.argv[1]), set()
 for _ in range(50):
     if not (child := os.fork()):

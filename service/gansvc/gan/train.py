@@ -15,8 +15,7 @@ from gansvc.gan import checkpoint, data
 from gansvc.gan.data import to_float, to_uint8
 from gansvc.gan.journal import COLUMNS, Journal, finite
 from gansvc.gan.players import Batch, Players
-from gansvc.gan.run import Platform, RunPlan
-from gansvc.gan.scoring.validation import Validator
+from gansvc.gan.run import Platform, RunPlan, Validator
 from gansvc.gan.streams import Order, Stream, latents, share, uniforms
 from gansvc.store import layout
 from gansvc.store.folder import Folder

@@ -20,6 +20,7 @@ from gansvc.gan import checkpoint, tensorfile
 from gansvc.gan.artifact import portable
 from gansvc.gan.artifact.card import LIMITS, readme
 from gansvc.gan.images import png
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring.score import generate
 from gansvc.schema.bounded import Count, Few, Plain, Text, Texts
 from gansvc.schema.explain import first
@@ -202,8 +203,8 @@ def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
 def _filled(network: AnyNetwork, channels: int, size: int, state: dict[str, torch.Tensor]) -> nn.Module:
     """Return a generator with those weights; the first try takes no memory, as their shapes alone say if they fit."""
     with torch.device("meta"):
-        network.generator(channels, size, state.get("shares")).load_state_dict(state, assign=True)
-    generator = network.generator(channels, size, state.get("shares"))
+        build_generator(network, channels, size, state.get("shares")).load_state_dict(state, assign=True)
+    generator = build_generator(network, channels, size, state.get("shares"))
     generator.load_state_dict(state)
     return generator
 
