@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from gansvc import api
-from gansvc.client import attempts, jobsapi, lifecycle, local, processes
-from gansvc.client.jobfolder import Job
+from gansvc.client import access, jobsapi, local, processes
 from gansvc.errors import ClusterError
+from gansvc.store import jobstatus, submissions
+from gansvc.store.jobfolder import Job
 
 pytestmark = pytest.mark.ray
 
@@ -29,16 +30,16 @@ def target(cluster: local.Cluster) -> jobsapi.Target:
 def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
     """Send a driver of one line under a job folder, as a submission does."""
     job = Job(id=name, folder=str(folder / name))
-    lifecycle.start(job, name)
-    where = attempts.Submission(
+    jobstatus.start(job, name)
+    where = submissions.Submission(
         address=cluster.dashboard,
         submitted=time.time(),
         host=node(),
         home=str(local.home()),
         mark=cluster.mark,
     )
-    attempts.save(job, where)
-    jobsapi.submit(where.target(), name, command, {"name": name})
+    submissions.save(job, where)
+    jobsapi.submit(access.target(where), name, command, {"name": name})
     return job
 
 
@@ -116,7 +117,7 @@ def test_a_job_whose_driver_died_is_failed_with_its_last_words(cluster: local.Cl
         time.sleep(0.5)
     status = api.status(job)
     assert status.phase == "FAILED" and "out of tissue" in status.error and "gansvc logs dead" in status.error
-    assert lifecycle.read(job) == status
+    assert jobstatus.read(job) == status
 
 
 def test_a_stopped_job_is_stopped(cluster: local.Cluster, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_stopped_job_is_stopped(cluster: local.Cluster, tmp_path: Path) -> Non
     assert "1" in next(api.logs(job, follow=True))
     assert api.status(job).phase == "PENDING"
     assert api.stop(job).phase == "STOPPED"
-    assert lifecycle.read(job).phase == "STOPPED" and api.stop(job).phase == "STOPPED"
+    assert jobstatus.read(job).phase == "STOPPED" and api.stop(job).phase == "STOPPED"
 
 
 @pytest.mark.last

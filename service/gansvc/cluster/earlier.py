@@ -11,9 +11,9 @@ from functools import partial
 from statistics import fmean
 
 from gansvc.catalog.spaces import Value
-from gansvc.store.parallel import ask_all
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder, is_trial, seed_name
+from gansvc.store.parallel import ask_all
 from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialValues
 
 WORST = 1e9

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gansvc.files.localfiles import FileFacts
-from gansvc.store.parallel import ask_all
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder, is_trial, run_name
+from gansvc.store.parallel import ask_all
 from gansvc.store.records import TRIAL_ENDED, Phase, Progress
 
 STALE = 30.0

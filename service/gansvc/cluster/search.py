@@ -24,12 +24,12 @@ from gansvc.cluster.schedule import scheduler
 from gansvc.cluster.training import SCRATCH, Assets, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.files import filesystems
-from gansvc.store.parallel import ask_all
 from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec, Search
 from gansvc.store.folder import Folder, seed_name
+from gansvc.store.parallel import ask_all
 from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
 
 LEFTOVER = ".tune"

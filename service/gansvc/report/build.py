@@ -8,7 +8,6 @@ from functools import partial
 
 from gansvc.catalog.labels import REAL
 from gansvc.errors import GansvcError, reason_of
-from gansvc.store.parallel import ask_all
 from gansvc.report import (
     dataset,
     drawing,
@@ -30,6 +29,7 @@ from gansvc.report import (
 from gansvc.report.model import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN, Curve, CurvePoint, PublishedRow, Report, Row
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder, run_name
+from gansvc.store.parallel import ask_all
 from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.store.scores import Score
 

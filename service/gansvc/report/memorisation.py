@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gansvc.catalog.labels import REAL
-from gansvc.store.parallel import ask_all
 from gansvc.report import numbers, ranking
 from gansvc.report.model import Column, Report, Row
 from gansvc.spec.job import JobSpec
 from gansvc.store.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
 from gansvc.store.folder import Folder, run_name
+from gansvc.store.parallel import ask_all
 
 
 def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:

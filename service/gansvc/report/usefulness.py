@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gansvc.store.parallel import ask_all
 from gansvc.report import classes, numbers
 from gansvc.report.model import Report
 from gansvc.spec.job import JobSpec
 from gansvc.store.audits import Exam, Learned, Usefulness
 from gansvc.store.folder import Folder, run_name
+from gansvc.store.parallel import ask_all
 
 
 def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:

@@ -8,14 +8,14 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from gansvc.client.driverstate import ENDED, Driver
-from gansvc.client.jobfolder import STATUS, Job
 from gansvc.client.kuberay import jobs as rayjobs
 from gansvc.client.kuberay import reader
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
+from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import STATUS, Job
 from gansvc.store.records import FINAL_PHASES, Phase, Status
 
 _ON_ITS_WAY = 60
