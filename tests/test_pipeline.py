@@ -15,11 +15,11 @@ from PIL import Image
 
 from gansvc import api
 from gansvc.client import local
-from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
 from gansvc.store.scores import Score
 

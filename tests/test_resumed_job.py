@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 
 from gansvc import api
 from gansvc.client import local
-from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, tensorfile
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, RunRecord, Start, Status
 from gansvc.store.scores import Score
 

@@ -18,8 +18,7 @@ from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from gansvc import api, pipeline
-from gansvc.client import lifecycle, local
-from gansvc.client.jobfolder import Job
+from gansvc.client import local
 from gansvc.cluster import training
 from gansvc.errors import ClusterError, RunError
 from gansvc.files import filesystems
@@ -31,8 +30,9 @@ from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store import layout
+from gansvc.store import jobstatus, layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, History, RunRecord
 
 from .object_storage import RESET, SLOW_DOWN, Gate
@@ -84,7 +84,7 @@ def test_a_training_over_a_storage_that_falters_ends_as_over_a_disk(
 def test_a_driver_that_cannot_write_says_so_and_ends(
     tiny: Make, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lifecycle.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
+    jobstatus.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     packed = base64.b64encode(zlib.compress(jobfile.dump(tiny()).encode())).decode()
     handler = signal.getsignal(signal.SIGTERM)

@@ -7,9 +7,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc.client import jobfolder, lifecycle, listing, local, pulling, resumption, submission
+from gansvc.client import config, lifecycle, listing, local, pulling, resumption, submission
 from gansvc.client import plan as planning
-from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.plan import Plan
 from gansvc.errors import RunError
@@ -18,8 +17,9 @@ from gansvc.gan.scoring.rescoring import Rescored
 from gansvc.report import model
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store import layout
+from gansvc.store import jobfolder, layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FRESH, Status
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> 
     Raises:
         SpecError: an address carries a secret, the operator would refuse the job, or it has no place to be kept.
     """
-    jobfolder.storage_uri(storage, cluster)  # refused, if it is, whatever the cluster
+    config.storage(storage, cluster)  # refused, if it is, whatever the cluster
     return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
 
 
@@ -102,7 +102,7 @@ def find(job: Job | str | None = None, storage: str | None = None) -> Job:
     Raises:
         SpecError: there is no such job, or several.
     """
-    return job if isinstance(job, Job) else jobfolder.find(job, storage)
+    return job if isinstance(job, Job) else jobfolder.find(job, config.storage(storage).value)
 
 
 def status(job: Job | str | None = None, storage: str | None = None) -> Status:

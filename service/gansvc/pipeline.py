@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -21,7 +20,7 @@ from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan
 from gansvc.gan.scoring import outdated, scorefiles
 from gansvc.report import build, ranking
-from gansvc.spec import identity, jobfile
+from gansvc.spec import drivercommand, identity, jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -34,16 +33,9 @@ ENDED = ("finished", "diverged", "stopped early")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one job to its end and return the exit code: 0 succeeded, 1 failed, 2 the user's input, 3 the cluster."""
-    parser = argparse.ArgumentParser(prog="python -m gansvc.pipeline", description=__doc__)
-    parser.add_argument("--job", required=True, help="the job's id: its folder's name")
-    parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
-    parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
-    parser.add_argument("--client", default=compatibility.here(), help="the versions of the client that sent the job")
-    parser.add_argument("--folder", default="", help="the job folder, where it isn't the one of its id there")
-    parser.add_argument("--make", action="store_true", help="make the job folder, if it isn't there")
-    given = parser.parse_args(arguments)
+    given = drivercommand.parse(arguments)
     try:
-        folder = _opened(given.folder or f"{given.storage.rstrip('/')}/{given.job}", given.make)
+        folder = _opened(given.job_folder, given.make)
     except GansvcError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

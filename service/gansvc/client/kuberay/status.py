@@ -8,15 +8,15 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from gansvc.client.driverstate import ENDED, Driver
-from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import jobs as rayjobs
 from gansvc.client.kuberay import reader
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
 from gansvc.store import layout
+from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, Phase, Status
 
 _ON_ITS_WAY = 60
