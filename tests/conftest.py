@@ -11,6 +11,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 
 from . import object_storage
+from .builders.commands import Run, run_command
 
 TINY = """
 name: tiny
@@ -72,6 +74,15 @@ def validator(histology: data.Images) -> Validator:
     spec = jobfile.parse(TINY)
     features = extract(chunks(histology.val[:50]), spec.evaluation.extractor)
     return Validator(spec.evaluation, "kid", features, spec.network.latent_dim)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs a command in a new folder, with a home and a storage of its own."""
+    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
+    monkeypatch.chdir(tmp_path)
+    return partial(run_command, capsys)
 
 
 @pytest.fixture(scope="session")

@@ -49,9 +49,7 @@ def test_another_patch_ray_or_python_is_a_warning() -> None:
     assert compatibility.check_client(client(python=python_version().rsplit(".", 1)[0] + ".99")) == []
 
 
-@pytest.mark.parametrize(
-    "theirs", [f"{MAJOR}.{MINOR + 1}.{PATCH}", f"{MAJOR + 1}.{MINOR}.{PATCH}", "unknown"]
-)
+@pytest.mark.parametrize("theirs", [f"{MAJOR}.{MINOR + 1}.{PATCH}", f"{MAJOR + 1}.{MINOR}.{PATCH}", "unknown"])
 def test_another_major_or_minor_version_is_refused_with_both(theirs: str) -> None:
     with pytest.raises(ClusterError) as caught:
         compatibility.check_client(client(theirs))

@@ -25,9 +25,9 @@ from gansvc.report.model import Report
 from gansvc.spec import jobfile
 from gansvc.store.folder import Folder
 
+from .builders.jobs import grid, make_job, make_spec
+from .fuzz.artifacts import CARD
 from .fuzz.fuzzing import Yard, cases, driving, opened
-from .fuzz.test_files import CARD
-from .report.test_build import grid, make_job, make_spec
 
 ID, OTHER = "small-20260101-000000-aaaa", "small-20260101-000001-bbbb"
 NAMED = (

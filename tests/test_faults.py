@@ -29,16 +29,16 @@ from gansvc.cli.following import without_rays_own
 from gansvc.client import diagnosis, local, processes
 from gansvc.errors import SpecError
 from gansvc.gan import data
-from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.score import Features
-from gansvc.gan.scoring.validation import Validation, Validator
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store import jobfolder, jobstatus, submissions
+from gansvc.store import jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
-from gansvc.store.records import FINAL_PHASES, STARTS, JobStart, Phase, RunRecord, Start
+from gansvc.store.records import FINAL_PHASES, JobStart, Phase, RunRecord, Start
 
 pytestmark = pytest.mark.ray
 
@@ -119,7 +119,7 @@ def test_a_job_whose_driver_was_killed_is_resumed_and_ends_as_an_unbroken_one(
     assert not api.resume(job)
 
     # One job, two drivers: the run went on from its checkpoint, the report tells, both logs can be read.
-    steps = [start.step for start in Folder(run).read_lines(STARTS, Start)]
+    steps = [start.step for start in Folder(run).read_lines(layout.STARTS, Start)]
     assert len(steps) == 2 and steps[0] == 0 < steps[1]
     assert any("the job was resumed 1 time" in warning for warning in api.report(job, "json")["warnings"])
     assert [status.job for status in api.jobs(str(tmp_path))] == [job.id]
@@ -157,7 +157,7 @@ def test_a_driver_killed_in_each_phase(
         assert finished(folder, done) == done, f"what was finished before the kill in {phase} is left alone"
     assert await_end(job) == "SUCCEEDED", api.status(job).error
     assert finished(folder, done) == done
-    assert len(Folder(folder).read_lines(STARTS, JobStart)) == 1 + len(WORKERS)
+    assert len(Folder(folder).read_lines(layout.STARTS, JobStart)) == 1 + len(WORKERS)
     assert outcome(folder) == unbroken(spec)
     assert any("the job was resumed 3 times" in warning for warning in api.report(job, "json")["warnings"])
 
@@ -262,7 +262,7 @@ def test_a_killed_trial_run_and_evaluator(
         name = {"SEARCHING": "a trial's actor", "TRAINING": "a run's worker", "EVALUATING": "an evaluator"}[phase]
         note("1", name, "the job went on by itself", time.monotonic() - killed)
     assert await_end(job) == "SUCCEEDED", api.status(job).error
-    assert len(Folder(folder).read_lines(STARTS, JobStart)) == 1
+    assert len(Folder(folder).read_lines(layout.STARTS, JobStart)) == 1
     assert any("-seed0 was restarted 1 time" in warning for warning in api.report(job, "json")["warnings"])
     assert outcome(folder) == unbroken(spec)
 
@@ -315,7 +315,7 @@ def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
     # The last run is alone at work when the other two are over.
     until(lambda: len(list(folder.glob("train/*/run.json"))) == 2, job)
     for starts in (1, 2):
-        until(lambda: len(Folder(folder / "train" / "ns-seed0").read_lines(STARTS, Start)) == starts, job)  # noqa: B023
+        until(lambda: len(Folder(folder / "train" / "ns-seed0").read_lines(layout.STARTS, Start)) == starts, job)  # noqa: B023
         (worker,) = workers(WORKERS["TRAINING"])
         worker.kill()
     assert command.wait(LIMIT) == 4
@@ -514,13 +514,13 @@ def workers(title: str) -> list[psutil.Process]:
 
 def at_work(folder: Path) -> list[bool]:
     """Return of each trial and run that is at work whether it has a checkpoint."""
-    begun = [path.parent for path in folder.glob(f"*/**/{STARTS}") if not (path.parent / "run.json").exists()]
+    begun = [path.parent for path in folder.glob(f"*/**/{layout.STARTS}") if not (path.parent / "run.json").exists()]
     return [bool(checkpoints(one)) for one in begun]
 
 
 def restarts(folder: Path) -> int:
     """Return how often a trial or run has been started again."""
-    return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob(f"*/**/{STARTS}"))
+    return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob(f"*/**/{layout.STARTS}"))
 
 
 def gansvc(*words: object, storage: Path) -> subprocess.Popen[bytes]:

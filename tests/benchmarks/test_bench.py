@@ -22,28 +22,15 @@ from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, RunRecord, Start
-from gansvc.store.scores import Contract, Score
+from gansvc.store.scores import Score
 
 from ..benchmarks import bench, training
+from ..builders.jobs import CONTRACT
 from .measured import Aim, Measured, from_pairs, from_values, read, table, write
 from .overhead import covered, spans
 from .plain import PlainLoop
 
 Make = Callable[..., JobSpec]
-CONTRACT = Contract(
-    extractor="efficientnet-lite0",
-    weights_sha256="57934424",
-    resize=96,
-    samples=500,
-    reference_split="test",
-    reference_images=351,
-    reference_sha256="ab12",
-    kid_subset_size=351,
-    kid_subsets=100,
-    dtype="float32",
-    seed=0,
-    torch_fidelity="0.4.0",
-)
 
 
 def test_ratio_is_of_medians_and_spread_is_of_rounds() -> None:

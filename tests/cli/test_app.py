@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,8 @@ from gansvc.spec import jobfile
 from gansvc.store import jobstatus
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
+
+from ..builders.commands import Run
 
 SPEC = """
 name: small
@@ -52,32 +53,6 @@ TRAINING_MODULES = (
     *("torch", "torchvision", "torch_fidelity", "timm", "medmnist", "skimage", "matplotlib", "jinja2", "safetensors"),
     *("ray.train", "ray.tune"),
 )
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Result:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gansvc.cli import app
 from gansvc.client import access, config, configfile
 from gansvc.errors import SpecError
 
-Run = Callable[..., tuple[int, str, str]]
+from ..builders.commands import Run
+
 LAB, OTHER = "https://lab.example:8265", "http://10.0.0.5:8265"
 PROFILES = f"""
 profile: lab
@@ -23,18 +22,10 @@ profiles:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("GANSVC_STORAGE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return call
+    return run
 
 
 def write(text: str = PROFILES) -> None:

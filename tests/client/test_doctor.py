@@ -13,14 +13,14 @@ import pytest
 
 from gansvc import compatibility
 from gansvc.catalog.datasets import DATASETS
-from gansvc.cli import app
 from gansvc.client import doctor
 from gansvc.cluster import visit
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.inspection import ANSWER, NodeState
 
-Run = Callable[..., tuple[int, str, str]]
+from ..builders.commands import Run
+
 SPEC = """
 name: small
 dataset: {name: breastmnist, root: %s}
@@ -30,21 +30,11 @@ evaluation: {extractor: efficientnet-lite0}
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
+def run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "GANSVC_MIRROR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "job.yaml").write_text(SPEC % (tmp_path / "root"))
-
-    def call(*args: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return call
+    return run
 
 
 def checked(run: Run, *args: str) -> tuple[int, dict[str, dict[str, str]]]:

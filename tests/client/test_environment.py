@@ -18,40 +18,10 @@ from gansvc.spec import drivercommand
 from gansvc.spec.placement import Placement
 from gansvc.store.folder import Folder
 
+from .shells import FOREIGN
+
 ROOT = Path(__file__).parents[2]
 GANSVC = [sys.executable, "-c", "from gansvc.cli.app import main; main()"]
-FOREIGN = {
-    "PYTHONPATH": "/nowhere",
-    "PYTHONOPTIMIZE": "2",
-    "PYTHONWARNINGS": "error",
-    "PYTHONSAFEPATH": "",
-    "PYTORCH_JIT": "0",
-    "TMPDIR": f"/tmp/{'long' * 30}",
-    "RAY_TRAIN_V2_ENABLED": "0",
-    "RAY_ADDRESS": "ray://10.255.255.1:10001",
-    "RAY_AUTH_TOKEN": "of another cluster",
-    "RAY_NAMESPACE": "x",
-    "RAY_TMPDIR": "/nonexistent",
-    **{"MASTER_ADDR": "10.255.255.1", "MASTER_PORT": "1", "WORLD_SIZE": "8", "RANK": "3", "LOCAL_RANK": "3"},
-    **{"SLURM_PROCID": "3", "SLURM_NTASKS": "8"},
-    "LD_PRELOAD": "",
-}
-"""What a shell may hold that isn't for the cluster."""
-
-
-@pytest.fixture
-def nobody(tmp_path: Path) -> list[str]:
-    """Return the beginning of a command that runs as a user without HOME and without an entry in the password file."""
-    rights = "+dac_override,+dac_read_search"  # this installation may lie where that user can't look
-    command = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
-    command += [f"--inh-caps={rights}", f"--ambient-caps={rights}", "env", "-i", f"PATH={os.environ['PATH']}"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("becoming another user needs root and setpriv")
-    tmp_path.chmod(0o777)
-    return command
-
 
 # --- variables ------------------------------------------------------------------------------------------------------
 

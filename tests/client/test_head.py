@@ -21,10 +21,8 @@ from gansvc import api
 from gansvc.client import jobsapi, local, processes
 from gansvc.errors import ClusterError
 
-from .test_environment import FOREIGN, nobody
-from .test_local import PYTHON, sent
+from .shells import FOREIGN, PYTHON, sent
 
-__all__ = ["nobody"]
 MODULES = ("random", "statistics", "yaml", "copy", "types", "queue", "emoji", "numpy", "torch", "ray", "usercustomize")
 SEEN = """
 import json, os, ray, sys

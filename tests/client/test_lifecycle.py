@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from platform import node
 
 import pytest
 
 from gansvc import api
-from gansvc.cli import app, following
+from gansvc.cli import following
 from gansvc.client import configfile, lifecycle
 from gansvc.errors import ClusterError, SpecError
 from gansvc.store import jobfolder, jobstatus, submissions
@@ -23,31 +22,7 @@ from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase, Status
 from gansvc.store.submissions import Submission
 
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Result:
-        with pytest.raises(SystemExit) as exit_:
-            app.main(args)
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
+from ..builders.commands import Run
 
 
 def a_job(

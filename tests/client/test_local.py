@@ -3,44 +3,25 @@
 import os
 import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
-from platform import node
 
 import psutil
 import pytest
 
 from gansvc import api
-from gansvc.client import access, jobsapi, local, processes
+from gansvc.client import jobsapi, local, processes
 from gansvc.errors import ClusterError
-from gansvc.store import jobstatus, submissions
-from gansvc.store.jobfolder import Job
+from gansvc.store import jobstatus
+
+from .shells import PYTHON, sent
 
 pytestmark = pytest.mark.ray
-
-PYTHON = f"exec {shlex.quote(sys.executable)} -c"
 
 
 @pytest.fixture
 def target(cluster: local.Cluster) -> jobsapi.Target:
     return jobsapi.Target(cluster.dashboard, local.token())
-
-
-def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
-    """Send a driver of one line under a job folder, as a submission does."""
-    job = Job(id=name, folder=str(folder / name))
-    jobstatus.start(job, name)
-    where = submissions.Submission(
-        address=cluster.dashboard,
-        submitted=time.time(),
-        host=node(),
-        home=str(local.home()),
-        mark=cluster.mark,
-    )
-    submissions.save(job, where)
-    jobsapi.submit(access.target(where), name, command, {"name": name})
-    return job
 
 
 def listeners(cluster: local.Cluster) -> dict[str, str]:

@@ -2,15 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from platform import node
 
 import pytest
 
 from gansvc import api
-from gansvc.cli import app
 from gansvc.client import access, lifecycle
 from gansvc.errors import ClusterError, SpecError
 from gansvc.store import jobstatus, submissions
@@ -19,32 +16,10 @@ from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase, Status
 from gansvc.store.submissions import Submission
 
+from ..builders.commands import Run
+
 SPEC = "name: small\ndataset: histology\nlosses: [lsgan]\n"
 ID = "small-20260101-000000-aaaa"
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("GANSVC_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path / "jobs"))
-
-    def call(*args: str) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            app.main(args)
-        captured = capsys.readouterr()
-        return Result(ended.value.code if isinstance(ended.value.code, int) else 0, captured.out, captured.err)
-
-    return call
 
 
 def nowhere(**values: object) -> Submission:

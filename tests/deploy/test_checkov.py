@@ -10,9 +10,9 @@ from hypothesis import given
 
 from gansvc.client.kuberay import pods
 
-from ..client.kuberay.test_manifest import SECTIONS, make, sent, tries
 from ..kube_examples import K8S, generated
 from ..kube_profiles import Manifest, checkov_failures, pods_of
+from ..kube_sections import SECTIONS, make, sent, tries
 
 PROBES = {"CKV_K8S_8", "CKV_K8S_9"}
 """KubeRay's operator injects the head's and the workers'; the submitter and the reader serve nothing."""

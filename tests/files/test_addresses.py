@@ -13,9 +13,9 @@ from gansvc.catalog import downloads
 from gansvc.client import access
 from gansvc.errors import ClusterError, SpecError
 
+from ..fuzz.finished import ID
 from ..fuzz.fuzzing import Yard, opened
-from ..fuzz.test_clusters import CLUSTER, JOB
-from ..fuzz.test_commands import ID
+from ..fuzz.specs import CLUSTER, JOB
 
 STORAGES = (
     *("s3://AKIA:hush@bucket/jobs", "s3://hush@bucket/jobs", "s3://AKIA:hu/hush@bucket/jobs", "gs://a:hush@bucket"),

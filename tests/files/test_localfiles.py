@@ -19,12 +19,12 @@ from gansvc.gan.journal import Journal
 from gansvc.gan.run import RunPlan
 from gansvc.spec.job import JobSpec
 from gansvc.store import folder as store
-from gansvc.store import jobfolder, jobstatus
+from gansvc.store import jobfolder, jobstatus, layout
 from gansvc.store.folder import Folder
-from gansvc.store.jobfolder import STATUS, Job
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import History, Status
 
-from ..store.test_delivery import copy
+from ..builders.deliveries import copy
 
 SECRET = "a private key"
 
@@ -121,7 +121,7 @@ def test_the_users_own_path_may_lead_through_links_and_the_job_folder_may_be_non
     (tmp_path / "jobs").symlink_to(tmp_path / "real")
     job = jobfolder.new("tiny", str(tmp_path / "jobs"))
     jobstatus.start(job, "tiny")
-    assert jobfolder.every(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / STATUS).is_file()
+    assert jobfolder.every(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / layout.STATUS).is_file()
     planted = tmp_path / "real" / "other-20260101-000000-aaaa"
     planted.symlink_to(job.folder)
     with pytest.raises(ClusterError, match="other-20260101-000000-aaaa is a link"):
@@ -172,11 +172,13 @@ def test_a_job_with_a_fifo_and_one_with_a_vast_status_are_listed_beside_the_othe
     jobs = [jobfolder.new(name, str(tmp_path)) for name in ("well", "fifo", "vast")]
     for job in jobs:
         jobstatus.start(job, job.id)
-    Folder(jobs[0].folder).write_record(STATUS, jobstatus.read(jobs[0]).model_copy(update={"phase": "SUCCEEDED"}))
+    Folder(jobs[0].folder).write_record(
+        layout.STATUS, jobstatus.read(jobs[0]).model_copy(update={"phase": "SUCCEEDED"})
+    )
     for job in jobs[1:]:
-        Path(job.folder, STATUS).unlink()
-    os.mkfifo(Path(jobs[1].folder, STATUS))
-    with Path(jobs[2].folder, STATUS).open("wb") as file:
+        Path(job.folder, layout.STATUS).unlink()
+    os.mkfifo(Path(jobs[1].folder, layout.STATUS))
+    with Path(jobs[2].folder, layout.STATUS).open("wb") as file:
         file.truncate(6 * 10**9)
     told: list[Status] = []
     thread = threading.Thread(target=lambda: told.extend(api.jobs(str(tmp_path))), daemon=True)
@@ -304,7 +306,7 @@ def test_a_held_folder_that_was_taken_away_does_not_come_back(tmp_path: Path) ->
     inner = pickle.loads(pickle.dumps(folder / "train" / "a"))
     inner.write("run.json", "x")
     (tmp_path / "jobs" / job.id).rename(tmp_path / "moved")
-    for here, name in ((folder, STATUS), (inner, "run.json"), (folder / "new", "x/y")):
+    for here, name in ((folder, layout.STATUS), (inner, "run.json"), (folder / "new", "x/y")):
         with pytest.raises(ClusterError, match="can't be written: its folder was taken away"):
             here.write(name, "x")
     assert not Path(job.folder).exists()

@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,20 +22,9 @@ from gansvc.spec import jobfile
 from gansvc.store.inspection import ANSWER as PREFIX
 from gansvc.store.inspection import Answer, NodeFiles, NodeState
 
-from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, opened, texts
-from .test_spec import TOKENS, valid
+from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, texts
+from .specs import CLUSTER, JOB, TOKENS, valid
 
-JOB: dict[str, Any] = {"name": "a", "dataset": "histology", "losses": ["lsgan"]}
-CLUSTER: dict[str, Any] = {
-    "image": "registry.example.com/gansvc:0.1.0",
-    "volume": "jobs",
-    "workers": 2,
-    "max_workers": 3,
-    "head": {"cpus": 2, "memory": "8Gi"},
-    "node_selector": {"a/b": "c"},
-    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-    "pull_secrets": ["registry"],
-}
 CONFIG: dict[str, Any] = {
     "profile": "lab",
     "profiles": {
@@ -44,12 +32,6 @@ CONFIG: dict[str, Any] = {
         "kube": {"cluster": "k8s://lab/gansvc"},
     },
 }
-
-
-@pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    with opened(tmp_path_factory.mktemp("yard")) as yard:
-        yield yard
 
 
 @pytest.fixture(autouse=True)

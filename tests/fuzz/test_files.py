@@ -7,14 +7,12 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-import safetensors.torch
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,19 +22,13 @@ from gansvc.client import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export
-from gansvc.spec import jobfile
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
-from .fuzzing import Yard, cases, changed, damaged, junk, opened
+from .artifacts import CARD, IDENTITY, WEIGHTS, began_anew
+from .fuzzing import Yard, cases, changed, damaged, junk
 
-IDENTITY: dict[str, object] = {"spec": "one", "seed": 0}
 STATE = {"critic": {"w": torch.arange(6.0).reshape(2, 3)}, "step": 3}
-
-
-@pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    with opened(tmp_path_factory.mktemp("yard")) as yard:
-        yield yard
 
 
 class Evil:
@@ -65,11 +57,6 @@ def stored(yard: Yard, data: bytes, rightly_named: bool) -> Folder:
     folder = Folder(yard.work)
     folder.write(f"step-00000003.{digest}.pt", data)
     return folder
-
-
-def began_anew(found: tuple[int, dict[str, Any], list[str]] | None) -> bool:
-    """Return whether the only checkpoint was passed over, and that is told."""
-    return found is not None and found[:2] == (0, {}) and "none before it is whole" in "".join(found[2])
 
 
 @cases(40)
@@ -141,27 +128,13 @@ def test_a_whole_checkpoint_is_read(yard: Yard) -> None:
 
 # Models
 
-SPEC = jobfile.parse("{name: a, dataset: histology, network: {name: dcgan, width: 4, latent_dim: 4}, losses: [lsgan]}")
-WEIGHTS = safetensors.torch.save(SPEC.network.generator(3, 28).state_dict(), {"step": "1"})
-CARD = {
-    "network": SPEC.network.model_dump(mode="json"),
-    "channels": 3,
-    "job": "a-1",
-    "dataset": {"name": "histology"},
-    "licence": "CC0",
-    "loss": {"name": "lsgan"},
-    "seed": 0,
-    "step": 1,
-    "score": None,
-}
-
 
 @cases(40)
 @given(damaged(WEIGHTS))
 def test_damaged_weights_are_refused(yard: Yard, data: bytes) -> None:
     yard.clear()
     folder = Folder(yard.work)
-    folder.write(checkpoint.BEST, data)
+    folder.write(layout.BEST, data)
     with yard.watched():
         try:
             checkpoint.load_best(folder)

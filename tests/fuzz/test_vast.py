@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,17 +22,24 @@ from hypothesis import strategies as st
 from gansvc.catalog import extractors, torchfiles
 from gansvc.errors import GansvcError, SpecError
 from gansvc.gan import checkpoint
+from gansvc.gan.networks import build_generator
 from gansvc.report import build, drawing, provenance
 from gansvc.report.model import Versions
 from gansvc.store.folder import Folder
 
-from ..report.test_build import make_spec
+from ..builders.jobs import make_spec
+from .artifacts import CARD, IDENTITY, WEIGHTS, began_anew
+from .finished import ID, JSON, PROGRESS, RECORDS, looked_at, opened_with_job, restore
 from .fuzzing import Yard, cases, places
-from .test_commands import ID, JSON, PROGRESS, RECORDS, looked_at, restore, yard
-from .test_files import CARD, IDENTITY, WEIGHTS, began_anew
 
-__all__ = ["yard"]
 OTHER = "small-20260101-000001-bbbb"
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    with opened_with_job(tmp_path_factory.mktemp("yard")) as yard:
+        yield yard
+
 
 # Records
 
@@ -224,7 +232,7 @@ def test_files_of_both_forms_are_read(old: bool) -> None:
 def conditional(shares: torch.Tensor) -> dict[str, torch.Tensor]:
     from gansvc.catalog.networks import Dcgan
 
-    network = Dcgan(width=4, latent_dim=4, conditional=True).generator(3, 28, torch.tensor([0.5, 0.5]))
+    network = build_generator(Dcgan(width=4, latent_dim=4, conditional=True), 3, 28, torch.tensor([0.5, 0.5]))
     return network.state_dict() | {"shares": shares}
 
 

@@ -19,9 +19,9 @@ from gansvc.catalog.losses import LOSSES
 from gansvc.gan import checkpoint
 from gansvc.gan.journal import Journal
 from gansvc.gan.players import Players
-from gansvc.gan.run import RunPlan, single_process
+from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.score import Features
-from gansvc.gan.scoring.validation import Validation, Validator
+from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.store.folder import Folder

@@ -4,58 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gansvc.report import classes, model
 from gansvc.report.build import build
 from gansvc.report.markdown import render
-from gansvc.spec import jobfile
-from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Classes
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, DataRecord
-from gansvc.store.scores import Contract, Score
+from gansvc.store.records import DataRecord
+from gansvc.store.scores import Score
 
-KID = {"lsgan": (0.06, 0.05), "wgan": (0.02, 0.04), "wgan-gp": (0.03, 0.05), "hinge": (0.30, 0.20)}
-DOMAIN_KID = {"lsgan": (0.9, 0.7), "wgan": (0.5, 0.6), "wgan-gp": (0.4, 0.5), "hinge": (1.0, 3.0)}
-CONTRACT = Contract(
-    **{"extractor": "efficientnet-lite0", "weights_sha256": "57", "resize": 96, "samples": 2000, "dtype": "float32"},
-    **{"reference_split": "test", "reference_images": 400, "reference_sha256": "ab", "seed": 0},
-    **{"kid_subset_size": 400, "kid_subsets": 100, "torch_fidelity": "0.4.0"},
-)
-
-
-def make_spec() -> JobSpec:
-    data = {"name": "a", "dataset": "breastmnist", "losses": list(KID), "training": {"seeds": [0, 1]}}
-    return jobfile.validated(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
-
-
-def make_classes(kid: float, inception_score: float, seen: float, **changes: Any) -> Classes:
-    found = Classes(
-        **{"images": 2000, "accuracy": 0.83, "majority": 0.73, "train": (0.27, 0.73), "heldout": (0.2, 0.8)},
-        **{"seen": (seen, 1 - seen), "distance": abs(seen - 0.2)},
-        metrics={"is": inception_score, "is_std": 0.1, "kid": kid, "kid_std": 0.1},
-    )
-    return found.model_copy(update=changes)
+from ..builders.classes import DOMAIN_KID, KID, make_classes, make_job, make_spec
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    folder, about = Folder(tmp_path / "a-1"), {"step": 5, "extractor": "efficientnet-lite0"}
-    for label, values in KID.items():
-        for seed, kid in enumerate(values):
-            metrics = {"kid": kid, "is": 2 - kid, "is_std": 0.1}
-            score = Score(label=label, seed=seed, step=5, metrics=metrics, contract=CONTRACT, seconds=1)
-            seen = make_classes(DOMAIN_KID[label][seed], 1 + kid, 0.1 + 0.2 * seed)
-            folder.write_record(f"evaluation/{label}-seed{seed}.json", score)
-            folder.write_record(
-                f"evaluation/{label}-seed{seed}.audit.json", Audit(label=label, seed=seed, classes=seen, **about)
-            )
-    real = Audit(label="real", seed=0, classes=make_classes(0.0123, 1.5, 0.25), **about)
-    folder.write_record("evaluation/real.audit.json", real)
-    return folder
+    return make_job(tmp_path)
 
 
 def test_rankings_are_of_the_means_over_seeds(folder: Folder) -> None:
@@ -155,7 +121,7 @@ def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:
 def test_the_histogram_calls_classes_by_their_names_where_they_are_known(folder: Folder) -> None:
     assert [row[0] for row in classes.histogram_table(build(folder, make_spec()))[1]] == ["0", "1"]
     images = {"train": 546, "val": 78, "test": 156}
-    folder.write_record(DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
+    folder.write_record(layout.DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
     report = build(folder, make_spec())
     assert [row[0] for row in classes.histogram_table(report)[1]] == ["0 malignant", "1 benign|no"]
     assert r"| 1 benign\|no |" in render(report)

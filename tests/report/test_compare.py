@@ -11,29 +11,17 @@ import pytest
 
 from gansvc.cli import app
 from gansvc.errors import SpecError
-from gansvc.report import model, numbers, ranking
+from gansvc.report import numbers, ranking
 from gansvc.report.compare import merge
 from gansvc.report.dataset import DatasetFacts
 from gansvc.report.model import Report, Versions
 from gansvc.spec import jobfile
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Contract, Score
 
-CONTRACT = Contract(
-    extractor="efficientnet-lite0",
-    weights_sha256="57934424",
-    resize=96,
-    samples=2000,
-    reference_split="test",
-    reference_images=400,
-    reference_sha256="ab12",
-    kid_subset_size=400,
-    kid_subsets=100,
-    dtype="float32",
-    seed=0,
-    torch_fidelity="0.4.0",
-)
+from ..builders.jobs import CONTRACT
 
 
 def make_score(label: str, seed: int, contract: Contract, kid: float) -> Score:
@@ -158,7 +146,7 @@ def test_the_command_prints_the_leaderboard_of_two_job_folders_or_the_refusal(
     monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path))
 
     def put(name: str, made: Report) -> None:
-        (Folder(tmp_path) / f"{name}-20260101-000000-aaaa").write_record(model.REPORT_JSON, made)
+        (Folder(tmp_path) / f"{name}-20260101-000000-aaaa").write_record(layout.REPORT_JSON, made)
 
     def call(*args: str) -> tuple[object, str, str]:
         with pytest.raises(SystemExit) as ended:

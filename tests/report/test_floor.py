@@ -13,7 +13,7 @@ from gansvc.report.markdown import render
 from gansvc.store.folder import Folder
 from gansvc.store.scores import Contract, Score
 
-from .test_build import CONTRACT, make_job, make_score, make_spec
+from ..builders.jobs import CONTRACT, make_job, make_score, make_spec
 
 COLUMNS = numbers.columns(("kid", "is", "fid", "precision-recall"))
 REAL = {"kid": 0.005, "kid_std": 0.002, "is": 3.4, "is_std": 0.1, "fid": 20.0, "precision": 0.9, "recall": 0.8}

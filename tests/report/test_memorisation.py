@@ -18,14 +18,12 @@ from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.audits import Audit, Estimate, Memorisation, Pair
 from gansvc.store.folder import Folder
-from gansvc.store.scores import Contract, Score
+from gansvc.store.scores import Score
+
+from ..builders.jobs import CONTRACT
 
 KID = {"lsgan": (0.06, 0.05, 0.07), "wgan": (0.02, 0.04, 0.03)}
-CONTRACT = Contract(
-    **{"extractor": "efficientnet-lite0", "weights_sha256": "57", "resize": 96, "samples": 2000, "dtype": "float32"},
-    **{"reference_split": "test", "reference_images": 400, "reference_sha256": "ab", "seed": 0},
-    **{"kid_subset_size": 400, "kid_subsets": 100, "torch_fidelity": "0.4.0"},
-)
+
 MEMORY = Memorisation(
     **{"images": 2000, "train_images": 1080, "heldout_images": 400, "fresh_images": 120},
     **{"to_train": 14.251, "to_heldout": 15.5, "heldout_to_train": 13.25},

@@ -10,13 +10,10 @@ import pytest
 from gansvc.report import ranking
 from gansvc.report.model import Column, Row
 from gansvc.store.records import RunRecord
-from gansvc.store.scores import Contract, Score
+from gansvc.store.scores import Score
 
-CONTRACT = Contract(
-    **{"extractor": "efficientnet-lite0", "weights_sha256": "57", "resize": 96, "samples": 2000, "dtype": "float32"},
-    **{"reference_split": "test", "reference_images": 400, "reference_sha256": "ab", "seed": 0},
-    **{"kid_subset_size": 400, "kid_subsets": 100, "torch_fidelity": "0.4.0"},
-)
+from ..builders.jobs import CONTRACT
+
 LEARNED = (2.4, 0.5)
 """Validation scores at step 0 and at best."""
 

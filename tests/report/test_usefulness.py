@@ -15,9 +15,7 @@ from gansvc.report.markdown import render
 from gansvc.store.audits import Exam, Learned, Usefulness
 from gansvc.store.folder import Folder
 
-from .test_classes import folder, make_spec
-
-__all__ = ["folder"]
+from ..builders.classes import make_job, make_spec
 
 EXAM = Exam(
     **{"classes": 2, "majority": 0.73, "train_images": 546, "of": 546, "val_images": 78, "test_images": 156},
@@ -41,6 +39,11 @@ ROWS = (
     learned("both", 1.0, 546, 546, (0.84, 0.83, 0.84)),
     learned("generated", 0, 0, 546, (0.74, 0.70, 0.75)),
 )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return make_job(tmp_path)
 
 
 @pytest.fixture

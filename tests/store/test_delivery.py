@@ -12,14 +12,10 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.store.delivery import delivered, is_taken
 from gansvc.store.folder import Folder
 
+from ..builders.deliveries import OURS, copy
 from ..object_storage import request
 
-OURS, THEIRS = "ours-20260101-000000-aaaa", "theirs-20260101-000000-bbbb"
-
-
-def copy(folder: Folder, target: Path, skip: tuple[str, ...] = (), job: str = OURS) -> None:
-    with delivered(target, job) as delivery:
-        delivery.copy(folder, skip)
+THEIRS = "theirs-20260101-000000-bbbb"
 
 
 def files_in(path: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ from gansvc.client import configfile
 from gansvc.client import doctor as doctoring
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 app = typer.Typer(rich_markup_mode=None)
@@ -105,7 +106,7 @@ def _spec(file: str, values: list[str] | None, storage: str | None) -> JobSpec:
     """Return the spec of a job file, or of a job of that name."""
     if file != "-" and not Path(file).exists() and "/" not in file and not file.endswith((".yaml", ".yml")):
         folder = Folder(api.find(file, storage).folder)
-        spec = jobfile.read(folder.read("job.yaml") or b"", folder.path("job.yaml"))
+        spec = jobfile.read(folder.read(layout.JOB) or b"", folder.path(layout.JOB))
     else:
         spec = jobfile.load(file)
     return spec.with_values(parsed(values)) if values else spec

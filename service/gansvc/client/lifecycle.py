@@ -12,7 +12,7 @@ from gansvc.client import jobsapi as drivers
 from gansvc.client.kuberay import namespace
 from gansvc.client.kuberay import status as kubestatus
 from gansvc.errors import ClusterError, RunError, SpecError
-from gansvc.store import jobstatus, submissions
+from gansvc.store import jobstatus, layout, submissions
 from gansvc.store.driverstate import ENDED
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
@@ -85,7 +85,7 @@ def stop(job: Job) -> Status:
         return known
     where = submissions.last(job)
     if where is None:
-        raise RunError(f"{job.id} has no {submissions.SUBMISSION}, so its cluster isn't known; stop it there")
+        raise RunError(f"{job.id} has no {layout.SUBMISSION}, so its cluster isn't known; stop it there")
     if space := namespace.of(where):
         kubestatus.stop(job, space, where.driver(job))
     else:
@@ -130,7 +130,7 @@ def log(job: Job, follow_it: bool = False, attempt: int | None = None) -> Iterat
     """
     last = submissions.last(job)
     if last is None:
-        raise RunError(f"{job.id} has no {submissions.SUBMISSION}, so its cluster isn't known; look for its log there")
+        raise RunError(f"{job.id} has no {layout.SUBMISSION}, so its cluster isn't known; look for its log there")
     where = next((one for one in (*last.earlier, last) if one.attempt == (attempt or last.attempt)), None)
     if where is None:
         raise SpecError(f"--attempt: {job.id} has no attempt {attempt}; give 1 to {last.attempt}")

@@ -8,10 +8,10 @@ from pathlib import Path
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
-from gansvc.store import jobstatus
+from gansvc.store import jobstatus, layout
 from gansvc.store.delivery import LARGE, delivered
 from gansvc.store.folder import Folder
-from gansvc.store.jobfolder import STATUS, Job
+from gansvc.store.jobfolder import Job
 
 
 def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]) -> Path:
@@ -26,7 +26,7 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         if kubejob.fetch(job, delivery, skip):
             # The volume's own status may know less.
             kept = known.model_dump_json(indent=2).encode()
-            delivery.put(STATUS, len(kept), lambda: (kept,))
+            delivery.put(layout.STATUS, len(kept), lambda: (kept,))
         else:
             delivery.copy(Folder(job.folder), skip)
     if known.phase != "SUCCEEDED":

@@ -11,7 +11,7 @@ from gansvc.errors import GansvcError, RunError, SpecError
 from gansvc.spec import drivercommand, jobfile
 from gansvc.spec.identity import of_job, refuse_another
 from gansvc.spec.job import JobSpec
-from gansvc.store import jobstatus, submissions
+from gansvc.store import jobstatus, layout, submissions
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES
@@ -38,10 +38,10 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
-    last, kept = submissions.last(job), Folder(job.folder).read("job.yaml")
+    last, kept = submissions.last(job), Folder(job.folder).read(layout.JOB)
     if last is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
-    spec = jobfile.read(kept, f"{job.folder}/job.yaml")
+    spec = jobfile.read(kept, f"{job.folder}/{layout.JOB}")
     refuse_another(Folder(job.folder), of_job(spec))
     lifecycle.await_end(job, last)
     _send(job, spec, _next(job, last, say))

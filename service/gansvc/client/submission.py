@@ -16,7 +16,7 @@ from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.spec import drivercommand, jobfile, splits
 from gansvc.spec.job import JobSpec
-from gansvc.store import jobfolder, jobstatus, submissions
+from gansvc.store import jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.submissions import LOCAL
@@ -51,7 +51,7 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
     job = jobfolder.new(spec.name, kept.value)
     command = drivercommand.compose(job, spec, python)
     jobstatus.start(job, spec.name)
-    Folder(job.folder).write("job.yaml", jobfile.dump(spec))
+    Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
     submissions.save(job, where)
     try:
         drivers.submit(access.target(where), where.driver(job), command, drivercommand.metadata(job, spec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -64,6 +64,24 @@ class RunPlan:
             "validation": of_validation(self.spec),
             "seed": self.seed,
         }
+
+
+class Validation(NamedTuple):
+    """Score of a generator on the validation split."""
+
+    objective: float
+    diversity: float | None
+    """Spread of the samples' features relative to the real images': 0 where all samples are one image.
+
+    None where there is no such ratio: a score that isn't finite, or real images whose features are all alike.
+    """
+
+
+class Validator(Protocol):
+    """Scores a generator on the validation split, the same on every worker; lower is better."""
+
+    def __call__(self, network: nn.Module, rank: int = 0, world_size: int = 1) -> Validation:
+        """Return the generator's score; the workers share the work. NaN where one worker's images aren't finite."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from gansvc.report import memorisation, numbers, spending
 from gansvc.report import usefulness as learned
 from gansvc.report.model import Curve, Report, Row
 from gansvc.report.tables import escape
+from gansvc.store import layout
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Picture:
     def markdown(self) -> str:
         """The picture as Markdown, with its caption as the title."""
         quoted = self.caption.replace('"', "'")
-        return f'![{escape(self.alternative)}](figures/{self.name} "{escape(quoted)}")'
+        return f'![{escape(self.alternative)}]({layout.figure(self.name)} "{escape(quoted)}")'
 
 
 def pictures(report: Report, names: Sequence[str]) -> dict[str, Picture]:

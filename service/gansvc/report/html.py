@@ -23,12 +23,13 @@ from gansvc.escapes import printable
 from gansvc.report import drawing
 from gansvc.report.alternatives import panel
 from gansvc.report.model import Report
+from gansvc.store import layout
 
 CSS_PIXELS = 96
 """An inch on a page."""
-GALLERY = "figures/samples.png"
+GALLERY = layout.figure("samples.png")
 """The picture that the page shows as one picture per loss instead."""
-PHOTOS = ("figures/pairs.png",)
+PHOTOS = (layout.figure("pairs.png"),)
 """Figures that hold images of the data set."""
 _KEYS = ("loss", "run", "trial")
 """Titles of the column that stays in sight when a wide table is scrolled."""

@@ -10,14 +10,12 @@ from pydantic import Field, field_validator
 from gansvc.catalog.datasets import floor_split
 from gansvc.report.dataset import DatasetFacts
 from gansvc.schema.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.store.scores import Contract
 
-REPORT_JSON = "report/report.json"
-REPORT_MARKDOWN = "report/report.md"
-REPORT_HTML = "report/report.html"
 FEWEST = 3
 """Seeds that two losses have in common at least, where anything is said of which one is better."""
 
@@ -209,7 +207,7 @@ def read(folder: Folder) -> Report | None:
     Raises:
         ClusterError: report.json is there and isn't a report of this version.
     """
-    return folder.read_record(REPORT_JSON, Report)
+    return folder.read_record(layout.REPORT_JSON, Report)
 
 
 def read_markdown(folder: Folder) -> str | None:
@@ -218,7 +216,7 @@ def read_markdown(folder: Folder) -> str | None:
     Raises:
         ClusterError: the storage fails.
     """
-    data = folder.read(REPORT_MARKDOWN)
+    data = folder.read(layout.REPORT_MARKDOWN)
     return None if data is None else data.decode("utf-8", "replace")
 
 
@@ -228,7 +226,7 @@ def read_html(folder: Folder) -> str | None:
     Raises:
         ClusterError: the storage fails.
     """
-    data = folder.read(REPORT_HTML)
+    data = folder.read(layout.REPORT_HTML)
     return None if data is None else data.decode("utf-8", "replace")
 
 

@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from gansvc.errors import ClusterError, SpecError
 from gansvc.escapes import is_printable
 from gansvc.files import filesystems, homefolder
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record, Status
 
-STATUS = "status.json"
 _TRIES, _PAUSE = 30, 0.1
 _ID = re.compile(r"[a-z0-9-]+-(\d{8}-\d{6})-[0-9a-f]{4}")
 
@@ -101,7 +101,7 @@ def find(job: str | None, storage: str) -> Job:
 def _named(job: Job) -> Job:
     """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
     try:
-        status = Folder(job.folder).read_record(STATUS, Status)
+        status = Folder(job.folder).read_record(layout.STATUS, Status)
     except ClusterError:
         return job  # whoever reads it says so
     return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
@@ -117,7 +117,7 @@ def _at(path: str) -> Job | None:
         # What a user names may be a link to the folder; what lies in a storage may not.
         folder = Folder(_without_link(path))
         # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
-        status = folder.read_record(STATUS, Status)
+        status = folder.read_record(layout.STATUS, Status)
     except (SpecError, ClusterError):
         # An address can be nothing but a job's: what is wrong with it, or with its storage, is worth telling.
         if "://" in path:

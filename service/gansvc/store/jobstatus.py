@@ -6,9 +6,9 @@ import time
 from contextlib import suppress
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.store import submissions
+from gansvc.store import layout, submissions
 from gansvc.store.folder import Folder
-from gansvc.store.jobfolder import STATUS, Job
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, Phase, Status
 from gansvc.store.submissions import Submission
 
@@ -16,7 +16,9 @@ from gansvc.store.submissions import Submission
 def start(job: Job, name: str) -> None:
     """Write a job's first status, so that it is listed at once."""
     now = time.time()
-    Folder(job.folder).write_record(STATUS, Status(job=job.id, name=name, phase="PENDING", started=now, updated=now))
+    Folder(job.folder).write_record(
+        layout.STATUS, Status(job=job.id, name=name, phase="PENDING", started=now, updated=now)
+    )
 
 
 def restart(job: Job, where: Submission) -> None:
@@ -24,7 +26,7 @@ def restart(job: Job, where: Submission) -> None:
     # In this order: a status at work beside the submission of a dead driver would be judged as lost.
     submissions.save(job, where)
     update = {"phase": "PENDING", "error": "", "finished": None, "updated": time.time(), "warnings": (), "missing": ()}
-    Folder(job.folder).write_record(STATUS, read(job).model_copy(update=update))
+    Folder(job.folder).write_record(layout.STATUS, read(job).model_copy(update=update))
 
 
 def read(job: Job) -> Status:
@@ -34,9 +36,11 @@ def read(job: Job) -> Status:
         ClusterError: it is damaged.
         SpecError: the folder holds none.
     """
-    status = Folder(job.folder).read_record(STATUS, Status)
+    status = Folder(job.folder).read_record(layout.STATUS, Status)
     if status is None:
-        raise SpecError(f"JOB: {job.folder} holds no {STATUS}; it is no job's, was taken away, or was never sent")
+        raise SpecError(
+            f"JOB: {job.folder} holds no {layout.STATUS}; it is no job's, was taken away, or was never sent"
+        )
     return status
 
 
@@ -47,5 +51,5 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
         return known
     last = known.model_copy(update={"phase": phase, "error": error, "finished": time.time(), "current": ()})
     with suppress(ClusterError):  # a full storage doesn't take it, and whoever asks next comes to the same end
-        Folder(job.folder).write_record(STATUS, last)
+        Folder(job.folder).write_record(layout.STATUS, last)
     return last

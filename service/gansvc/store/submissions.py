@@ -6,13 +6,13 @@ import time
 from typing import NamedTuple
 
 from gansvc.schema.bounded import Some, Text
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import Record
 
 LOCAL = "local"
 """What stands for the cluster on this machine in place of an address."""
-SUBMISSION = "submission.json"
 
 
 class Setting(NamedTuple):
@@ -66,9 +66,9 @@ class Submission(Record):
 
 def save(job: Job, submission: Submission) -> None:
     """Keep where a job is sent; written before it is, so that no driver runs that can't be found again."""
-    Folder(job.folder).write_record(SUBMISSION, submission)
+    Folder(job.folder).write_record(layout.SUBMISSION, submission)
 
 
 def last(job: Job) -> Submission | None:
     """Return where a job was sent last, or None if that isn't known."""
-    return Folder(job.folder).read_record(SUBMISSION, Submission)
+    return Folder(job.folder).read_record(layout.SUBMISSION, Submission)

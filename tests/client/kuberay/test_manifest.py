@@ -8,8 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from gansvc import pipeline
 from gansvc.cli import app
@@ -17,73 +16,16 @@ from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.kuberay import manifest, namespace, pods
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
-from gansvc.spec.job import JobSpec
 from gansvc.spec.placement import Placement
 
 from ...kube_profiles import operator_refusals, pods_of, schema_errors, unrestricted
+from ...kube_sections import SECTIONS, make, sent, tries
 
 VERSIONS = {"gansvc": "0.1.0", "ray": "2.60.0"}
-NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z0-9]{1,9})?", fullmatch=True)
-LABELS = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", fullmatch=True)
-KEYS = st.one_of(LABELS, st.builds("{}/{}".format, NAMES, LABELS))
-MEMORY = st.one_of(st.integers(512, 9999).map("{}Mi".format), st.integers(1, 2048).map("{}Gi".format))
-TOLERATIONS = st.one_of(
-    st.fixed_dictionaries({"key": KEYS, "value": st.one_of(LABELS, st.just(""))}),
-    st.fixed_dictionaries(
-        {"operator": st.just("Exists")},
-        optional={"key": KEYS, "effect": st.sampled_from(["NoSchedule", "PreferNoSchedule", "NoExecute"])},
-    ),
-)
-WORDS = st.from_regex(r"[a-z0-9]{1,9}", fullmatch=True)
-DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
-IMAGES = st.builds("{}/{}:{}".format, NAMES, WORDS, LABELS) | st.builds("{}/{}@sha256:{}".format, NAMES, WORDS, DIGESTS)
-SECTIONS = st.fixed_dictionaries(
-    {"image": IMAGES},
-    optional={
-        "pull_secrets": st.lists(NAMES, max_size=3, unique=True),
-        "workers": st.integers(1, 60),
-        "max_workers": st.integers(50, 1000),
-        "cpus": st.integers(1, 1024),
-        "gpus": st.integers(0, 16),
-        "memory": MEMORY,
-        "head": st.fixed_dictionaries({}, optional={"cpus": st.integers(1, 1024), "memory": MEMORY}),
-        "node_selector": st.dictionaries(KEYS, LABELS, max_size=3),
-        "tolerations": st.lists(TOLERATIONS, max_size=3),
-        "service_account": NAMES,
-        "volume": NAMES,
-        "storage_secret": NAMES,
-        "priority_class": NAMES,
-        "queue": NAMES,
-        "deadline": st.integers(3000, 2**31 - 1),
-        "start_deadline": st.integers(1, 4000),
-        "retries": st.integers(0, 20),
-    },
-)
-
-
-def make(cluster: dict[str, Any], **fields: Any) -> JobSpec:
-    return jobfile.validated(
-        {"name": "small", "dataset": "histology", "losses": ["lsgan"], "cluster": cluster} | fields
-    )
 
 
 def written(section: dict[str, Any]) -> dict[str, Any]:
     return manifest.rayjob("a-job", "a-job", "exec python -m x", Placement.model_validate(section), VERSIONS, {})
-
-
-def tries(count: int) -> settings:
-    return settings(max_examples=count, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def sent(section: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the RayJob of a job with that section, or None if our models refuse it."""
-    try:
-        spec = make(section)
-    except SpecError as error:
-        assert all(line.startswith("cluster") for line in str(error).splitlines())
-        return None
-    storage = pods.STORAGE if section.get("volume") else "s3://bucket/jobs"
-    return kubejob.rayjob("small-20260101-000000-abcd", "small-20260101-000000-abcd", spec, storage)
 
 
 @tries(300)

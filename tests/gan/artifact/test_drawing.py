@@ -15,7 +15,7 @@ from gansvc.gan.artifact import drawing
 from gansvc.gan.scoring.score import generate
 from gansvc.spec.job import JobSpec
 
-from .test_export import write_model
+from ...builders.models import write_model
 
 Make = Callable[..., JobSpec]
 Model = tuple[Path, torch.nn.Module]

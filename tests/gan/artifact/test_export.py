@@ -24,30 +24,20 @@ from gansvc.gan.artifact import drawing, export, portable
 from gansvc.gan.artifact.card import readme
 from gansvc.gan.checkpoint import save_best
 from gansvc.gan.images import png
+from gansvc.gan.networks import build_generator
 from gansvc.gan.sampling import generate_of
 from gansvc.gan.streams import sample_labels
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
-from gansvc.store.scores import Contract, Score
+from gansvc.store.scores import Score
+
+from ...builders.jobs import CONTRACT
+from ...builders.models import write_model
 
 Make = Callable[..., JobSpec]
 
-CONTRACT = Contract(
-    extractor="efficientnet-lite0",
-    weights_sha256="57934424",
-    resize=32,
-    samples=60,
-    reference_split="test",
-    reference_images=351,
-    reference_sha256="ab12",
-    kid_subset_size=60,
-    kid_subsets=100,
-    dtype="float32",
-    seed=0,
-    torch_fidelity="0.4.0",
-)
 
 SHARES = torch.tensor([0.5, 0.25, 0.25])
 
@@ -56,7 +46,7 @@ def generator(name: str, **fields: object) -> torch.nn.Module:
     """Return a generator whose batch statistics, if it keeps any, aren't those it was made with."""
     network = NETWORKS[name].model_validate({"name": name, "width": 4, "latent_dim": 8, **fields})
     torch.manual_seed(3)
-    made = network.generator(3, 28, SHARES)
+    made = build_generator(network, 3, 28, SHARES)
     labels = (torch.arange(16) % 3,) if network.conditional else ()
     with torch.no_grad():
         for layer in made.modules():
@@ -70,23 +60,6 @@ def generator(name: str, **fields: object) -> torch.nn.Module:
 @pytest.fixture
 def written(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
     return write_model(tiny, tmp_path)
-
-
-def write_model(tiny: Make, tmp_path: Path) -> tuple[Path, torch.nn.Module]:
-    """Return a model folder, and the module that it was written from."""
-    spec = tiny(losses=["lsgan", "wgan-gp"])
-    torch.manual_seed(3)
-    network = spec.network.generator(3)
-    network(torch.randn(16, 8))
-    weights = Folder(tmp_path / "checkpoints")
-    save_best(weights, network.state_dict(), 40, 0.05)
-    run = RunRecord(
-        label="wgan-gp", seed=1, values={"name": "wgan-gp", "label": "wgan-gp", "critic_lr": 1e-4}, state="finished"
-    )
-    metrics = {"kid": 0.0312, "kid_std": 0.0021, "fid": 91.5}
-    score = Score(label="wgan-gp", seed=1, step=40, metrics=metrics, contract=CONTRACT, seconds=1)
-    export.export(Folder(tmp_path / "model"), "tiny-1a2b", spec, 3, run, score, weights)
-    return tmp_path / "model", network.eval()
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from gansvc.spec import drivercommand, jobfile, splits
 from gansvc.spec.identity import of_job, refuse_another
 from gansvc.spec.job import JobSpec
 from gansvc.spec.placement import Placement
-from gansvc.store import delivery, jobfolder, jobstatus, submissions
+from gansvc.store import delivery, jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
-from gansvc.store.jobfolder import STATUS, Job
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES
 from gansvc.store.submissions import Submission
 
@@ -68,7 +68,7 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
     sent = rayjob(job.id, job.id, spec, kept)
     submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
     jobstatus.start(job, spec.name)
-    Folder(job.folder).write("job.yaml", jobfile.dump(spec))
+    Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
     submissions.save(job, submitted)
     _send(job, submitted, sent)
     return job
@@ -131,7 +131,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     for job, spec, where in adopted.values():
         Folder(job.folder).make()
         jobstatus.start(job, spec.name)
-        Folder(job.folder).write("job.yaml", jobfile.dump(spec))
+        Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
         submissions.save(job, where)
     return [job for job, _, _ in adopted.values()]
 
@@ -148,7 +148,7 @@ def fetch(job: Job, to: delivery.Delivery, skip: tuple[str, ...]) -> bool:
     _, spec = _sent(job)
     space = namespace.parse(where.address)
     # What is known here of where the job was sent, and how it stands, isn't the volume's to say.
-    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS, "submission.json"))
+    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, layout.STATUS, layout.SUBMISSION))
     return True
 
 
@@ -238,10 +238,10 @@ def _send(job: Job, where: Submission, sent: Manifest) -> None:
 
 
 def _sent(job: Job) -> tuple[Submission, JobSpec]:
-    where, kept = submissions.last(job), Folder(job.folder).read("job.yaml")
+    where, kept = submissions.last(job), Folder(job.folder).read(layout.JOB)
     if where is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
-    return where, jobfile.read(kept, f"{job.folder}/job.yaml")
+    return where, jobfile.read(kept, f"{job.folder}/{layout.JOB}")
 
 
 def _attempt(name: str, job: str) -> int:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from gansvc.gan.run import Validation
 from gansvc.gan.scoring.metrics import measures
 from gansvc.gan.scoring.score import Features, extract_samples, joined
 from gansvc.spec.job import Evaluation
-
-
-class Validation(NamedTuple):
-    """What a Validator says of a generator."""
-
-    objective: float
-    diversity: float | None
-    """Spread of the samples' features as a share of the real images': 0 where all samples are one image.
-
-    None where there is no such share: a score that isn't finite, or real images whose features are all alike.
-    """
 
 
 def spread(features: torch.Tensor) -> float:
