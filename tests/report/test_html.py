@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from gansvc.report import drawing, html, markdown, model
+from gansvc.report import drawing, html, model
 from gansvc.report.build import build, write
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -180,7 +180,7 @@ def test_text_is_shown_and_not_obeyed(written: tuple[Folder, str]) -> None:
     assert report is not None
     evil = "<script>alert(1)</script> ![x](http://example.org/x.png) [y](javascript:alert(1))"
     changed = report.model_copy(update={"name": evil, "headline": evil, "warnings": (evil,)})
-    page = Elements(html.render(changed, markdown.render(changed), {}, []))
+    page = Elements(html.render(changed, {}, []))
     assert not page.all("script") and not page.all("img")
     assert all(str(attributes["href"]).startswith("#") for attributes in page.all("a"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,12 +21,13 @@ from gansvc.report import (
     numbers,
     pictures,
     provenance,
+    published,
     ranking,
     searching,
     spending,
     usefulness,
 )
-from gansvc.report.model import Curve, CurvePoint, PublishedRow, Report, Row
+from gansvc.report.model import Curve, CurvePoint, Report
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -49,7 +50,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     contract = ranking.common_contract(scores, real)
     data = dataset.facts(folder, spec)
     measured = {key for score in scores for key in score.metrics}
-    columns = numbers.columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
+    columns = numbers.metric_columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
@@ -76,7 +77,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         fid_rank_deficient=findings.rank_deficient(contract),
         noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
-        published=_published(spec, rows),
+        published=published.beside(spec, rows),
         dataset=data,
         runs=tuple(runs),
         curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
@@ -107,7 +108,6 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
 
     Raises:
         ClusterError: the storage fails.
-        SpecError: the report's spec isn't valid.
     """
     drawn, failed = {}, {}
     for name, draw in _figures(folder, report).items():
@@ -122,10 +122,8 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
             drawn[name] = data
     for name, data in drawn.items():
         folder.write(f"{layout.REPORT}/{layout.figure(name)}", data)
-    text = markdown.render(report, tuple(drawn))
-    folder.write(layout.REPORT_MARKDOWN, text)
-    shown = {layout.figure(name): data for name, data in drawn.items()}
-    folder.write(layout.REPORT_HTML, html.render(report, text, shown, pictures.gallery(folder, report)))
+    folder.write(layout.REPORT_MARKDOWN, markdown.render(report, tuple(drawn)))
+    folder.write(layout.REPORT_HTML, html.render(report, drawn, pictures.gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
     folder.write_record(layout.REPORT_JSON, report)
     return failed
@@ -159,24 +157,13 @@ def _curve(folder: Folder, run: RunRecord) -> Curve:
     return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))
 
 
-def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
-    ours = {row.label: {key: cell.mean for key, cell in row.metrics.items()} for row in rows}
-    found = []
-    for entry in spec.published:
-        numbers_of = entry.model_dump(exclude_none=True, exclude={"loss", "source"})
-        own = {key: value for key, value in ours.get(entry.loss, {}).items() if key in numbers_of}
-        found.append(PublishedRow(label=entry.loss, published=numbers_of, ours=own, source=entry.source))
-    return tuple(found)
-
-
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
-    labels = [loss["label"] for loss in report.spec["losses"]]
     found = zip(report.runs, ask_all(folder, partial(histories.read, folder), report.runs), strict=True)
-    courses: dict[str, list[histories.Course]] = {label: [] for label in labels}
+    courses: dict[str, list[histories.Course]] = {label: [] for label in report.labels}
     for run, course in found:
         courses[run.label].append(course)
-    looks = drawing.looks(labels)
+    looks = drawing.looks(report.labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
         f"{report.validation_metric}.png": lambda: figures.validation(report, looks),

@@ -8,7 +8,7 @@ from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.report.numbers import times, title
+from gansvc.report.numbers import metric_title, pluralise
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
@@ -42,7 +42,7 @@ def of_starts(starts: Sequence[JobStart]) -> list[str]:
     if len(starts) < 2:
         return []
     last = datetime.fromtimestamp(starts[-1].time, UTC)
-    return [f"the job was resumed {times(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
+    return [f"the job was resumed {pluralise(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
 
 
 def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
@@ -61,7 +61,7 @@ def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score])
                 found.append(f"{layout.run_name(loss.label, seed)} was trained but not scored")
         if done and len(done) < len(spec.training.seeds):
             found.append(
-                f"{loss.label} is averaged over {len(done)} of {times(len(spec.training.seeds), 'seed')}; "
+                f"{loss.label} is averaged over {len(done)} of {pluralise(len(spec.training.seeds), 'seed')}; "
                 "the seeds left out may be its worst"
             )
     return found
@@ -74,7 +74,7 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
         if run.state in ("diverged", "failed"):
             found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
         if run.starts > 1:
-            found.append(f"{name} was restarted {times(run.starts - 1, 'time')}")
+            found.append(f"{name} was restarted {pluralise(run.starts - 1, 'time')}")
         found += [f"{name}: {warning}" for warning in run.warnings]
         start, best = run.initial_objective, run.best_objective
         if start is not None and best is not None and best >= start:
@@ -137,9 +137,9 @@ def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score
     found = []
     if "fid" in spec.evaluation.metrics and rank_deficient(contract):
         found.append(
-            f"FID is rank-deficient: {times(contract.samples, 'sample')} and "
-            f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
-            "read KID instead"
+            f"FID is rank-deficient: {pluralise(contract.samples, 'sample')} and "
+            f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
+            "dimensions; read KID instead"
         )
     found += _left_out(scores)
     return found
@@ -154,7 +154,7 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
     columns: dict[tuple[str, str], list[str]] = {}
     for (key, why), names in runs.items():
         of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
-        columns.setdefault((of, why), []).append(title(key))
+        columns.setdefault((of, why), []).append(metric_title(key))
     return [
         f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
         for (of, why), titles in columns.items()
@@ -174,5 +174,7 @@ def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
             f"the noise floor's KID is taken over subsets of {floor.contract.kid_subset_size} images, "
             f"the losses' over {contract.kid_subset_size}; the means compare, the deviations don't"
         )
-    found += [f"the noise floor has no {title(key)}: {why}" for key, why in floor.skipped.items() if key in measured]
+    found += [
+        f"the noise floor has no {metric_title(key)}: {why}" for key, why in floor.skipped.items() if key in measured
+    ]
     return found

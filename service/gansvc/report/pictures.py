@@ -20,7 +20,7 @@ def gallery(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
 def real_grid(folder: Folder, report: Report) -> tuple[str, bytes | None]:
     """Return the title and the grid of the real images, which made the noise floor."""
     by, floor = report.column(report.objective), report.noise_floor or {}
-    value = f": {_measured(report, by)} {numbers.metric(by, floor[by.key])}" if by and by.key in floor else ""
+    value = f": {_measured(report, by)} {numbers.format_metric(by, floor[by.key])}" if by and by.key in floor else ""
     return f"real images{value}", (folder / layout.EVALUATION).read(layout.scored_grid(REAL))
 
 
@@ -38,7 +38,7 @@ def grids(folder: Folder, report: Report) -> list[tuple[str, bytes]]:
         if by is None or seed is None:
             continue
         grid = (folder / layout.EVALUATION).read(layout.scored_grid(layout.run_name(row.label, seed)))
-        value = numbers.metric(by, row.metrics[by.key].values[seed])
+        value = numbers.format_metric(by, row.metrics[by.key].values[seed])
         if grid is not None:
             found.append((f"{row.label}, seed {seed}: {_measured(report, by)} {value}", grid))
     return found
