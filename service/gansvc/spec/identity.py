@@ -24,8 +24,8 @@ BEFORE_THE_FIELD: dict[str, Any] = {
 }
 """What the product did before it had a field: the value that a stored identity without it means.
 
-By the field's path in the identity of a job or of a run; * stands for a label. A new field of what decides a result gets
-a row, or jobs that were begun before it are refused when they are resumed.
+By the field's path in the identity of a job or of a run; * stands for a label. A new field of what decides a result
+gets a row, or jobs that were begun before it are refused when they are resumed.
 """
 _DIGITS = 12
 """Digits of a hash that a message shows."""
