@@ -17,14 +17,14 @@ from torch.nn.utils import parametrize
 
 from gansvc.catalog.conditional import Critic, Generator
 from gansvc.catalog.losses import LOSSES
+from gansvc.catalog.metrics import Features
 from gansvc.catalog.networks import NETWORKS, Network
 from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.gan import data
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.sampling import class_number, generate_of
-from gansvc.gan.scoring.score import Features, generate
+from gansvc.gan.sampling import class_number, generate, generate_of
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.streams import sample_labels, sample_latents
 from gansvc.gan.train import train

@@ -8,7 +8,8 @@ from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.report.numbers import times, title
+from gansvc.catalog.metrics import METRICS
+from gansvc.report.numbers import listed, times, title
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import run_name
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
@@ -33,6 +34,7 @@ def warnings(
         *_of_budgets(spec, runs, trials),
         *_of_metrics(spec, contract, scores),
         *_of_floor(scores, floor),
+        *_of_contracts(scores, floor),
         *_of_trials(trials),
     )
 
@@ -135,9 +137,10 @@ def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score
     if contract is None:
         return []
     found = []
-    if "fid" in spec.evaluation.metrics and rank_deficient(contract):
+    ranked = [METRICS[name].columns[0].title for name in spec.evaluation.metrics if METRICS[name].columns[0].has_rank]
+    if ranked and rank_deficient(contract):
         found.append(
-            f"FID is rank-deficient: {times(contract.samples, 'sample')} and "
+            f"{listed(ranked)} is rank-deficient: {times(contract.samples, 'sample')} and "
             f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
             "read KID instead"
         )
@@ -159,6 +162,13 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
         f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
         for (of, why), titles in columns.items()
     ]
+
+
+def _of_contracts(scores: Sequence[Score], floor: Score | None) -> list[str]:
+    """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
+    others = (*scores[1:], *((floor,) if floor and scores else ()))
+    unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
+    return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
 
 
 def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:

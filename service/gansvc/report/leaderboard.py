@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gansvc.catalog import metrics
 from gansvc.report import numbers
 from gansvc.report.model import FEWEST, Column, Report, Row
 from gansvc.report.tables import escape, table
 
-_FOLLOWS = ("f_score",)
-"""Columns that are told by others: the F-score is the harmonic mean of precision and recall."""
 ARROWS = {"lower": "↓", "higher": "↑"}
 
 
@@ -19,7 +18,7 @@ def scores(report: Report) -> str:
     A column that no loss has is left out, and so is one that follows from others: report.json has it.
     """
     held = {key for row in report.leaderboard for key in row.metrics}
-    shown = [c for c in report.columns if c.key in held and c.key not in _FOLLOWS] or report.columns
+    shown = [c for c in report.columns if c.key in held and not _follows(c)] or report.columns
     best = {column.key: _best(report, column) for column in shown}
     rows = []
     for row in report.leaderboard:
@@ -73,7 +72,14 @@ def _floor(report: Report, real: Mapping[str, float], column: Column) -> str:
 
 
 def _mark(column: Column, rank_deficient: bool) -> str:
-    return " †" if rank_deficient and column.key in ("fid", "fid_inf") else ""
+    known = metrics.column(column.key)
+    return " †" if rank_deficient and known and known.has_rank else ""
+
+
+def _follows(column: Column) -> bool:
+    """Return whether a column is told by others, as the F-score is by precision and recall."""
+    known = metrics.column(column.key)
+    return known is not None and known.follows
 
 
 def _best(report: Report, column: Column) -> float | None:

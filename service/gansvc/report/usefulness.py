@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gansvc.report import classes, numbers
 from gansvc.report.model import Report
 from gansvc.spec.job import JobSpec
-from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
 from gansvc.store.folder import Folder, run_name
 from gansvc.store.parallel import ask_all
 
@@ -40,12 +40,12 @@ def of_report(report: Report) -> tuple[Usefulness, ...]:
     return tuple(sorted(whole, key=lambda one: (order.get(one.label, len(order)), one.seed)))
 
 
-def exam(report: Report) -> Exam | None:
+def exam(report: Report) -> ClassifierProtocol | None:
     """Return what all classifiers have in common; None where none was trained."""
     return next((one.exam for one in of_report(report)), None)
 
 
-def row(found: Usefulness, what: str, share: float | None = None) -> Learned | None:
+def row(found: Usefulness, what: str, share: float | None = None) -> MixtureResult | None:
     """Return one row of a measure; the first of its kind without a share."""
     return next((one for one in found.rows if one.what == what and share in (None, one.share)), None)
 
@@ -125,7 +125,7 @@ def _sentence(found: Usefulness) -> str:
     return said
 
 
-def _row(name: str, one: Learned, without: Learned | None) -> list[str]:
+def _row(name: str, one: MixtureResult, without: MixtureResult | None) -> list[str]:
     gains = _gains(one.accuracies, without.accuracies) if without else {}
     change = f"{_points(sum(gains.values()) / len(gains))} ({_range(gains, _points)})" if gains else ""
     share = f" ({numbers.percent(one.share)})" if one.real_images else ""

@@ -15,7 +15,7 @@ AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
 """What follows a run's name in the name of its audit, and of the usefulness of its images."""
 
 
-def every(target: Folder) -> list[Score]:
+def read_scores(target: Folder) -> list[Score]:
     """Return all scores of an evaluation folder, the noise floor left out."""
     others = (AUDIT, USEFULNESS, f"{REAL}.json")
     names = [name for name in target.names() if name.endswith(".json") and not name.endswith(others)]
@@ -23,7 +23,7 @@ def every(target: Folder) -> list[Score]:
     return [score for score in found if score is not None]
 
 
-def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+def outdated_fields(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
     """Return in what a score differs from what it would be made of now; nothing where it holds.
 
     Args:
