@@ -15,16 +15,17 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from gansvc.catalog.labels import REAL
-from gansvc.catalog.metrics import METRICS
+from gansvc.catalog.metrics import FIDELITY_KEYS
 from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
-from gansvc.gan.artifact.export import best_generator
+from gansvc.gan.modelfolder import load_best_generator
 from gansvc.gan.networks import build_generator
+from gansvc.gan.sampling import generate
 from gansvc.gan.scoring import scorefiles
-from gansvc.gan.scoring.score import generate
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
 from .job import device, job, threads
@@ -72,7 +73,7 @@ def measure(rounds: int | None = None) -> Measured:
 
         theirs: list[dict[str, float]] = []
         pairs = alternate("evaluate", rounds or 3, plain, ours)
-        scored = {score.seed: score.metrics for score in scorefiles.every(folder / "evaluation")}
+        scored = {score.seed: score.metrics for score in scorefiles.read_scores(folder / "evaluation")}
     for seed, metrics in enumerate(theirs):
         refuse_unlike(scored[seed], metrics)
     what = (
@@ -86,10 +87,9 @@ def measure(rounds: int | None = None) -> Measured:
 
 def refuse_unlike(ours: dict[str, float], theirs: dict[str, float]) -> None:
     """Raise a RunError if a metric of ours is not the one that torch-fidelity gives under its own key."""
-    for metric in METRICS.values():
-        for column, key in metric.columns:
-            if not math.isclose(ours[column], theirs[key], rel_tol=TOLERANCE, abs_tol=1e-6):
-                raise RunError(f"evaluate: {column} is {ours[column]!r} here, {theirs[key]!r} by torch-fidelity")
+    for column, key in FIDELITY_KEYS.items():
+        if not math.isclose(ours[column], theirs[key], rel_tol=TOLERANCE, abs_tol=1e-6):
+            raise RunError(f"evaluate: {column} is {ours[column]!r} here, {theirs[key]!r} by torch-fidelity")
 
 
 def _ours(spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], folder: Folder) -> float:
@@ -111,8 +111,8 @@ def _plain(
     found.clear()
     with threads():
         for run in runs:
-            weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
-            network = best_generator(spec, real.shape[1], weights).to(device())
+            weights = folder / "train" / layout.run_name(run.label, run.seed) / "checkpoints"
+            network = load_best_generator(spec, real.shape[1], weights).to(device())
             made = generate(network, spec.network.latent_dim, spec.evaluation.seed, spec.evaluation.samples)
             found.append(_torch_fidelity(spec, torch.cat(list(made)), real))
     return time.monotonic() - started
@@ -161,6 +161,6 @@ def _checkpoints(spec: JobSpec, channels: int, train: Folder) -> list[RunRecord]
         with torch.no_grad():
             for _ in range(50):
                 network(torch.randn(spec.training.batch_size, spec.network.latent_dim))
-        checkpoint.save_best(train / run_name(_LABEL, seed) / "checkpoints", network.state_dict(), 1, 0.0)
+        checkpoint.save_best(train / layout.run_name(_LABEL, seed) / "checkpoints", network.state_dict(), 1, 0.0)
         runs.append(RunRecord(label=_LABEL, seed=seed, values={}, state="finished", best_step=1))
     return runs

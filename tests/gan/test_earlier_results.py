@@ -149,7 +149,6 @@ def test_a_loss_trains_as_it_did(case: str) -> None:
     assert ours["norms"] == pytest.approx(theirs["norms"], rel=1e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="identities don't yet say what a missing field means")
 @pytest.mark.parametrize("case", STORED)
 def test_what_was_stored_is_still_the_same_job(case: str) -> None:
     theirs, this = EARLIER[case], plan(case)

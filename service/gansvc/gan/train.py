@@ -19,6 +19,7 @@ from gansvc.gan.regularization import TERM
 from gansvc.gan.run import Platform, RunPlan, Validator
 from gansvc.gan.streams import Stream, latents
 from gansvc.gan.workers import Means
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, RunRecord
 
@@ -109,7 +110,7 @@ class _Run:
         self._grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
 
         # Go on from what an earlier start saved.
-        found = checkpoint.newest(folder / "checkpoints", plan.identity())
+        found = checkpoint.newest(folder / layout.CHECKPOINTS, plan.identity())
         self.is_new = not (found and found[1])
         self.first, self._seconds_before, self._objectives, warnings = _restore(self._players, found)
         self.steps = plan.steps(len(images))
@@ -176,7 +177,7 @@ class _Run:
 
     def _save(self, journal: Journal, scored: Evaluated) -> None:
         """Write the score, then the best generator, then the checkpoint that says all of it is there."""
-        checkpoints, best, average = journal.folder / "checkpoints", journal.best(), self._players.average
+        checkpoints, best, average = journal.folder / layout.CHECKPOINTS, journal.best(), self._players.average
         journal.score(scored)
         if scored.step > 0 and (best is None or scored.objective < best.objective):
             checkpoint.save_best(checkpoints, average.state_dict(), scored.step, scored.objective)

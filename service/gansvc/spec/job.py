@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from gansvc.catalog.augments import AUGMENTS
 from gansvc.catalog.datasets import AnyDataset, Split
@@ -16,21 +16,14 @@ from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_net
 from gansvc.catalog.spaces import Distribution, Space, check_space, space_of
 from gansvc.errors import SpecError, unknown_name
 from gansvc.schema.explain import refusal, validated
-from gansvc.schema.section import Section, check_name
+from gansvc.schema.section import NameIn, Section
+from gansvc.spec.capacity import Resources
 from gansvc.spec.paths import set_value
 from gansvc.spec.placement import JobPlacement
 
-MetricName = Annotated[
-    str,
-    BeforeValidator(lambda value: check_name(value, METRICS, "metric") if isinstance(value, str) else value),
-    Field(json_schema_extra={"enum": sorted(METRICS)}),
-]
-AugmentName = Annotated[
-    str,
-    BeforeValidator(lambda value: check_name(value, AUGMENTS, "augmentation") if isinstance(value, str) else value),
-    Field(json_schema_extra={"enum": sorted(AUGMENTS)}),
-]
-Objective = Literal["kid", "fid"]
+MetricName = Annotated[str, NameIn(METRICS, "metric")]
+Objective = Annotated[str, NameIn(METRICS, "objective", lambda metric: metric.may_rank)]
+AugmentName = Annotated[str, NameIn(AUGMENTS, "augmentation")]
 _OBJECTIVE: Objective = "kid"
 
 
@@ -133,17 +126,6 @@ class Evaluation(Section):
         if len(set(self.metrics)) < len(self.metrics):
             raise refusal(f"{', '.join(self.metrics)} names a metric twice; name each once", ".metrics")
         return self
-
-
-class Resources(Section):
-    """What one worker or trial asks of the cluster."""
-
-    cpus_per_worker: Annotated[float, Field(gt=0, le=1024)] = 1
-    """CPUs of a training worker, of a trial and of an evaluator."""
-    gpus_per_worker: Annotated[float, Field(ge=0, le=64)] | None = None
-    """GPUs of a training worker; 1 where the cluster has GPUs, if left out."""
-    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
-    """GPUs of a trial's worker; 0.25 where the cluster has GPUs, if left out."""
 
 
 class Published(Section):
