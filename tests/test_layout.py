@@ -312,3 +312,10 @@ def test_functions_are_short() -> None:
 def test_every_module_says_what_it_is() -> None:
     silent = [module for module in MODULES if not ast.get_docstring(tree(module))]
     assert silent == [], "each needs one sentence at its top"
+
+
+def test_no_test_module_imports_another() -> None:
+    files = [path for path in Path(__file__).parent.rglob("*.py") if path.name.startswith("test_")]
+    read = ((path, _imports(ast.parse(path.read_text(encoding="utf-8")), at_load=True)) for path in files)
+    wrong = [f"{path.name} imports {one.name}" for path, found in read for one in found if ".test_" in one.name]
+    assert wrong == [], "what tests share stands in a module of its own, as in builders/"
