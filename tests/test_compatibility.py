@@ -150,5 +150,5 @@ def test_a_cluster_without_gansvc_or_with_an_old_one_is_named(
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
     jobstatus.start(job, "tiny")
     submissions.save(job, submissions.Submission(address="http://127.0.0.1:9", submitted=time.time()))
-    monkeypatch.setattr("gansvc.client.jobsapi.look", lambda *args: Driver("FAILED", f"Job failed: {log}"))
+    monkeypatch.setattr("gansvc.client.jobsapi.find_driver", lambda *args: Driver("FAILED", f"Job failed: {log}"))
     assert lifecycle.status(job).phase == "FAILED" and words in lifecycle.status(job).error

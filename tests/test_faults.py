@@ -26,8 +26,9 @@ from safetensors.torch import load_file
 
 from gansvc import api
 from gansvc.cli.following import without_rays_own
-from gansvc.client import diagnosis, local, processes
+from gansvc.client import local, processes
 from gansvc.errors import SpecError
+from gansvc.files import patience
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.score import Features
@@ -222,7 +223,7 @@ def test_an_agent_whose_death_takes_the_node_along(
 def test_a_suspended_driver_is_named_and_goes_on(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "QUIET", 8)
+    monkeypatch.setattr(patience, "QUIET", 8)
     job = api.submit(small(tiny, search=None), storage=str(tmp_path))
     await_work(job, "TRAINING")
     (driver,) = [one for one in members() if "gansvc.pipeline" in command_of(one) and job.id in command_of(one)]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gansvc import api
 from gansvc.catalog.datasets import Dataset
-from gansvc.client import config, configfile, environment
+from gansvc.client import configfile, environment
 from gansvc.client.kuberay import pods
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
@@ -71,7 +72,7 @@ def test_the_config_file_names_more_variables() -> None:
     assert configfile.read().environment == ()
     configfile.change("environment", "NCCL_P2P_DISABLE, TMPDIR")
     assert configfile.read().environment == ("NCCL_P2P_DISABLE", "TMPDIR")
-    assert config.shown()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
+    assert api.settings()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
     for wrong in ("A=1", "A B-C", "1A"):
         with pytest.raises(SpecError, match=r"environment\[\d\]: .* doesn't fit"):
             configfile.change("environment", wrong)

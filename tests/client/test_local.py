@@ -81,14 +81,14 @@ def test_a_log_is_followed_to_its_end_and_read_once(target: jobsapi.Target) -> N
 
 
 def test_unknown_jobs_and_unreachable_clusters(target: jobsapi.Target) -> None:
-    assert jobsapi.look(target, "none") is None and jobsapi.state(target, "none") is None
+    assert jobsapi.find_driver(target, "none") is None and jobsapi.state(target, "none") is None
     assert jobsapi.stop(target, "none") is None
     with pytest.raises(ClusterError, match="doesn't know the job none"):
         list(jobsapi.logs(target, "none"))
     nowhere = jobsapi.Target("http://127.0.0.1:9")
     assert jobsapi.state(nowhere, "none") is None
     with pytest.raises(ClusterError, match="can't be reached"):
-        jobsapi.look(nowhere, "none")
+        jobsapi.find_driver(nowhere, "none")
 
 
 def test_a_job_whose_driver_died_is_failed_with_its_last_words(cluster: local.Cluster, tmp_path: Path) -> None:

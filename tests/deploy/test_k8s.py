@@ -22,12 +22,12 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from gansvc import api
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import jobs, reader
+from gansvc.client.kuberay import jobmanifest, jobs, reader
 from gansvc.client.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, RefusedError
 from gansvc.client.kuberay.connection import connect
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.spec import jobfile
 
 from ..kube_examples import K8S, generated
@@ -252,7 +252,7 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
     assert [found.job for found in api.jobs(cluster=space.address)] == [job.id]
     with pytest.raises(ClusterError, match="has no log yet"):
         list(api.logs(job))
-    monkeypatch.setattr(reader, "_START_SECONDS", 1)
+    monkeypatch.setattr(patience, "READER", 1)
     assert spec.cluster
     with pytest.raises(ClusterError, match="doesn't start"):  # there is no kubelet; the pod was made and deleted
         reader.read(space, spec.cluster, "x")
@@ -269,7 +269,7 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
         lambda: mine.create("api/v1/serviceaccounts", {"metadata": {"name": "x"}}),
         lambda: mine._call("PUT", RAYJOBS, "any/status", {"metadata": {"name": "any"}}),
         lambda: Client(Namespace("test", cluster.space.name), mine.api).every(PODS),
-        lambda: jobs.submit(Namespace("test", "default"), kubejob.rayjob("a", "a", spec, "/storage")),
+        lambda: jobs.submit(Namespace("test", "default"), jobmanifest.rayjob("a", "a", spec, "/storage")),
     ]
     for ask in refused:
         with pytest.raises(RefusedError, match=r"you may not .*k8s/base/role\.yaml") as caught:

@@ -74,28 +74,34 @@ def ca_file(address: str) -> Setting:
     return _of_address(address, "ca_file")
 
 
-def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> dict[str, Setting]:
-    """Return what holds and where each value comes from; of a token only where it is read, never itself."""
-    known, chosen = read(), cluster(cluster_flag)
-    found = {
+def settings(to: Destination) -> dict[str, Setting]:
+    """Return where the config file is, the profile in use, and where jobs go and are kept."""
+    known = read()
+    return {
         "config file": Setting(str(file() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
         "profile": Setting(known.profile, "config file" if "profile" in known.model_fields_set else "default"),
-        "cluster": chosen,
-        "storage": storage(storage_flag, cluster_flag),
+        **to._asdict(),
     }
-    if chosen.value == LOCAL:
-        names = ", ".join(known.environment)
-        return found | {"environment": Setting(names, "config file" if names else "default")}
+
+
+def environment() -> dict[str, Setting]:
+    """Return which variables reach the local cluster beside those that always do."""
+    names = ", ".join(read().environment)
+    return {"environment": Setting(names, "config file" if names else "default")}
+
+
+def credentials(address: str) -> dict[str, Setting]:
+    """Return the token and the certificates of a cluster; of the token only where it is read, never itself."""
     variables = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
-    token, bundle = token_file(chosen.value), os.environ.get("REQUESTS_CA_BUNDLE")
+    token, bundle = token_file(address), os.environ.get("REQUESTS_CA_BUNDLE")
     if variables:
         token = Setting(
             "set, not shown" if variables[0] == "RAY_AUTH_TOKEN" else os.environ[variables[0]], variables[0]
         )
-    authority = ca_file(chosen.value)
+    authority = ca_file(address)
     if not authority.value and bundle:
         authority = Setting(bundle, "REQUESTS_CA_BUNDLE")
-    return found | {"token": token, "certificates": authority}
+    return {"token": token, "certificates": authority}
 
 
 def _first(*places: tuple[str, str | None]) -> tuple[str, str]:

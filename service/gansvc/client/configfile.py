@@ -15,6 +15,9 @@ from gansvc.schema import explain
 from gansvc.spec import jobfile
 from gansvc.store.submissions import LOCAL
 
+NO_PROFILE = LOCAL
+"""What the config file has in place of a profile's name, where none is in use."""
+
 _LIMIT = 64 * 1024
 _Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -56,7 +59,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: str = LOCAL
+    profile: str = NO_PROFILE
     """The profile in use; ``local`` is none."""
     profiles: dict[_Name, Profile] = {}
     environment: tuple[_Variable, ...] = ()
@@ -84,8 +87,8 @@ def read() -> Config:
         found = explain.validated(Config, data)
     except SpecError as error:
         raise SpecError("\n".join(f"{path()}: {line}" for line in str(error).splitlines())) from None
-    if found.profile != LOCAL and found.profile not in found.profiles:
-        raise SpecError(f"{path()}: profile: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
+    if found.profile != NO_PROFILE and found.profile not in found.profiles:
+        raise SpecError(f"{path()}: profile: {unknown_name('profile', found.profile, [*found.profiles, NO_PROFILE])}")
     return found
 
 
@@ -111,20 +114,20 @@ def change(key: str, value: str) -> Path:
     if dot:
         if field not in Profile.model_fields:
             raise SpecError(f"KEY: {unknown_name('field', field, Profile.model_fields)}")
-        if name == LOCAL:
+        if name == NO_PROFILE:
             raise SpecError("KEY: local is no profile but the cluster on this machine; give yours another name")
         profile = data.setdefault("profiles", {}).setdefault(name, {})
         profile[field] = value
         data["profiles"][name] = {known: text for known, text in profile.items() if text}
     elif key == "profile":
-        data["profile"] = value or LOCAL
+        data["profile"] = value or NO_PROFILE
     elif key == "environment":
         data["environment"] = value.replace(",", " ").split()
     else:
         raise SpecError(f"KEY: {key!r} can't be set; give profile, environment, or NAME.cluster, NAME.storage, ...")
     found = explain.validated(Config, data)
-    if found.profile not in (LOCAL, *found.profiles):
-        raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
+    if found.profile not in (NO_PROFILE, *found.profiles):
+        raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, NO_PROFILE])}")
     try:
         write_file(path(), jobfile.dump_plain(data).encode())
     except OSError as error:

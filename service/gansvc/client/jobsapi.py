@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.store.driverstate import ENDED, Driver, State, last_sentence
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
-
-PATIENCE = 60
-"""Seconds that a follower of a log waits for a cluster that it can't reach."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def submit(target: Target, job: str, entrypoint: str, metadata: dict[str, str]) 
         _client(target).submit_job(entrypoint=entrypoint, submission_id=job, metadata=metadata)
 
 
-def look(target: Target, job: str) -> Driver | None:
+def find_driver(target: Target, job: str) -> Driver | None:
     """Return how a job's driver is, or None if the cluster doesn't know the job.
 
     Raises:
@@ -71,7 +69,7 @@ def look(target: Target, job: str) -> Driver | None:
 def state(target: Target, job: str) -> State | None:
     """Return the state of a job's driver, or None if it is unknown or the cluster can't be reached."""
     try:
-        driver = look(target, job)
+        driver = find_driver(target, job)
     except ClusterError:
         return None
     return driver.state if driver else None
@@ -90,7 +88,7 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
             lost = None
         except ClusterError:
             lost = lost or time.monotonic()
-            if not follow or time.monotonic() - lost > PATIENCE:
+            if not follow or time.monotonic() - lost > patience.CLUSTER:
                 raise
             time.sleep(2)
             continue
@@ -103,20 +101,20 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
         time.sleep(max(1.0, seen / 1_000_000))
 
 
-def stop(target: Target, job: str, patience: float = 60) -> Driver | None:
+def stop(target: Target, job: str, seconds: float = patience.STOP) -> Driver | None:
     """Stop a job's driver, wait until it has ended, and return how it ended; None if the cluster doesn't know it.
 
     Raises:
-        ClusterError: the cluster can't be reached, or the driver still runs after ``patience`` seconds.
+        ClusterError: the cluster can't be reached, or the driver still runs after so many seconds.
     """
     with _asking(target):
-        client, deadline = _client(target), time.monotonic() + patience
+        client, deadline = _client(target), time.monotonic() + seconds
         driver = _driver(client, job)
         if driver and driver.state not in ENDED:
             client.stop_job(job)
         while driver and driver.state not in ENDED:
             if time.monotonic() > deadline:
-                raise ClusterError(f"{job} still runs {patience:.0f} s after it was told to stop; try again")
+                raise ClusterError(f"{job} still runs {seconds:.0f} s after it was told to stop; try again")
             time.sleep(0.5)
             driver = _driver(client, job)
         return driver

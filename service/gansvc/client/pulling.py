@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gansvc.client.kuberay import backend as kubejob
+from gansvc.client import backend
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
-from gansvc.store import jobstatus, layout
+from gansvc.store import jobstatus, submissions
 from gansvc.store.delivery import LARGE, delivered
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
@@ -23,10 +23,8 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
     known, skip = jobstatus.read(job), () if everything else LARGE
     with delivered(target, job.id) as delivery:
-        if kubejob.fetch(job, delivery, skip):
-            # The volume's own status may know less.
-            kept = known.model_dump_json(indent=2).encode()
-            delivery.put(layout.STATUS, len(kept), lambda: (kept,))
+        if where := submissions.last(job):
+            backend.choose(where.cluster).fetch(job, where, delivery, skip)
         else:
             delivery.copy(Folder(job.folder), skip)
     if known.phase != "SUCCEEDED":

@@ -11,18 +11,16 @@ from importlib.metadata import version
 from pydantic import ValidationError
 
 from gansvc import compatibility
-from gansvc.client import jobsapi as drivers
+from gansvc.client import jobsapi
 from gansvc.errors import ClusterError, SpecError
+from gansvc.files import patience
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.driverstate import ENDED
 from gansvc.store.inspection import ANSWER, Answer
 
-PATIENCE = 300
-"""Seconds that a visit of the cluster may take."""
 
-
-def visit(target: drivers.Target, python: str, options: Sequence[str], spec: JobSpec | None) -> Answer:
+def visit(target: jobsapi.Target, python: str, options: Sequence[str], spec: JobSpec | None) -> Answer:
     """Run ``gansvc.cluster.visit`` on a cluster and return its answer.
 
     Args:
@@ -39,15 +37,15 @@ def visit(target: drivers.Target, python: str, options: Sequence[str], spec: Job
     words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.here(), *options]
     words += ["--spec", jobfile.packed(spec)] if spec else []
     command = f"exec {shlex.quote(python)} {shlex.join(words)}"
-    drivers.submit(target, name, command, {"gansvc": version("gansvc")})
-    deadline = time.monotonic() + PATIENCE
-    while (driver := drivers.look(target, name)) and driver.state not in ENDED:
+    jobsapi.submit(target, name, command, {"gansvc": version("gansvc")})
+    deadline = time.monotonic() + patience.VISIT
+    while (driver := jobsapi.find_driver(target, name)) and driver.state not in ENDED:
         if time.monotonic() > deadline:
-            drivers.stop(target, name)
-            raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
+            jobsapi.stop(target, name)
+            raise ClusterError(f"the cluster's workers gave no answer in {patience.VISIT} s; see its dashboard")
         time.sleep(0.5)
-    log = "".join(drivers.logs(target, name))
-    drivers.forget(target, name)
+    log = "".join(jobsapi.logs(target, name))
+    jobsapi.forget(target, name)
     return parse_answer(log)
 
 

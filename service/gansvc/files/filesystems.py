@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.files import addresses
+from gansvc.files import addresses, patience
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 T = TypeVar("T")
 
-PATIENCE = 120.0
-"""Seconds for which an object storage that falters is asked again."""
 _FIRST_PAUSE = 0.5
 _SLOWEST = 15.0
 """Seconds without a byte after which a request to S3 counts as lost."""
@@ -128,13 +126,13 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
             waited, reason = time.monotonic() - began, _reason(error)
             if not _PASSING.search(str(error)):
                 raise ClusterError(f"{trouble} ({reason}); {_fix(error)}") from error
-            if waited >= PATIENCE:
+            if waited >= patience.STORAGE:
                 raise ClusterError(f"{trouble}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
             if not told:
-                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", trouble, reason, PATIENCE)
+                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", trouble, reason, patience.STORAGE)
                 told = True
         # Unlike pauses, or all workers would come back at the same moment.
-        time.sleep(min(pause * random.uniform(0.5, 1), PATIENCE - waited))  # noqa: S311
+        time.sleep(min(pause * random.uniform(0.5, 1), patience.STORAGE - waited))  # noqa: S311
         pause = min(2 * pause, _SLOWEST)
 
 

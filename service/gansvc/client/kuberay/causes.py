@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from gansvc.files import patience
 from gansvc.store.driverstate import Driver, State
 
 Item = dict[str, Any]
@@ -29,7 +30,6 @@ _REASONS = {
     "JobDeploymentStatusTransitionGracePeriodExceeded": "its driver ended and its submitter didn't",
     "ValidationFailed": "KubeRay refuses it",
 }
-_SILENT_OPERATOR = 60
 _MOST = 4
 """Sentences in one message."""
 
@@ -49,7 +49,7 @@ def driver(rayjob: Item, now: float) -> Driver:
     if deployed == "Running":
         return Driver("RUNNING" if job in ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED") else "PENDING", "")
     words = _DEPLOYMENT.get(deployed, f"KubeRay calls it {deployed}")
-    if not deployed and (age := now - _time(rayjob["metadata"].get("creationTimestamp"))) > _SILENT_OPERATOR:
+    if not deployed and (age := now - _time(rayjob["metadata"].get("creationTimestamp"))) > patience.SILENCE:
         words += f", for {age:.0f} s; is the operator running, and does it watch this namespace?"
     return Driver("PENDING", words)
 

@@ -1,4 +1,4 @@
-"""A job's driver in a RayJob: submit it, see how it is, read its log, stop it, as for Ray's Jobs API."""
+"""RayJobs through the API server: create, find, read the log of, watch and delete them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from gansvc.client.kuberay import causes, connection
 from gansvc.client.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError, warnings
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.records import STATUS_LINE
 
 OURS = "app.kubernetes.io/managed-by=gansvc"
-_PATIENCE = 6
+_MAX_FAILURES = 6
 """Failures in a row after which following gives up; two seconds apart and more."""
 _TAIL = 400
 """Lines of a log among which its last status line is looked for; one comes every twenty seconds."""
@@ -37,7 +38,7 @@ def every(space: Namespace) -> list[Item]:
     return connection.connect(space).every(RAYJOBS, labelSelector=OURS)[0]
 
 
-def look(space: Namespace, name: str) -> Driver | None:
+def find_driver(space: Namespace, name: str) -> Driver | None:
     """Return how a RayJob is, with what stands in its way in words; None if there is none.
 
     Raises:
@@ -72,13 +73,13 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
         if pod and pod.get("status", {}).get("phase") in ("Running", "Succeeded", "Failed"):
             yield from _rest_of_log(api, pod, shown, follow and not ended)
         elif not follow:
-            driver = look(space, name)
+            driver = find_driver(space, name)
             raise ClusterError(f"{name} has no log yet: {driver.message if driver else 'it is gone'}")
         if ended or not follow:
             return
 
 
-def told(space: Namespace, name: str) -> str | None:
+def last_logged_status(space: Namespace, name: str) -> str | None:
     """Return the last status that a RayJob's driver wrote into its log, as JSON, or None if there is none."""
     api = connection.connect(space)
     pod, found = _submitter(api, name), None
@@ -94,13 +95,13 @@ def told(space: Namespace, name: str) -> str | None:
     return found
 
 
-def stop(space: Namespace, name: str, patience: float = 120) -> None:
+def stop(space: Namespace, name: str, seconds: float = patience.DELETION) -> None:
     """Delete a RayJob with its cluster and wait until it is gone.
 
     Raises:
         ClusterError: the API server can't be reached or refuses, or the RayJob stays.
     """
-    api, deadline = connection.connect(space), time.monotonic() + patience
+    api, deadline = connection.connect(space), time.monotonic() + seconds
     if not api.delete(RAYJOBS, name):
         return
     for rayjob in changes(space, name):
@@ -108,7 +109,7 @@ def stop(space: Namespace, name: str, patience: float = 120) -> None:
             return
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"{name} is still there {patience:.0f} s after it was deleted; is KubeRay's operator running?"
+                f"{name} is still there {seconds:.0f} s after it was deleted; is KubeRay's operator running?"
             )
 
 
@@ -135,7 +136,7 @@ def changes(space: Namespace, name: str) -> Iterator[Item | None]:
             if status == 410:
                 continue  # the watch began too far back: list again
             failures += 1
-            if (0 < status < 500 and status != 429) or failures >= _PATIENCE:
+            if (0 < status < 500 and status != 429) or failures >= _MAX_FAILURES:
                 raise
             time.sleep(2 * failures)
 

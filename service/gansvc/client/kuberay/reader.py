@@ -11,13 +11,13 @@ from gansvc.client.kuberay import archive, causes, connection, pods
 from gansvc.client.kuberay.client import PODS, Client, RefusedError, warnings
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.files.plainfiles import refuse_size
 from gansvc.spec.placement import Placement
 from gansvc.store.folder import most
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
-_START_SECONDS = 180
 _COMPONENT = "app.kubernetes.io/component=reader"
 
 
@@ -76,7 +76,7 @@ def _reader(api: Client, placement: Placement) -> Iterator[str]:
 
 
 def _await(api: Client, name: str) -> None:
-    deadline, why = time.monotonic() + _START_SECONDS, ""
+    deadline, why = time.monotonic() + patience.READER, ""
     while time.monotonic() < deadline:
         pod = api.get(PODS, name)
         phase = (pod or {}).get("status", {}).get("phase", "Pending")
