@@ -25,13 +25,13 @@ import torch
 from safetensors.torch import load_file
 
 from gansvc import api
+from gansvc.catalog.metrics import Features
 from gansvc.cli.following import without_rays_own
 from gansvc.client import local, processes
 from gansvc.errors import SpecError
 from gansvc.files import patience
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.scoring.score import Features
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile

@@ -64,7 +64,7 @@ def hint(job: Job) -> str:
 
 def why(driver: Driver, job: Job) -> str:
     """Return why a driver ended early."""
-    if reason := compatibility.unfit(driver.message):
+    if reason := compatibility.explain_incompatibility(driver.message):
         return reason
     see = f"see `gansvc logs {job.id}`; {hint(job)}"
     return f"its driver ended before the job was done ({driver.reason()}); {see}"

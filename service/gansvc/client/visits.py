@@ -34,7 +34,7 @@ def visit(target: jobsapi.Target, python: str, options: Sequence[str], spec: Job
         SpecError: it found a fault of the job's.
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
-    words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.here(), *options]
+    words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.local_versions(), *options]
     words += ["--spec", jobfile.packed(spec)] if spec else []
     command = f"exec {shlex.quote(python)} {shlex.join(words)}"
     jobsapi.submit(target, name, command, {"gansvc": version("gansvc")})
@@ -61,7 +61,9 @@ def parse_answer(log: str) -> Answer:
         answer = Answer.model_validate_json(line.removeprefix(ANSWER))
     except ValidationError:
         last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
-        raise ClusterError(compatibility.unfit(log) or f"the check ended early on the cluster ({last[:300]})") from None
+        raise ClusterError(
+            compatibility.explain_incompatibility(log) or f"the check ended early on the cluster ({last[:300]})"
+        ) from None
     if answer.error:
         raise (SpecError if answer.exit_code == SpecError.exit_code else ClusterError)(answer.error)
     return answer
