@@ -1,4 +1,4 @@
-"""Whether a client and a cluster fit each other: the versions of gansvc, Ray and Python on both sides."""
+"""Compare the versions of gansvc, Ray and Python of a client and a cluster."""
 
 from __future__ import annotations
 

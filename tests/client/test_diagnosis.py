@@ -125,7 +125,7 @@ def test_a_suspended_driver_and_a_suspended_ray_are_named_with_what_wakes_them(
     (deaf,) = lifecycle.status(job, unreachable).warnings
     assert "doesn't answer; `gansvc down` ends it" in deaf
     psutil.Process(sleeper.pid).suspend()
-    until(lambda: processes.suspended(sleeper.pid))
+    until(lambda: processes.is_suspended(sleeper.pid))
     for ask, whose in ((runs(sleeper.pid), "its driver"), (unreachable, "Ray on this machine")):
         found = lifecycle.status(job, ask)
         assert found.phase == "TRAINING" and f"`kill -CONT {sleeper.pid}` lets it go on" in found.warnings[0]

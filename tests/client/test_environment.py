@@ -42,8 +42,10 @@ def test_only_known_variables_pass() -> None:
         "GOOGLE_APPLICATION_CREDENTIALS": "/google",
         "AZURE_CLIENT_SECRET": "secret",
     }
-    assert environment.passed(FOREIGN | wanted) == wanted
-    assert environment.passed(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {"PYTHONPATH": "/nowhere"}
+    assert environment.select_variables(FOREIGN | wanted) == wanted
+    assert environment.select_variables(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {
+        "PYTHONPATH": "/nowhere"
+    }
 
 
 def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.Mon
 
 def test_the_documentation_names_every_variable_that_passes() -> None:
     text = (ROOT / "docs/environment.md").read_text()
-    names = [*environment.PASSED, *(f"{beginning}\\*" for beginning in environment.BEGINNINGS)]
+    names = [*environment.PASSED_VARIABLES, *(f"{beginning}\\*" for beginning in environment.PASSED_PREFIXES)]
     assert [name for name in names if name not in text] == []
 
 
@@ -98,9 +100,9 @@ def test_modules_that_only_python_path_finds_are_told(tmp_path: Path) -> None:
 def test_a_home_folder_that_is_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert homefolder.expanded("~/x") == tmp_path / "x" and homefolder.expanded("a/b") == Path("a/b")
+    assert homefolder.expand("~/x") == tmp_path / "x" and homefolder.expand("a/b") == Path("a/b")
     for ask in (
-        lambda: homefolder.expanded("~no-such-user/x"),
+        lambda: homefolder.expand("~no-such-user/x"),
         lambda: Folder("~no-such-user/jobs"),
         lambda: Dataset(name="bloodmnist", root="~no-such-user/data").missing(),
     ):

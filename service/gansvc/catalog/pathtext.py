@@ -13,7 +13,7 @@ from gansvc.schema.explain import refusal, shown
 def _openable(path: str) -> str:
     if not path or "\0" in path:
         raise refusal(f"{shown(path)} is no path (it is empty or holds a zero byte); give the path of a file or folder")
-    if addresses.carried(path) == addresses.CREDENTIAL:
+    if addresses.forbidden_part(path) == addresses.CREDENTIAL:
         raise refusal("that is an address with a password or a key in it; give the path of a file or folder")
     return path
 

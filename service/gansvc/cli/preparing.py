@@ -1,4 +1,4 @@
-"""The commands that prepare the ground for jobs: config, doctor, prefetch."""
+"""Commands that prepare for jobs: config, doctor, prefetch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gansvc import api
-from gansvc.cli.options import AsJson, Cluster, Storage, Values, parsed
+from gansvc.cli.options import AsJson, Cluster, Storage, Values, parse_values
 from gansvc.cli.output import as_json as _json
 from gansvc.cli.output import out as _out
 from gansvc.cli.output import say as _say
@@ -104,4 +104,4 @@ def _spec(file: str, values: list[str] | None, storage: str | None) -> JobSpec:
         spec = jobfile.read_submitted(api.find(file, storage))
     else:
         spec = jobfile.load(file)
-    return spec.with_values(parsed(values)) if values else spec
+    return spec.with_values(parse_values(values)) if values else spec

@@ -1,11 +1,11 @@
-"""Where jobs go and where they are kept: a flag says it, else the environment, else the profile in use."""
+"""Resolve where jobs go and are kept: by a flag, else the environment, else the profile in use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-from gansvc.client.configfile import Config, Profile, file, read, refusal
+from gansvc.client.configfile import Config, Profile, address_fault, find, read
 from gansvc.errors import SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.store.submissions import LOCAL, Destination, Setting
@@ -23,7 +23,7 @@ def cluster(flag: str | None = None) -> Setting:
         SpecError: a user or a password stands in the address, or the config file is damaged.
     """
     chosen, source = _first(("--cluster", flag), ("GANSVC_CLUSTER", os.environ.get("GANSVC_CLUSTER")))
-    if fault := refusal(chosen):
+    if fault := address_fault(chosen):
         raise SpecError(f"{source}: {fault}")
     known = read()
     if chosen in known.profiles:
@@ -44,7 +44,7 @@ def storage(flag: str | None = None, of_cluster: str | None = None) -> Setting:
     """
     chosen, source = _first(("--storage", flag), ("GANSVC_STORAGE", os.environ.get("GANSVC_STORAGE")))
     if chosen:
-        filesystems.refuse(chosen)
+        filesystems.refuse_secrets(chosen)
         return Setting(chosen, source)
     known = read()
     named = of_cluster or os.environ.get("GANSVC_CLUSTER") or known.profile
@@ -78,7 +78,7 @@ def settings(to: Destination) -> dict[str, Setting]:
     """Return where the config file is, the profile in use, and where jobs go and are kept."""
     known = read()
     return {
-        "config file": Setting(str(file() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
+        "config file": Setting(str(find() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
         "profile": Setting(known.profile, "config file" if "profile" in known.model_fields_set else "default"),
         **to._asdict(),
     }
@@ -120,5 +120,5 @@ def _of_address(address: str, field: str) -> Setting:
     profiles: Mapping[str, Profile] = read().profiles
     for name, profile in profiles.items():
         if profile.cluster.rstrip("/") == address.rstrip("/") and (value := getattr(profile, field)):
-            return Setting(str(homefolder.expanded(value).absolute()), f"profile {name}")
+            return Setting(str(homefolder.expand(value).absolute()), f"profile {name}")
     return Setting("", "default")

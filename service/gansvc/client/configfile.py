@@ -1,4 +1,4 @@
-"""The config file: profiles of clusters, and never a token, only the path of a file with one."""
+"""The config file: profiles of clusters; of a token only the path of its file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 def _without_secret(address: str) -> str:
     """Return the address of a cluster; one with a user or a password would end up in job folders and logs."""
-    if fault := refusal(address):
+    if fault := address_fault(address):
         raise explain.refusal(fault)
     return address
 
@@ -33,7 +33,7 @@ def _without_secret(address: str) -> str:
 def _without_key(uri: str) -> str:
     """Return the address of a storage; a key in it would end up in the config file, in manifests and in logs."""
     try:
-        filesystems.refuse(uri)
+        filesystems.refuse_secrets(uri)
     except SpecError as error:
         raise explain.refusal(str(error)) from None
     return uri
@@ -73,7 +73,7 @@ def path() -> Path:
         SpecError: the home folder isn't known.
     """
     folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return homefolder.expanded(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
+    return homefolder.expand(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
 
 
 def read() -> Config:
@@ -92,10 +92,10 @@ def read() -> Config:
     return found
 
 
-def refusal(cluster: str) -> str:
+def address_fault(cluster: str) -> str:
     """Return why the address of a cluster is refused: what it carries, unrepeated; nothing where it is sound."""
     # One without a scheme is none, and would be repeated in that message.
-    what = addresses.carried(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
+    what = addresses.forbidden_part(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
     return f"{what} stands in the address; give a token, by token_file or RAY_AUTH_TOKEN" if what else ""
 
 
@@ -135,7 +135,7 @@ def change(key: str, value: str) -> Path:
     return path()
 
 
-def file() -> Path | None:
+def find() -> Path | None:
     """Return the config file's path, or None for a user without a home folder: there can't be one in it."""
     try:
         return path()
@@ -144,7 +144,7 @@ def file() -> Path | None:
 
 
 def _data() -> dict[str, Any]:
-    found = file()
+    found = find()
     if found is None:
         return {}
     try:

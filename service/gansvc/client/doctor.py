@@ -1,4 +1,4 @@
-"""Checking a set-up before a job meets it: this installation, and the cluster by its backend."""
+"""Check a set-up before a job meets it: this installation, and the cluster by its backend."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def prefetch(spec: JobSpec, cluster: str | None, mirror: str) -> Sequence[NodeFi
         ClusterError: the cluster can't be reached, or a download failed.
     """
     address = config.cluster(cluster)
-    if what := addresses.carried(mirror):
+    if what := addresses.forbidden_part(mirror):
         raise SpecError(f"--from: {what} stands in the address; name a place that asks for none")
     return backend.choose(address.value).prefetch(spec, address, mirror)
 

@@ -42,7 +42,7 @@ def check(target: Target) -> str:
     Raises:
         ClusterError: it doesn't, or it refuses the token or isn't whom its certificate names.
     """
-    with _asking(target):
+    with _explain_errors(target):
         return str(_client(target)._do_request("GET", "/api/version").json()["ray_version"])
 
 
@@ -52,7 +52,7 @@ def submit(target: Target, job: str, entrypoint: str, metadata: dict[str, str]) 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         _client(target).submit_job(entrypoint=entrypoint, submission_id=job, metadata=metadata)
 
 
@@ -62,11 +62,11 @@ def find_driver(target: Target, job: str) -> Driver | None:
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         return _driver(_client(target), job)
 
 
-def state(target: Target, job: str) -> State | None:
+def driver_state(target: Target, job: str) -> State | None:
     """Return the state of a job's driver, or None if it is unknown or the cluster can't be reached."""
     try:
         driver = find_driver(target, job)
@@ -107,7 +107,7 @@ def stop(target: Target, job: str, seconds: float = patience.STOP) -> Driver | N
     Raises:
         ClusterError: the cluster can't be reached, or the driver still runs after so many seconds.
     """
-    with _asking(target):
+    with _explain_errors(target):
         client, deadline = _client(target), time.monotonic() + seconds
         driver = _driver(client, job)
         if driver and driver.state not in ENDED:
@@ -120,19 +120,19 @@ def stop(target: Target, job: str, seconds: float = patience.STOP) -> Driver | N
         return driver
 
 
-def forget(target: Target, job: str) -> None:
+def delete_driver(target: Target, job: str) -> None:
     """Take a driver that has ended off the cluster's list.
 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         _client(target).delete_job(job)
 
 
 def _read(target: Target, job: str) -> tuple[bool, str]:
     """Return whether the driver has ended, asked before its log is read so that nothing is missed, and the log."""
-    with _asking(target):
+    with _explain_errors(target):
         client = _client(target)
         driver = _driver(client, job)
         if driver is None:
@@ -149,7 +149,7 @@ def _driver(client: JobSubmissionClient, job: str) -> Driver | None:
         raise
     found = Driver(details.status.value, details.message or "", _pid(details))
     # Ray goes on to call a driver running whose node is lost, as when the kernel ends one of the node's agents.
-    if found.state not in ENDED and details.driver_node_id and (lost := _loss(client, details.driver_node_id)):
+    if found.state not in ENDED and details.driver_node_id and (lost := _node_loss(client, details.driver_node_id)):
         return Driver("FAILED", f"Ray lost the node that it ran on: {lost}")
     return found
 
@@ -165,13 +165,13 @@ def has_lost_all_nodes(target: Target) -> bool:
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         # An answer without nodes says nothing of them: a cluster isn't ended for that.
         found = _nodes(_client(target))
         return bool(found) and all(node.get("state") == "DEAD" for node in found)
 
 
-def _loss(client: JobSubmissionClient, node: str) -> str:
+def _node_loss(client: JobSubmissionClient, node: str) -> str:
     """Return why a node of the cluster is dead, as Ray says; empty if it isn't, or if nothing is known of it."""
     found = _nodes(client, filter_keys="node_id", filter_predicates="=", filter_values=node)
     return next((one.get("state_message") or "it is dead" for one in found if one.get("state") == "DEAD"), "")
@@ -206,7 +206,7 @@ def _client(target: Target) -> JobSubmissionClient:
 
 
 @contextmanager
-def _asking(target: Target) -> Iterator[None]:
+def _explain_errors(target: Target) -> Iterator[None]:
     """Turn what Ray's client may raise into a sentence."""
     from ray.exceptions import AuthenticationError
     from requests.exceptions import RequestException

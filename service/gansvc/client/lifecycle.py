@@ -1,4 +1,4 @@
-"""What is done with one job after it was sent: status, logs, stop, resume, by the backend of its cluster."""
+"""What is done with a job after it was sent: status, logs, stop and resume, by its cluster's backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How all jobs of a storage stand: clusters are asked side by side, and a silent one holds up no other."""
+"""Status of all jobs of a storage; clusters are asked side by side, and a silent one holds up no other."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]
     to = config.destination(cluster, storage)
     if cluster is not None:
         backend.choose(to.cluster.value).adopt(to)
-    return statuses(jobfolder.every(to.storage.value))
+    return statuses(jobfolder.list_jobs(to.storage.value))
 
 
 def statuses(jobs: Sequence[Job], limit: float = patience.LIST) -> list[Status]:

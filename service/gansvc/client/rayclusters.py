@@ -73,7 +73,7 @@ class RemoteCluster:
 
     def target(self, where: Submission) -> Target:
         """Return the Jobs API that a job was sent to."""
-        return access.remote(where.address)
+        return access.resolve(where.address)
 
     def can_be_asked(self, where: Submission) -> bool:
         """Return whether this machine can ask the cluster that a job was sent to."""
@@ -119,7 +119,7 @@ class RemoteCluster:
     @staticmethod
     def _parse(cluster: Setting) -> Target:
         try:
-            return access.remote(cluster.value)
+            return access.resolve(cluster.value)
         except SpecError as error:
             raise SpecError(f"{cluster.source}: {error}") from None
 
@@ -171,7 +171,9 @@ class LocalCluster(RemoteCluster):
             head = local.start(say)
         there = head.environment()
         # Drivers and workers have the environment that the cluster was started in, and no secret is sent after them.
-        if other := [name for name in filesystems.variables(storage) if there.get(name) != os.environ.get(name)]:
+        if other := [
+            name for name in filesystems.credential_variables(storage) if there.get(name) != os.environ.get(name)
+        ]:
             raise ClusterError(
                 f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
                 "end it with `gansvc down` and submit again"
@@ -190,7 +192,7 @@ class LocalCluster(RemoteCluster):
 
         The local cluster's token goes to that cluster alone: whoever writes a job folder may name any address in it.
         """
-        head = local.recorded(Path(where.home))
+        head = local.known_cluster(Path(where.home))
         known = head is not None and (head.mark, head.dashboard) == (where.mark, where.address)
         return Target(where.address, local.token(Path(where.home)) if known else None)
 
@@ -205,7 +207,7 @@ class LocalCluster(RemoteCluster):
 
     def head(self, where: Submission) -> local.Cluster | None:
         """Return the head of the cluster, if it is this machine's."""
-        return local.recorded(Path(where.home)) if self.is_here(where) else None
+        return local.known_cluster(Path(where.home)) if self.is_here(where) else None
 
     def is_here(self, where: Submission) -> bool:
         """Return whether the job was sent from this machine."""
@@ -225,7 +227,7 @@ class LocalCluster(RemoteCluster):
 
     def mirror(self, mirror: str) -> str:
         """Return a mirror's address, or its folder as an absolute path."""
-        return mirror if not mirror or "://" in mirror else str(homefolder.expanded(mirror).absolute())
+        return mirror if not mirror or "://" in mirror else str(homefolder.expand(mirror).absolute())
 
     def settings(self, cluster: str) -> dict[str, Setting]:
         """Return which variables reach the cluster beside those that always do."""
@@ -239,5 +241,5 @@ def absolute(spec: JobSpec) -> JobSpec:
         "dataset.path": spec.dataset.path,
         "evaluation.extractor.weights": spec.evaluation.extractor.weights,
     }
-    given = {field: str(homefolder.expanded(path).absolute()) for field, path in paths.items() if path}
+    given = {field: str(homefolder.expand(path).absolute()) for field, path in paths.items() if path}
     return spec.with_values(given) if given else spec

@@ -79,7 +79,7 @@ class RayJobs:
             yield kept
         else:
             lost = f"the local cluster that ran {job.id} has ended, and its log with it"
-            raise ClusterError(f"{lost}; {diagnosis.hint(job)}")
+            raise ClusterError(f"{lost}; {diagnosis.resume_hint(job)}")
 
     def stop(self, job: Job, where: Submission) -> None:
         """Stop a job's driver and wait until it has ended."""
@@ -112,7 +112,7 @@ class RayJobs:
             jobsapi.submit(target, driver, command, drivercommand.metadata(job, spec))
         except GansvcError as error:
             # Of two commands at the same moment one comes second: the cluster takes a driver's name only once.
-            if where.attempt > 1 and jobsapi.state(target, driver):
+            if where.attempt > 1 and jobsapi.driver_state(target, driver):
                 raise SpecError(f"JOB: {job.id} was resumed by another command just now; nothing to resume") from error
             jobstatus.finish(job, "FAILED", str(error))
             raise

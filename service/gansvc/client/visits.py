@@ -45,7 +45,7 @@ def visit(target: jobsapi.Target, python: str, options: Sequence[str], spec: Job
             raise ClusterError(f"the cluster's workers gave no answer in {patience.VISIT} s; see its dashboard")
         time.sleep(0.5)
     log = "".join(jobsapi.logs(target, name))
-    jobsapi.forget(target, name)
+    jobsapi.delete_driver(target, name)
     return parse_answer(log)
 
 

@@ -120,7 +120,7 @@ def test_a_job_without_a_place_is_not_sent(cluster: Cluster, spec: JobSpec) -> N
     plain = spec.with_values({"cluster": {"image": "x"}})
     with pytest.raises(SpecError, match=r"cluster\.volume is missing"):
         api.submit(plain, cluster.space.address)
-    assert cluster.api.every(RAYJOBS)[0] == []
+    assert cluster.api.list_objects(RAYJOBS)[0] == []
 
 
 def test_the_dry_run_is_ready_for_kubectl(cluster: Cluster, spec: JobSpec, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +252,7 @@ def test_a_deleted_rayjob_that_had_succeeded(cluster: Cluster, small: Server, jo
     cluster.api.delete(RAYJOBS, job.id)
     silent(job)
     assert api.status(job).phase == "SUCCEEDED"
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ def test_following_survives_a_restart_of_the_api_server(cluster: Cluster, job: J
 def test_following_starts_over_when_its_version_is_too_old(cluster: Cluster, small: Server, job: Job) -> None:
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
     small.faults += [("GET .*watch=true", 410, gone), ("GET .*rayjobs\\?field.*watch=true", 500, {"message": "etcd"})]
-    seen = jobs.changes(cluster.space, job.id)
+    seen = jobs.watch(cluster.space, job.id)
     assert next(seen) is not None
 
     def complete() -> None:
@@ -363,7 +363,7 @@ def test_a_watch_from_the_beginning_of_time_is_gone(cluster: Cluster, job: Job) 
         cluster.small.events.clear()
         cluster.play(job.id, "Initializing")
     with pytest.raises(RefusedError, match="no longer has") as caught:
-        list(cluster.api.changes(RAYJOBS, "1"))
+        list(cluster.api.watch(RAYJOBS, "1"))
     assert caught.value.status == 410
 
 
@@ -508,7 +508,7 @@ def test_a_report_comes_through_a_reader_that_goes(cluster: Cluster, small: Serv
     assert api.report(finished) == "# wgan is best"
     assert set(api.results(finished)) == {"page", "report", "model"}
     made = [asked for asked in small.asked if asked.startswith("POST") and asked.endswith("/pods")]
-    assert len(made) == 1 and cluster.api.every(PODS)[0] == []
+    assert len(made) == 1 and cluster.api.list_objects(PODS)[0] == []
     api.report(finished)
     assert jobstatus.read(finished).phase == "SUCCEEDED"
 
@@ -519,7 +519,7 @@ def test_pull_fetches_what_people_want_or_everything(cluster: Cluster, finished:
     assert not (tmp_path / "some/search").exists() and not (tmp_path / "some/train").exists()
     api.pull(finished, tmp_path / "all", everything=True)
     assert (tmp_path / "all/train/lsgan-seed0/run.json").is_file() and (tmp_path / "all/search").is_dir()
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 @pytest.mark.parametrize("is_slow", [True, False], ids=["all at once", "piece by piece"])
@@ -551,7 +551,7 @@ def test_ctrl_c_leaves_no_reader(
     monkeypatch.setattr(client.Client, "run", interrupted)
     with pytest.raises(error):
         api.pull(finished)
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_reader_that_cannot_start_says_why_and_goes(cluster: Cluster, spec: JobSpec, monkeypatch: Any) -> None:
@@ -561,14 +561,14 @@ def test_a_reader_that_cannot_start_says_why_and_goes(cluster: Cluster, spec: Jo
     assert spec.cluster
     with pytest.raises(ClusterError, match="doesn't start: nothing says why"):
         reader.read(cluster.space, spec.cluster, "x")
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_transfer_that_is_cut_is_no_transfer(cluster: Cluster, small: Server, finished: Job, tmp_path: Path) -> None:
     small.faults.append(("LOST", 0, {}))
     with pytest.raises(ClusterError, match="was lost before its command ended"):
         api.pull(finished, tmp_path / "part")
-    assert not (tmp_path / "part").exists() and cluster.api.every(PODS)[0] == []
+    assert not (tmp_path / "part").exists() and cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_volume_without_the_folder(cluster: Cluster, small: Server, job: Job, tmp_path: Path) -> None:

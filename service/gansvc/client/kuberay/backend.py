@@ -86,10 +86,10 @@ class KubeRay:
 
     def adopt(self, to: Destination) -> None:
         """Give each job on a volume that was sent from elsewhere a folder here."""
-        known = {job.id for job in jobfolder.every(to.storage.value)}
+        known = {job.id for job in jobfolder.list_jobs(to.storage.value)}
         space = connection.connect(_space(to.cluster)).space
         adopted: dict[str, tuple[JobSpec, Submission]] = {}
-        for found in rayjobs.every(space):
+        for found in rayjobs.list_rayjobs(space):
             identity = found["metadata"].get("labels", {}).get(JOB_LABEL, "")
             given = drivercommand.parse_leniently(found["spec"].get("entrypoint", ""))
             attempt = _attempt(found["metadata"]["name"], identity)
@@ -103,7 +103,7 @@ class KubeRay:
                 where = Submission(address=space.address, submitted=time.time(), mirrored=True, attempt=attempt)
                 adopted[identity] = (spec, where)
         for identity, (spec, where) in adopted.items():
-            job = jobfolder.at(identity, to.storage.value)
+            job = jobfolder.job_at(identity, to.storage.value)
             Folder(job.folder).make()
             jobstatus.begin(job, spec.name, jobfile.dump(spec), where)
 
@@ -142,7 +142,7 @@ class KubeRay:
         if not where.mirrored or Folder(job.folder).exists(layout.REPORT_JSON):
             return
         if self.status(job, where, self.ask, 0).phase == "SUCCEEDED":
-            with delivery.delivered(Path(job.folder), job.id) as to:
+            with delivery.deliver(Path(job.folder), job.id) as to:
                 _fetch_from_volume(job, where, to, delivery.LARGE)
 
     def prefetch(self, spec: JobSpec, cluster: Setting, mirror: str) -> NoReturn:
@@ -155,7 +155,7 @@ class KubeRay:
     def check(self, to: Destination, spec: JobSpec | None) -> list[Check]:
         """Check that the namespace answers and, for a job, that the operator would take it."""
         try:
-            sent = rayjobs.every(_space(to.cluster))
+            sent = rayjobs.list_rayjobs(_space(to.cluster))
             checks = [Check("reached", "ok", f"the namespace answers; RayJobs of gansvc there: {len(sent)}")]
         except GansvcError as error:
             checks = [Check("reached", "fault", "no", str(error))]

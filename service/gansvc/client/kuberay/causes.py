@@ -1,4 +1,4 @@
-"""Why a job on Kubernetes doesn't get on, in words: from its RayJob, RayCluster, pods and their events. Pure."""
+"""Explain why a job on Kubernetes doesn't get on: from its RayJob, RayCluster, pods and events. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REASONS = {
     "JobDeploymentStatusTransitionGracePeriodExceeded": "its driver ended and its submitter didn't",
     "ValidationFailed": "KubeRay refuses it",
 }
-_MOST = 4
+_MAX_SENTENCES = 4
 """Sentences in one message."""
 
 
@@ -66,7 +66,7 @@ def problems(cluster: Item | None, pods: Iterable[Item], events: Iterable[Item])
         about = event.get("involvedObject", {}).get("name")
         if event.get("type") == "Warning" and (about not in named or event.get("reason") in _VOLUME):
             found.append(_of_event(event))
-    return list(dict.fromkeys(found))[:_MOST]
+    return list(dict.fromkeys(found))[:_MAX_SENTENCES]
 
 
 _VOLUME = ("FailedMount", "FailedAttachVolume")

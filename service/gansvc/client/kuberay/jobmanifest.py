@@ -1,4 +1,4 @@
-"""The RayJob of a job: from its spec, and where it is kept. Pure."""
+"""Build the RayJob of a job, from its spec and where it is kept. Pure."""
 
 from __future__ import annotations
 

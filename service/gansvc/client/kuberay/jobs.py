@@ -29,13 +29,13 @@ def submit(space: Namespace, rayjob: Item) -> None:
     connection.connect(space).create(RAYJOBS, rayjob)
 
 
-def every(space: Namespace) -> list[Item]:
+def list_rayjobs(space: Namespace) -> list[Item]:
     """Return the RayJobs that gansvc sent to a namespace.
 
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    return connection.connect(space).every(RAYJOBS, labelSelector=OURS)[0]
+    return connection.connect(space).list_objects(RAYJOBS, labelSelector=OURS)[0]
 
 
 def find_driver(space: Namespace, name: str) -> Driver | None:
@@ -63,7 +63,7 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
     """
     api = connection.connect(space)
     shown: dict[str, int] = {}
-    for rayjob in changes(space, name):
+    for rayjob in watch(space, name):
         if rayjob is None:
             raise ClusterError(
                 f"the RayJob {name} isn't in namespace {api.space.name}; it was deleted, its log with it"
@@ -104,7 +104,7 @@ def stop(space: Namespace, name: str, seconds: float = patience.DELETION) -> Non
     api, deadline = connection.connect(space), time.monotonic() + seconds
     if not api.delete(RAYJOBS, name):
         return
-    for rayjob in changes(space, name):
+    for rayjob in watch(space, name):
         if rayjob is None:
             return
         if time.monotonic() > deadline:
@@ -113,7 +113,7 @@ def stop(space: Namespace, name: str, seconds: float = patience.DELETION) -> Non
             )
 
 
-def changes(space: Namespace, name: str) -> Iterator[Item | None]:
+def watch(space: Namespace, name: str) -> Iterator[Item | None]:
     """Yield a RayJob now, after each change and every few seconds; None once it is gone, and then no more.
 
     Raises:
@@ -122,12 +122,12 @@ def changes(space: Namespace, name: str) -> Iterator[Item | None]:
     api, failures = connection.connect(space), 0
     while True:
         try:
-            items, version = api.every(RAYJOBS, fieldSelector=f"metadata.name={name}")
+            items, version = api.list_objects(RAYJOBS, fieldSelector=f"metadata.name={name}")
             failures = 0
             yield items[0] if items else None
             if not items:
                 return
-            for kind, item in api.changes(RAYJOBS, version, fieldSelector=f"metadata.name={name}"):
+            for kind, item in api.watch(RAYJOBS, version, fieldSelector=f"metadata.name={name}"):
                 yield None if kind == "DELETED" else item
                 if kind == "DELETED":
                     return
@@ -157,7 +157,7 @@ def _rest_of_log(api: Client, pod: Item, shown: dict[str, int], follow: bool) ->
 
 def _submitter(api: Client, name: str) -> Item | None:
     """Return the newest pod that carries the driver's log, or None."""
-    pods, _ = api.every(PODS, labelSelector=f"job-name={name}")
+    pods, _ = api.list_objects(PODS, labelSelector=f"job-name={name}")
     return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
 
 
@@ -165,9 +165,9 @@ def _problems(api: Client, rayjob: Item, past: bool) -> list[str]:
     """Look at what belongs to a RayJob, and with ``past`` at events too, which a job at work has behind it."""
     name, cluster = rayjob["metadata"]["name"], rayjob.get("status", {}).get("rayClusterName", "")
     try:
-        pods, _ = api.every(PODS, labelSelector=f"job-name={name}")
+        pods, _ = api.list_objects(PODS, labelSelector=f"job-name={name}")
         if cluster:
-            pods += api.every(PODS, labelSelector=f"ray.io/cluster={cluster}")[0]
+            pods += api.list_objects(PODS, labelSelector=f"ray.io/cluster={cluster}")[0]
         about = {name, cluster, *(pod["metadata"]["name"] for pod in pods)} - {""}
         events = warnings(api, about) if past else []
         return causes.problems(api.get(RAYCLUSTERS, cluster) if cluster else None, pods, events)

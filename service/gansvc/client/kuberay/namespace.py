@@ -1,4 +1,4 @@
-"""Which Kubernetes namespace a user means: ``k8s``, ``k8s://CONTEXT/NAMESPACE``."""
+"""Parse the address of a Kubernetes namespace: ``k8s``, ``k8s://CONTEXT/NAMESPACE``."""
 
 from __future__ import annotations
 

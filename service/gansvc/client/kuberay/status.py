@@ -59,7 +59,7 @@ def status(job: Job, where: Submission, ask: Ask) -> Status:
 
 def follow(job: Job, where: Submission, ask: Ask) -> Iterator[Status]:
     """Yield a job's status whenever its RayJob changes, and every few seconds; the last one is final."""
-    for _ in rayjobs.changes(*_driver(job, where)):
+    for _ in rayjobs.watch(*_driver(job, where)):
         known = status(job, where, ask)
         yield known
         if known.phase in FINAL_PHASES:
