@@ -121,7 +121,7 @@ def test_a_report_shows_what_its_records_hold_as_text(report: Report, text: str)
     found = planted(report, text)
     written = markdown.render(found, ("losses.png",))
     assert not driving(written)
-    page = html.render(found, written, {"figures/losses.png": figure(text)}, [(f"wgan{text}", grid(0))])
+    page = html.render(found, {"losses.png": figure(text)}, [(f"wgan{text}", grid(0))])
     assert not driving(page) and "&#x202e;" not in page
 
 

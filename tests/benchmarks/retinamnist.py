@@ -26,6 +26,7 @@ from gansvc.catalog.metrics import METRICS, Features
 from gansvc.gan import data
 from gansvc.gan.images import png
 from gansvc.gan.modelfolder import ModelCard
+from gansvc.gan.networks import build_generator
 from gansvc.gan.sampling import generate
 from gansvc.gan.scoring.features import extract, reference_features
 from gansvc.gan.scoring.metrics import measure
@@ -117,7 +118,7 @@ def _seconds(run: Path) -> float:
 
 def _best_of(model: Path) -> Tensor:
     card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
-    network = card.network.generator(card.channels, card.size)
+    network = build_generator(card.network, card.channels, card.size)
     network.load_state_dict(safetensors.torch.load((model / "generator.safetensors").read_bytes()))
     return torch.cat(list(generate(network, card.network.latent_dim, 0, SHOWN)))
 

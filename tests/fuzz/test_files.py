@@ -21,6 +21,7 @@ from gansvc.catalog import arrays, torchfiles
 from gansvc.client import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import checkpoint, modelfolder
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 from .artifacts import CARD, IDENTITY, WEIGHTS, began_anew
@@ -132,7 +133,7 @@ def test_a_whole_checkpoint_is_read(yard: Yard) -> None:
 def test_damaged_weights_are_refused(yard: Yard, data: bytes) -> None:
     yard.clear()
     folder = Folder(yard.work)
-    folder.write(checkpoint.BEST, data)
+    folder.write(layout.BEST, data)
     with yard.watched():
         try:
             checkpoint.load_best(folder)

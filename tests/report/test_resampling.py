@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from gansvc.report import resampling
+from gansvc.report import model, resampling
 from gansvc.report.resampling import best_shares, difference, interval
 
 THREE = {"a": {0: 1.0, 1: 5.0, 2: 3.0}, "b": {0: 2.0, 1: 2.0, 2: 4.0}, "c": {0: 3.0, 1: 9.0, 2: 2.5}}
@@ -117,7 +117,7 @@ def test_intervals_over_few_seeds_cover_as_seldom_as_the_module_says(count: int,
 
 def test_enough_is_the_first_number_whose_chance_is_under_five_percent() -> None:
     chances = {k: 2 * comb(k, k) / 2**k for k in range(2, 10)}
-    assert min(k for k, chance in chances.items() if chance < 0.05) == resampling.ENOUGH
+    assert min(k for k, chance in chances.items() if chance < 0.05) == model.ENOUGH
 
 
 def test_another_process_draws_the_same() -> None:

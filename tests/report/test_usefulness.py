@@ -60,7 +60,7 @@ def measured(folder: Folder) -> Folder:
 
 def test_the_sentence_gives_each_number_its_seeds(measured: Folder) -> None:
     report = build(measured, make_spec())
-    first, second = usefulness.sentences(report)
+    first, second = usefulness.sentences(report, make_spec())
     assert first == (
         "Classifiers trained on the images of wgan, seed 0, alone get 73.0 % (70.0 to 75.0) of the real test images "
         "right, on the real ones 84.0 % (83.0 to 85.0); always guessing the largest class gets 73.0 %, surpassed in 2 "
@@ -77,7 +77,7 @@ def test_a_failed_measure_is_a_warning(measured: Folder) -> None:
     report = build(measured, make_spec())
     told = "hinge-seed0 was scored, but the usefulness of its images wasn't measured: RuntimeError: out of | memory"
     assert told in report.warnings
-    assert "hinge" not in "".join(usefulness.sentences(report))
+    assert "hinge" not in "".join(usefulness.sentences(report, make_spec()))
 
 
 def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
@@ -116,14 +116,15 @@ def test_a_part_of_a_large_set_is_named_as_such(measured: Folder) -> None:
 
 def test_an_unconditional_job_says_how_to_get_it_where_there_are_classes(folder: Folder, tmp_path: Path) -> None:
     report = build(folder, make_spec())
-    (line,) = usefulness.sentences(report)
+    (line,) = usefulness.sentences(report, make_spec())
     assert line.endswith("set network: {conditional: true}")
     text = render(report)
     assert "## Usefulness" in text and "Train on synthetic" not in text
     assert figures.usefulness(report, {}) is None
     assert "## Usefulness" not in render(report.model_copy(update={"audits": ()})), "the set may have no classes"
-    conditional = {**report.spec, "network": {**report.spec["network"], "conditional": True}}
-    assert usefulness.sentences(report.model_copy(update={"spec": conditional})) == [], "scored by an older version"
+    conditional = make_spec().with_values({"network.conditional": True})
+    assert usefulness.sentences(report, conditional) == [], "scored by an older version"
+    assert usefulness.sentences(report, None) == [], "its spec can't be read"
 
 
 def test_a_report_of_an_earlier_version_still_reads(folder: Folder) -> None:

@@ -16,9 +16,11 @@ from gansvc.catalog.datasets import title
 from gansvc.catalog.networks import AnyNetwork
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import checkpoint, tensorfile
+from gansvc.gan.networks import build_generator
 from gansvc.schema.bounded import Count, Few, Plain, Text, Texts
 from gansvc.schema.explain import first
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.scores import Score
 
@@ -86,9 +88,11 @@ class ModelCard(BaseModel):
         try:
             network = _generator(self.network, self.channels, self.size, state)
             if len(getattr(network, "shares", ())) != len(self.classes):
-                raise ValueError(f"model.json names {len(self.classes)} classes")
+                raise ValueError(f"{layout.MODEL_CARD} names {len(self.classes)} classes")
         except (RuntimeError, TypeError, ValueError) as error:
-            raise SpecError(f"generator.safetensors doesn't fit model.json ({_first(error)}); pull it again") from None
+            raise SpecError(
+                f"{layout.GENERATOR} doesn't fit {layout.MODEL_CARD} ({_first(error)}); pull it again"
+            ) from None
         return network.eval()
 
 
@@ -98,7 +102,7 @@ def load_model(model: Path) -> tuple[ModelCard, nn.Module]:
     Raises:
         SpecError: the folder holds no such model.
     """
-    written, weights = _file(model, "model.json"), _file(model, "generator.safetensors")
+    written, weights = _file(model, layout.MODEL_CARD), _file(model, layout.GENERATOR)
     try:
         card = ModelCard.model_validate_json(written, strict=False)
         state = safetensors.torch.load(weights)
@@ -107,11 +111,9 @@ def load_model(model: Path) -> tuple[ModelCard, nn.Module]:
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
-        raise SpecError(f"{model}/generator.safetensors is not the file that model.json tells of; pull it again")
+        raise SpecError(f"{model}/{layout.GENERATOR} is not the file that {layout.MODEL_CARD} tells of; pull it again")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise SpecError(
-            f"{model}/generator.safetensors holds weights that aren't numbers (NaN or infinite); train anew"
-        )
+        raise SpecError(f"{model}/{layout.GENERATOR} holds weights that aren't numbers (NaN or infinite); train anew")
     return card, card.generator(state)
 
 
@@ -141,7 +143,7 @@ def load_best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Mod
         network = _generator(spec.network, channels, spec.dataset.size, state)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ClusterError(
-            f"{weights.path(checkpoint.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
+            f"{weights.path(layout.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
         ) from None
     return network.eval()
 
@@ -149,8 +151,8 @@ def load_best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Mod
 def _generator(network: AnyNetwork, channels: int, size: int, state: dict[str, Tensor]) -> nn.Module:
     """Return a generator with those weights; the first try takes no memory, as their shapes alone say if they fit."""
     with torch.device("meta"):
-        network.generator(channels, size, state.get("shares")).load_state_dict(state, assign=True)
-    generator = network.generator(channels, size, state.get("shares"))
+        build_generator(network, channels, size, state.get("shares")).load_state_dict(state, assign=True)
+    generator = build_generator(network, channels, size, state.get("shares"))
     generator.load_state_dict(state)
     return generator
 

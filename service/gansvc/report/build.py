@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,16 +21,18 @@ from gansvc.report import (
     numbers,
     pictures,
     provenance,
+    published,
     ranking,
     searching,
     spending,
     usefulness,
 )
-from gansvc.report.model import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN, Curve, CurvePoint, PublishedRow, Report, Row
+from gansvc.report.model import Curve, CurvePoint, Report
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store.records import JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.store.scores import Score
 
 
@@ -43,16 +45,16 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    real = folder.read_record(f"evaluation/{REAL}.json", Score)
+    real = (folder / layout.EVALUATION).read_record(layout.score(REAL), Score)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, real)
     data = dataset.facts(folder, spec)
     measured = {key for score in scores for key in score.metrics}
-    columns = numbers.columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
+    columns = numbers.metric_columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
-    audits, starts = memorisation.gather(folder, spec), folder.read_lines(STARTS, JobStart)
+    audits, starts = memorisation.gather(folder, spec), folder.read_lines(layout.STARTS, JobStart)
     copies = [*memorisation.warnings(memorisation.of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
     useful = usefulness.gather(folder, spec)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
@@ -75,7 +77,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         fid_rank_deficient=findings.rank_deficient(contract),
         noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
-        published=_published(spec, rows),
+        published=published.beside(spec, rows),
         dataset=data,
         runs=tuple(runs),
         curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
@@ -106,7 +108,6 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
 
     Raises:
         ClusterError: the storage fails.
-        SpecError: the report's spec isn't valid.
     """
     drawn, failed = {}, {}
     for name, draw in _figures(folder, report).items():
@@ -120,60 +121,49 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
         if data is not None:
             drawn[name] = data
     for name, data in drawn.items():
-        folder.write(f"report/figures/{name}", data)
-    text = markdown.render(report, tuple(drawn))
-    folder.write(REPORT_MARKDOWN, text)
-    shown = {f"figures/{name}": data for name, data in drawn.items()}
-    folder.write(REPORT_HTML, html.render(report, text, shown, pictures.gallery(folder, report)))
+        folder.write(f"{layout.REPORT}/{layout.figure(name)}", data)
+    folder.write(layout.REPORT_MARKDOWN, markdown.render(report, tuple(drawn)))
+    folder.write(layout.REPORT_HTML, html.render(report, drawn, pictures.gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
-    folder.write_record(REPORT_JSON, report)
+    folder.write_record(layout.REPORT_JSON, report)
     return failed
 
 
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
-    found = ask_all(folder, lambda name: folder.read_record(f"train/{name}/run.json", RunRecord), _names(spec))
+    there = folder / layout.TRAIN
+    found = ask_all(folder, lambda name: (there / name).read_record(layout.RUN, RunRecord), _names(spec))
     return [run for run in found if run is not None]
 
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
-    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.json", Score), _names(spec))
+    there = folder / layout.EVALUATION
+    found = ask_all(folder, lambda name: there.read_record(layout.score(name), Score), _names(spec))
     return [score for score in found if score is not None]
 
 
 def _names(spec: JobSpec) -> list[str]:
-    return [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+    return [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
 
 
 def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
-    kept = folder.read_record(f"search/{label}/trials.json", TrialRecords)
+    kept = (folder / layout.SEARCH / label).read_record(layout.TRIALS, TrialRecords)
     return kept.root if kept else ()
 
 
 def _curve(folder: Folder, run: RunRecord) -> Curve:
-    points = folder.read_lines(f"train/{run_name(run.label, run.seed)}/evaluations.jsonl", CurvePoint)
+    points = (folder / layout.TRAIN / layout.run_name(run.label, run.seed)).read_lines(layout.EVALUATIONS, CurvePoint)
     # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
     latest = {point.step: point for point in points}
     return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))
 
 
-def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
-    ours = {row.label: {key: cell.mean for key, cell in row.metrics.items()} for row in rows}
-    found = []
-    for entry in spec.published:
-        numbers_of = entry.model_dump(exclude_none=True, exclude={"loss", "source"})
-        own = {key: value for key, value in ours.get(entry.loss, {}).items() if key in numbers_of}
-        found.append(PublishedRow(label=entry.loss, published=numbers_of, ours=own, source=entry.source))
-    return tuple(found)
-
-
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
-    labels = [loss["label"] for loss in report.spec["losses"]]
     found = zip(report.runs, ask_all(folder, partial(histories.read, folder), report.runs), strict=True)
-    courses: dict[str, list[histories.Course]] = {label: [] for label in labels}
+    courses: dict[str, list[histories.Course]] = {label: [] for label in report.labels}
     for run, course in found:
         courses[run.label].append(course)
-    looks = drawing.looks(labels)
+    looks = drawing.looks(report.labels)
     return {
         "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
         f"{report.validation_metric}.png": lambda: figures.validation(report, looks),

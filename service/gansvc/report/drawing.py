@@ -195,7 +195,9 @@ def noise_floor(axes: Axes, report: Report) -> float | None:
     name, floor = report.validation_metric, report.validation_floor
     if floor is None:
         return None
-    text = f"noise floor, {name.upper()} on val {numbers.objective(name, floor)}:\nreal train images against val"
+    text = (
+        f"noise floor, {name.upper()} on val {numbers.format_validation(name, floor)}:\nreal train images against val"
+    )
     axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
     return floor
 

@@ -150,7 +150,7 @@ def usefulness(report: Report, looks: Mapping[str, Look]) -> bytes | None:
             axes.plot([], [], look.marker, color=look.colour, label=f"{measured.label}, seed {measured.seed}")
         axes.plot([], [], "o", color=GREY, label="real images only")
         axes.axhline(100 * majority, color=GREY, linestyle="--", linewidth=1.2, label="always the largest class")
-        names = [what if what == "generated" else f"{what}\n{numbers.percent(share)}" for what, share in places]
+        names = [what if what == "generated" else f"{what}\n{numbers.format_percent(share)}" for what, share in places]
         axes.set_xticks(range(len(places)), names)
         axes.set_xlim(-0.5, len(places) - 0.5)
         axes.set_ylabel("accuracy on real test images, %")

@@ -9,9 +9,9 @@ from math import lcm
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
 from gansvc.catalog.metrics import METRICS
-from gansvc.report.numbers import listed, times, title
+from gansvc.report.numbers import join_words, metric_title, pluralise
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import run_name
+from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
 from gansvc.store.scores import Contract, Score
 
@@ -44,7 +44,7 @@ def of_starts(starts: Sequence[JobStart]) -> list[str]:
     if len(starts) < 2:
         return []
     last = datetime.fromtimestamp(starts[-1].time, UTC)
-    return [f"the job was resumed {times(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
+    return [f"the job was resumed {pluralise(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
 
 
 def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
@@ -58,12 +58,12 @@ def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score])
         for seed in spec.training.seeds:
             run = recorded.get((loss.label, seed))
             if run is None:
-                found.append(f"{run_name(loss.label, seed)} was not trained")
+                found.append(f"{layout.run_name(loss.label, seed)} was not trained")
             elif seed not in done and run.state in ("finished", "stopped early"):
-                found.append(f"{run_name(loss.label, seed)} was trained but not scored")
+                found.append(f"{layout.run_name(loss.label, seed)} was trained but not scored")
         if done and len(done) < len(spec.training.seeds):
             found.append(
-                f"{loss.label} is averaged over {len(done)} of {times(len(spec.training.seeds), 'seed')}; "
+                f"{loss.label} is averaged over {len(done)} of {pluralise(len(spec.training.seeds), 'seed')}; "
                 "the seeds left out may be its worst"
             )
     return found
@@ -72,11 +72,11 @@ def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score])
 def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
     found = []
     for run in runs:
-        name = run_name(run.label, run.seed)
+        name = layout.run_name(run.label, run.seed)
         if run.state in ("diverged", "failed"):
             found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
         if run.starts > 1:
-            found.append(f"{name} was restarted {times(run.starts - 1, 'time')}")
+            found.append(f"{name} was restarted {pluralise(run.starts - 1, 'time')}")
         found += [f"{name}: {warning}" for warning in run.warnings]
         start, best = run.initial_objective, run.best_objective
         if start is not None and best is not None and best >= start:
@@ -107,9 +107,9 @@ def _of_budgets(spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, S
 def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
     if not images or max(images.values()) <= (1 + _UNEQUAL) * min(images.values()):
         return []
-    listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+    join_words = ", ".join(f"{name} {count:,}" for name, count in images.items())
     return [
-        f"{what} budgets are unequal in critic images ({listed}), as n_critic doesn't divide the budget's batches; "
+        f"{what} budgets are unequal in critic images ({join_words}), as n_critic doesn't divide the budget's batches; "
         f"set {section}.images to a multiple of {spec.training.batch_size * n_critic:,}"
     ]
 
@@ -140,9 +140,9 @@ def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score
     ranked = [METRICS[name].columns[0].title for name in spec.evaluation.metrics if METRICS[name].columns[0].has_rank]
     if ranked and rank_deficient(contract):
         found.append(
-            f"{listed(ranked)} is rank-deficient: {times(contract.samples, 'sample')} and "
-            f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
-            "read KID instead"
+            f"{join_words(ranked)} is rank-deficient: {pluralise(contract.samples, 'sample')} and "
+            f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
+            "dimensions; read KID instead"
         )
     found += _left_out(scores)
     return found
@@ -153,11 +153,11 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
     runs: dict[tuple[str, str], list[str]] = {}
     for score in scores:
         for key, why in score.skipped.items():
-            runs.setdefault((key, why), []).append(run_name(score.label, score.seed))
+            runs.setdefault((key, why), []).append(layout.run_name(score.label, score.seed))
     columns: dict[tuple[str, str], list[str]] = {}
     for (key, why), names in runs.items():
         of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
-        columns.setdefault((of, why), []).append(title(key))
+        columns.setdefault((of, why), []).append(metric_title(key))
     return [
         f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
         for (of, why), titles in columns.items()
@@ -176,12 +176,15 @@ def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
         return []
     contract, measured = scores[0].contract, {key for score in scores for key in score.metrics}
     if floor is None:
-        return [f"there is no noise floor: the real images were not scored (evaluation/{REAL}.json is missing)"]
+        lost = f"{layout.EVALUATION}/{layout.score(REAL)}"
+        return [f"there is no noise floor: the real images were not scored ({lost} is missing)"]
     found = []
     if floor.contract.kid_subset_size != contract.kid_subset_size:
         found.append(
             f"the noise floor's KID is taken over subsets of {floor.contract.kid_subset_size} images, "
             f"the losses' over {contract.kid_subset_size}; the means compare, the deviations don't"
         )
-    found += [f"the noise floor has no {title(key)}: {why}" for key, why in floor.skipped.items() if key in measured]
+    found += [
+        f"the noise floor has no {metric_title(key)}: {why}" for key, why in floor.skipped.items() if key in measured
+    ]
     return found

@@ -40,7 +40,7 @@ def doubts(
         label = (min if column.better == "lower" else max)(means, key=means.__getitem__)
         sign = 1 if column.better == "lower" else -1
         if sign * means[label] < sign * floor[column.key]:
-            real, loss = numbers.metric(column, floor[column.key]), numbers.metric(column, means[label])
+            real, loss = numbers.format_metric(column, floor[column.key]), numbers.format_metric(column, means[label])
             values = f"real {floor_split(contract.reference_split)} images {real}, {label} {loss}"
             why = ", ".join(_reasons(column.key, floor, means[label], images or 0, contract))
             found[column.key] = f"{values}: {why}" if why else values
@@ -49,17 +49,21 @@ def doubts(
 
 def warnings(doubts: Mapping[str, str]) -> tuple[str, ...]:
     """Return one warning for each column in which the floor can't be trusted."""
-    return tuple(f"the noise floor can't be trusted for {numbers.title(key)}: {why}" for key, why in doubts.items())
+    return tuple(
+        f"the noise floor can't be trusted for {numbers.metric_title(key)}: {why}" for key, why in doubts.items()
+    )
 
 
-def worth(report: Report) -> str:
+def meaning(report: Report) -> str:
     """Return what the floor is worth, as the end of the sentence that says what it is, and what can't be trusted."""
     trusted = [
         c.title for c in report.columns if c.key in (report.noise_floor or {}) and c.key not in report.floor_doubts
     ]
     said = ": what a perfect generator could hope for" if trusted else ""
-    said += f" in {numbers.listed(trusted)}" if trusted and report.floor_doubts else ""
-    marked = (f" ‡ It can't be trusted for {numbers.title(key)} ({why})." for key, why in report.floor_doubts.items())
+    said += f" in {numbers.join_words(trusted)}" if trusted and report.floor_doubts else ""
+    marked = (
+        f" ‡ It can't be trusted for {numbers.metric_title(key)} ({why})." for key, why in report.floor_doubts.items()
+    )
     return f"{said}.{''.join(marked)}"
 
 
@@ -68,7 +72,7 @@ def beside(rows: Sequence[Row], by: Column, floor: Mapping[str, float] | None, d
     if floor is None or by.key not in floor or not rows or by.key not in rows[0].metrics:
         return ""
     mean, value = rows[0].metrics[by.key].mean, floor[by.key]
-    written = numbers.metric(by, value)
+    written = numbers.format_metric(by, value)
     if by.key in doubts:
         return f", where the noise floor ({written}) can't be trusted"
     # KID's estimate can fall to 0 or below it, and a floor above the scores' direction has no ratio worth saying.

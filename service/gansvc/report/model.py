@@ -8,18 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from gansvc.catalog.datasets import floor_split
+from gansvc.errors import SpecError
 from gansvc.report.dataset import DatasetFacts
 from gansvc.schema.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.store.scores import Contract
 
-REPORT_JSON = "report/report.json"
-REPORT_MARKDOWN = "report/report.md"
-REPORT_HTML = "report/report.html"
 FEWEST = 3
 """Seeds that two losses have in common at least, where anything is said of which one is better."""
+ENOUGH = 6
+"""Seeds from which on 2^(1-k), the chance that all pairs of two equal losses fall to one side, is under 5 %."""
 
 
 class Versions(Record):
@@ -198,6 +201,18 @@ class Report(Record):
         """The split whose real images make the noise floor; train where no score says what the reference was."""
         return "train" if self.contract is None else floor_split(self.contract.reference_split)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The losses in the job's order."""
+        return tuple(budget.label for budget in self.budgets)
+
+    def parsed_spec(self) -> JobSpec | None:
+        """Return the spec, or None where another version of gansvc wrote one that this one can't read."""
+        try:
+            return jobfile.validated(self.spec)
+        except SpecError:
+            return None
+
     def column(self, key: str) -> Column | None:
         """Return the leaderboard's column of that key, or None if it wasn't asked for."""
         return next((column for column in self.columns if column.key == key), None)
@@ -209,17 +224,12 @@ def read(folder: Folder) -> Report | None:
     Raises:
         ClusterError: report.json is there and isn't a report of this version.
     """
-    return folder.read_record(REPORT_JSON, Report)
+    return folder.read_record(layout.REPORT_JSON, Report)
 
 
 def read_markdown(folder: Folder) -> str | None:
-    """Return a job folder's report.md, or None while there is none.
-
-    Raises:
-        ClusterError: the storage fails.
-    """
-    data = folder.read(REPORT_MARKDOWN)
-    return None if data is None else data.decode("utf-8", "replace")
+    """Return a job folder's report.md, or None while there is none; raises as ``read_html``."""
+    return _read_text(folder, layout.REPORT_MARKDOWN)
 
 
 def read_html(folder: Folder) -> str | None:
@@ -228,7 +238,11 @@ def read_html(folder: Folder) -> str | None:
     Raises:
         ClusterError: the storage fails.
     """
-    data = folder.read(REPORT_HTML)
+    return _read_text(folder, layout.REPORT_HTML)
+
+
+def _read_text(folder: Folder, name: str) -> str | None:
+    data = folder.read(name)
     return None if data is None else data.decode("utf-8", "replace")
 
 

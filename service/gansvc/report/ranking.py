@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 
 from gansvc.errors import RunError
 from gansvc.report import numbers
-from gansvc.report.model import FEWEST, Cell, Column, Report, Row
-from gansvc.report.resampling import ENOUGH, best_shares, difference, interval
+from gansvc.report.model import ENOUGH, FEWEST, Cell, Column, Report, Row
+from gansvc.report.resampling import best_shares, difference, interval
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Contract, Score
 
@@ -150,7 +150,7 @@ def headline(rows: Sequence[Row], by: Column, dataset: str, split: str, floor: s
     if not ranked:
         return f"No loss was scored on {dataset}; the warnings say why."
     first, cell = ranked[0], ranked[0].metrics[by.key]
-    value, seeds = numbers.metric(by, cell.mean, cell.std), numbers.times(len(cell.values), "seed")
+    value, seeds = numbers.format_metric(by, cell.mean, cell.std), numbers.pluralise(len(cell.values), "seed")
     won = winner(rows, by)
     if won is None and len(rows) > 1:
         extreme = "lowest" if by.better == "lower" else "highest"
@@ -169,15 +169,15 @@ def _lacks(ranked: Sequence[Row], by: Column) -> list[str]:
     seeds = {row.label: set(row.metrics[by.key].values) for row in ranked}
     few = [row.label for row in others if len(seeds[first.label] & seeds[row.label]) < FEWEST]
     if few and len({frozenset(own) for own in seeds.values()}) == 1:
-        found.append(f"a ranking over {numbers.times(len(seeds[first.label]), 'seed')} is not supported")
+        found.append(f"a ranking over {numbers.pluralise(len(seeds[first.label]), 'seed')} is not supported")
     elif few:
-        found.append(f"{first.label} has fewer than {FEWEST} scored seeds in common with {numbers.listed(few)}")
+        found.append(f"{first.label} has fewer than {FEWEST} scored seeds in common with {numbers.join_words(few)}")
     close = [row for row in others if row.label not in few and row.difference and not row.difference.clear]
     if len(close) == 1 and (gap := close[0].difference):
-        span = numbers.span(by, gap.interval)
+        span = numbers.format_interval(by, gap.interval)
         found.append(f"the 95 % interval of its difference to {close[0].label}, {span}, includes 0")
     elif close:
-        names = numbers.listed([row.label for row in close])
+        names = numbers.join_words([row.label for row in close])
         found.append(f"the 95 % intervals of its differences to {names} include 0")
     return found
 
@@ -193,7 +193,7 @@ def _support(ranked: Sequence[Row]) -> str:
     gaps = [row.difference for row in ranked[1:] if row.difference]
     ahead, seeds = min(gap.ahead or 0.0 for gap in gaps), min(len(gap.seeds) for gap in gaps)
     names = ranked[1].label if len(gaps) == 1 else "every other loss"
-    said = f"; ahead of {names} in {numbers.percent(ahead)} of resamplings"
+    said = f"; ahead of {names} in {numbers.format_percent(ahead)} of resamplings"
     if seeds < ENOUGH:
         # Two equal losses differ in the same direction in all k seeds with probability 2^(1-k).
         chance = f"at least 1 time in {2 ** (seeds - 1)}"

@@ -20,8 +20,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 DRAWS = 10_000
 """Resamplings where not all can be listed."""
-ENOUGH = 6
-"""Seeds from which on 2^(1-k), the chance that all pairs of two equal losses fall to one side, is under 5 %."""
 _SEED = 20_240_501
 
 

@@ -1,4 +1,4 @@
-"""The figure of a search: every trial's score against each searched field."""
+"""The search in a report: a table of each loss's trials, and the figure of scores against searched fields."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.transforms import Transform, offset_copy
 
-from gansvc.report import numbers
+from gansvc.report import numbers, runs
+from gansvc.report.document import Paragraph, Picture, Section, Subsection, escape
 from gansvc.report.drawing import Look, log_axis, noise_floor, panels
 from gansvc.report.model import Report
+from gansvc.report.tables import Cell, Column, Row, Table, number_columns, plain, text_columns
+from gansvc.spec.job import JobSpec
 from gansvc.store.records import TrialRecord
 
 _APART = 7.0
@@ -48,6 +51,55 @@ def draw(report: Report, looks: Mapping[str, Look]) -> bytes | None:
     return panels(len(fields), panel, legend="star: the spec's own values; cross: diverged or failed")
 
 
+def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture]) -> Section | None:
+    """Return every trial, a table a loss; None where nothing was searched."""
+    if not report.trials:
+        return None
+    seeds = _seeds(spec)
+    mean = f", the mean over {seeds} seeds" if seeds > 1 else ""
+    said = (
+        f"Each trial is ranked by its best {escape(report.validation_metric.upper())} on the validation split{mean}; "
+        "the first one with a score, in bold, gave its values to the runs."
+    )
+    parts = [
+        Subsection(label, (table(report, trials, seeds) if trials else Paragraph("No trial was recorded."),))
+        for label, trials in report.trials.items()
+    ]
+    figure = [pictures["search.png"]] if "search.png" in pictures else []
+    return Section("Search", (Paragraph(said), *figure, *parts))
+
+
+def table(report: Report, trials: Sequence[TrialRecord], seeds: int) -> Table:
+    """Return the trials of one loss, best first, and what real images score.
+
+    Args:
+        report: the report.
+        trials: the trials.
+        seeds: how many each one was to be trained with.
+    """
+    fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
+    best = next((trial.trial for trial in trials if trial.objective is not None), None)
+    rows = []
+    for trial in trials:
+        score = numbers.format_validation(report.validation_metric, trial.objective)
+        if seeds > 1 and trial.objectives:
+            score += f" ({numbers.pluralise(len(trial.objectives), 'seed')})"
+        name = f"{trial.trial} (the spec's own values)" if trial.defaults else trial.trial
+        state = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
+        settings = (numbers.format_setting(trial.values.get(field)) for field in fields)
+        cost = (numbers.format_count(trial.critic_images), numbers.format_count(trial.seconds))
+        scored = Cell(score, "best" if trial.trial == best else "")
+        rows.append(Row((*plain(name, state, *settings), scored, *plain(*cost))))
+    rows += runs.validation_floor(report, before=len(fields) + 1, after=2)
+    score_column = Column(f"val {report.validation_metric.upper()}", better="lower")
+    texts, costs = text_columns("trial", "state"), number_columns("critic images", "seconds")
+    return Table((*texts, *number_columns(*fields), score_column, *costs), tuple(rows))
+
+
+def _seeds(spec: JobSpec | None) -> int:
+    return spec.search.seeds if spec and spec.search else 1
+
+
 def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float], float]:
     """Return where a field's value stands on the x axis, and the width over which the losses share that place.
 
@@ -61,7 +113,7 @@ def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float
         else:
             axes.locator_params(axis="x", nbins=5)
         return float, 0.0
-    axes.set_xticks(range(len(choices)), [numbers.setting(choice) for choice in choices])
+    axes.set_xticks(range(len(choices)), [numbers.format_setting(choice) for choice in choices])
     axes.set_xlim(-0.5, len(choices) - 0.5)
     return (lambda value: float(choices.index(value if plain else str(value)))), 0.6
 

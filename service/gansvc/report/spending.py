@@ -1,4 +1,4 @@
-"""What each loss was given, and the best validation score so far against it: critic images, and process-seconds."""
+"""Budgets of the losses, and best validation score against cost: critic images, and process-seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 
+from gansvc.report import numbers
+from gansvc.report.document import Paragraph, Picture, Section
 from gansvc.report.drawing import Look, floats, images_axis, log_axis, noise_floor, panels
 from gansvc.report.model import Budget, CurvePoint, Report
+from gansvc.report.tables import Row, Table, loss_cell, number_columns, plain, text_columns
 from gansvc.spec.job import JobSpec
 from gansvc.store.records import RunRecord, TrialRecord
 
@@ -40,6 +43,43 @@ def budgets(
             )
         )
     return tuple(found)
+
+
+def section(report: Report, pictures: Mapping[str, Picture]) -> Section:
+    """Return the budgets, with the figures of what each one bought."""
+    said = (
+        "What each loss was given, in all seeds together (process-seconds are seconds of training, its scores on the "
+        "validation split included, times worker processes; the last scoring, on other images, is not in them):"
+    )
+    figures = [pictures[name] for name in ("best-by-images.png", "best-by-seconds.png") if name in pictures]
+    curves = (
+        "A curve begins after the whole search of its loss (dotted) and shows one run: what a loss has reached when it "
+        "has been given so much."
+    )
+    return Section("Budgets", (Paragraph(said), table(report), *figures, *([Paragraph(curves)] if figures else [])))
+
+
+def table(report: Report) -> Table:
+    """Return what each loss was given, in the job's order."""
+    rows = [
+        Row(
+            (
+                loss_cell(budget.label),
+                *plain(
+                    str(budget.trials),
+                    numbers.format_count(budget.search_critic_images),
+                    numbers.format_count(budget.search_process_seconds),
+                    str(budget.runs),
+                    numbers.format_count(budget.training_critic_images),
+                    numbers.format_count(budget.training_process_seconds),
+                ),
+            )
+        )
+        for budget in report.budgets
+    ]
+    searched = ("trials", "critic images in search", "process-seconds in search")
+    trained = ("runs", "critic images in training", "process-seconds in training")
+    return Table((*text_columns("loss"), *number_columns(*searched, *trained)), tuple(rows))
 
 
 def best_so_far(report: Report, label: str, cost: Cost) -> list[Steps]:

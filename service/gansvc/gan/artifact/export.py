@@ -16,6 +16,7 @@ from gansvc.gan.images import png
 from gansvc.gan.modelfolder import ModelCard
 from gansvc.gan.sampling import generate
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Score
@@ -68,14 +69,14 @@ def export(
         shares=tuple(state["shares"].tolist()) if spec.network.conditional else (),
     )
     network = card.generator(state)
-    target.write("generator.safetensors", weights_file)
-    target.write_record("model.json", card)
-    target.write("samples.png", png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
+    target.write(layout.GENERATOR, weights_file)
+    target.write_record(layout.MODEL_CARD, card)
+    target.write(layout.MODEL_SAMPLES, png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
     inputs = {"z": torch.zeros(2, spec.network.latent_dim)}
     inputs |= {"labels": torch.zeros(2, dtype=torch.int64)} if card.classes else {}
     forms, failed = portable.forms(network, inputs)
     for name in portable.NAMES:
         # What an earlier export left is of other weights.
         target.write(name, forms[name]) if name in forms else target.delete(name)
-    target.write("README.md", readme(card, tuple(forms)))
+    target.write(layout.MODEL_README, readme(card, tuple(forms)))
     return failed
