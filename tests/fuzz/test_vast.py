@@ -293,4 +293,4 @@ def test_a_picture_that_is_vast_is_not_unpacked() -> None:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
     )
     with pytest.raises(ValueError, match="13000 x 13000"):
-        drawing.pixels(png)
+        drawing.decode_png(png)

@@ -98,7 +98,7 @@ def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
 
     page = model.read_html(measured) or ""
     assert '<section id="usefulness"' in page
-    colour = drawing.looks(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"].colour
+    colour = drawing.loss_styles(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"].colour
     assert f'style="--loss: {colour}" class="key loss">wgan, seed 0</td>' in page
     pixels = imread(io.BytesIO(measured.read("report/figures/usefulness.png") or b""), format="png")
     drawn = (abs(pixels[..., :3] - [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) < 0.02).all(axis=-1)

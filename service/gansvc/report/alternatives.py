@@ -11,12 +11,12 @@ from gansvc.report.document import Picture
 from gansvc.report.model import Curve, Report, Row
 
 
-def pictures(report: Report, names: Sequence[str]) -> dict[str, Picture]:
+def describe_figures(report: Report, names: Sequence[str]) -> dict[str, Picture]:
     """Return the named pictures of a report."""
     return {name: Picture(name, *_describe(report, name)) for name in names}
 
 
-def shown_seed(row: Row, key: str) -> int | None:
+def representative_seed(row: Row, key: str) -> int | None:
     """Return the seed whose images stand for a loss: the one nearest to its mean, so that nobody picks."""
     cell = row.metrics.get(key)
     return None if cell is None else min(cell.values, key=lambda seed: abs(cell.values[seed] - cell.mean))
@@ -60,7 +60,7 @@ def _samples(report: Report) -> tuple[str, ...]:
     split = f" on {report.contract.reference_split}" if report.contract else ""
     found = [f"real {report.floor_split} images"]
     for row in report.leaderboard:
-        seed = shown_seed(row, report.objective)
+        seed = representative_seed(row, report.objective)
         if by is not None and seed is not None:
             value = numbers.format_metric(by, row.metrics[by.key].values[seed])
             found.append(f"{row.label} seed {seed}, {by.title}{split} {value}")
@@ -110,7 +110,7 @@ def _best_so_far(report: Report, cost: spending.Cost, unit: str) -> tuple[str, .
     found = []
     for label in dict.fromkeys(curve.label for curve in report.curves):
         if seeds := spending.best_so_far(report, label, cost):
-            xs, ys = spending.mean(seeds)
+            xs, ys = spending.mean_steps(seeds)
             if len(xs):
                 found.append(
                     f"{label} {_score(report, float(ys[-1]))} after {numbers.format_count(float(xs[-1]))} {unit}"

@@ -25,8 +25,8 @@ class Ranking:
 
     metric: str
     """KID or IS."""
-    usual: tuple[str, ...]
-    domain: tuple[str, ...]
+    by_extractor: tuple[str, ...]
+    by_classifier: tuple[str, ...]
     tau: float | None
     """Kendall's tau-b: 1 where they agree, -1 where one is the other backwards; None where all values are alike."""
 
@@ -52,14 +52,13 @@ def sentences(report: Report) -> list[str]:
         + ("" if first.accuracy > first.majority + 0.05 else ": too little to trust what it sees")
     ]
     for ranking in rankings(report):
-        usual, domain = ", ".join(ranking.usual), ", ".join(ranking.domain)
+        usual, domain = ", ".join(ranking.by_extractor), ", ".join(ranking.by_classifier)
         verb = f"disagree: {usual} by the extractor's features, {domain} by the classifier's"
         if usual == domain:
             verb = f"agree ({usual})"
+        count = len(ranking.by_extractor)
         tau = "n/a" if ranking.tau is None else f"{ranking.tau:.2f}"
-        said.append(
-            f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {len(ranking.usual)} losses"
-        )
+        said.append(f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {count} losses")
     return [*said, *_left_out(found)]
 
 
@@ -90,7 +89,7 @@ def section(report: Report) -> Section | None:
 
 
 def scores_table(report: Report) -> Table:
-    """Return the domain scores beside the usual ones; the last row is fresh real images, if known."""
+    """Return the domain scores beside the extractor's; the last row is fresh real images, if known."""
     columns = [report.column(key) or numbers.metric_columns((key,))[0] for key, _ in _DOMAIN]
     board = {row.label: row for row in report.leaderboard}
     reference = report.contract.reference_split if report.contract else "test"

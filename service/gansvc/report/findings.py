@@ -1,4 +1,4 @@
-"""What a reader must know before believing a report: restarts, failures, missing seeds, metrics beyond their reach."""
+"""Report warnings: restarts, failures, missing seeds, unequal budgets, metrics that too few images make unreliable."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def warnings(
     """Return the warnings, one sentence each, the gravest first."""
     contract = scores[0].contract if scores else None
     return (
-        *_of_seeds(spec, runs, scores),
-        *_of_runs(runs),
-        *_of_budgets(spec, runs, trials),
-        *_of_metrics(spec, contract, scores),
-        *_of_floor(scores, floor),
-        *_of_contracts(scores, floor),
-        *_of_trials(trials),
+        *_seed_warnings(spec, runs, scores),
+        *_run_warnings(runs),
+        *_budget_warnings(spec, runs, trials),
+        *_metric_warnings(spec, contract, scores),
+        *_floor_warnings(scores, floor),
+        *_contract_warnings(scores, floor),
+        *_trial_warnings(trials),
     )
 
 
-def of_starts(starts: Sequence[JobStart]) -> list[str]:
+def resume_warnings(starts: Sequence[JobStart]) -> list[str]:
     """Return how often the job was resumed, as a sentence, or nothing."""
     if len(starts) < 2:
         return []
@@ -47,7 +47,7 @@ def of_starts(starts: Sequence[JobStart]) -> list[str]:
     return [f"the job was resumed {pluralise(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
 
 
-def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
+def _seed_warnings(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
     found = []
     if len(spec.training.seeds) == 1 and len(spec.losses) > 1:
         found.append("one seed only: the ranking isn't supported by seeds; give training.seeds three or more")
@@ -69,7 +69,7 @@ def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score])
     return found
 
 
-def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
+def _run_warnings(runs: Sequence[RunRecord]) -> list[str]:
     found = []
     for run in runs:
         name = layout.run_name(run.label, run.seed)
@@ -84,7 +84,9 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _of_budgets(spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+def _budget_warnings(
+    spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]
+) -> list[str]:
     """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
     ended = [run for run in runs if run.state == "finished"]
     steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
@@ -114,7 +116,7 @@ def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, 
     ]
 
 
-def _of_trials(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+def _trial_warnings(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
     return [
         f"trial {trial.trial} of {label} {trial.state}: {trial.reason or 'no reason was recorded'}"
         for label, records in trials.items()
@@ -133,7 +135,7 @@ def _dimensions(contract: Contract) -> int:
     return entry.dimensions if entry else 0
 
 
-def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score]) -> list[str]:
+def _metric_warnings(spec: JobSpec, contract: Contract | None, scores: Sequence[Score]) -> list[str]:
     if contract is None:
         return []
     found = []
@@ -164,14 +166,14 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
     ]
 
 
-def _of_contracts(scores: Sequence[Score], floor: Score | None) -> list[str]:
+def _contract_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
     """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
     others = (*scores[1:], *((floor,) if floor and scores else ()))
     unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
     return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
 
 
-def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
+def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
     if not scores:
         return []
     contract, measured = scores[0].contract, {key for score in scores for key in score.metrics}

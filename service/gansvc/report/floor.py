@@ -10,9 +10,9 @@ from gansvc.report import numbers
 from gansvc.report.model import Column, Report, Row
 from gansvc.store.scores import Contract
 
-FEW = 1_000
+FEW_IMAGES = 1_000
 """Images of a split below which a floor that can't be trusted is put down to them: KID's usual subset."""
-UNLIKE = 3
+UNLIKE_SPLITS = 3
 """Deviations over its subsets above which the floor's KID, about 0 between like splits, says that they are unlike."""
 
 
@@ -55,7 +55,7 @@ def warnings(doubts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def meaning(report: Report) -> str:
-    """Return what the floor is worth, as the end of the sentence that says what it is, and what can't be trusted."""
+    """Return what the floor means, as the end of the sentence that says what it is, and where it can't be trusted."""
     trusted = [
         c.title for c in report.columns if c.key in (report.noise_floor or {}) and c.key not in report.floor_doubts
     ]
@@ -67,7 +67,9 @@ def meaning(report: Report) -> str:
     return f"{said}.{''.join(marked)}"
 
 
-def beside(rows: Sequence[Row], by: Column, floor: Mapping[str, float] | None, doubts: Mapping[str, str]) -> str:
+def headline_clause(
+    rows: Sequence[Row], by: Column, floor: Mapping[str, float] | None, doubts: Mapping[str, str]
+) -> str:
     """Return what a headline says of the floor after the first loss's mean, with its comma; nothing without a floor."""
     if floor is None or by.key not in floor or not rows or by.key not in rows[0].metrics:
         return ""
@@ -75,7 +77,7 @@ def beside(rows: Sequence[Row], by: Column, floor: Mapping[str, float] | None, d
     written = numbers.format_metric(by, value)
     if by.key in doubts:
         return f", where the noise floor ({written}) can't be trusted"
-    # KID's estimate can fall to 0 or below it, and a floor above the scores' direction has no ratio worth saying.
+    # KID's estimate can fall to 0 or below it, and a floor above the scores' direction has no useful ratio.
     if by.better == "higher" or round(value, by.decimals) <= 0 or mean <= 0:
         return f", where the noise floor is {written}"
     return f", {mean / value:.1f} times the noise floor ({written})"
@@ -85,10 +87,10 @@ def _reasons(key: str, floor: Mapping[str, float], mean: float, images: int, con
     """Return what the numbers at hand say of a floor that is worse than a loss's mean."""
     split, reference, found = floor_split(contract.reference_split), contract.reference_split, []
     column = metrics.column(key)
-    if min(images, contract.reference_images) < FEW:
+    if min(images, contract.reference_images) < FEW_IMAGES:
         found.append(f"few images ({images} of {split} against {contract.reference_images} of {reference})")
     kid, deviation = floor.get("kid"), floor.get("kid_std")
-    if kid is not None and deviation and kid > UNLIKE * deviation:
+    if kid is not None and deviation and kid > UNLIKE_SPLITS * deviation:
         found.append(f"unlike splits (KID between {split} and {reference} is {kid:.4f}, of like ones about 0)")
     if column and column.improves_with_samples and images < contract.samples:
         found.append(f"fewer images than the losses' {contract.samples}")

@@ -69,7 +69,7 @@ def render(report: Report, figures: Mapping[str, bytes], grids: Sequence[tuple[s
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    styles = drawing.looks(report.labels)
+    styles = drawing.loss_styles(report.labels)
     # Tags in the text are shown, not obeyed.
     parser = MarkdownIt("commonmark", {"html": False})
     environment.filters |= {
@@ -92,7 +92,7 @@ def _head_attributes(column: Column) -> dict[str, str | None]:
     return {"scope": "col", "class": _classes(column, column.heading)}
 
 
-def _cell_attributes(styles: Mapping[str, drawing.Look], cell: Cell, column: Column) -> dict[str, str | None]:
+def _cell_attributes(styles: Mapping[str, drawing.LossStyle], cell: Cell, column: Column) -> dict[str, str | None]:
     """Return a cell's HTML attributes: one that names a loss has its colour."""
     style = styles.get(cell.loss or "")
     marks = () if style is None else ("loss", *([f"group-{style.group}"] if style.group else []))
@@ -108,7 +108,7 @@ def _classes(column: Column, text: str, *marks: str) -> str | None:
 def _images(figures: Mapping[str, bytes], picture: Picture) -> list[Image]:
     """Return a figure's panels, or the one that it is."""
     png = figures[picture.name]
-    panels = [Image(picture.panel(name), part) for name, part in drawing.parts(png)]
+    panels = [Image(picture.panel(name), part) for name, part in drawing.split_panels(png)]
     return panels or [Image(picture.alternative, png)]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gansvc.catalog import metrics
 from gansvc.report import floor, numbers
 from gansvc.report.document import Notes, Paragraph, Section, escape
-from gansvc.report.model import ENOUGH, FEWEST, Column, Report, Row
+from gansvc.report.model import MIN_SEEDS, SIGNIFICANT_SEEDS, Column, Report, Row
 from gansvc.report.tables import Cell, Table, loss_cell, number_columns, plain, text_columns
 from gansvc.report.tables import Column as TableColumn
 from gansvc.report.tables import Row as TableRow
@@ -183,7 +183,7 @@ def _how_to_read(report: Report) -> list[str]:
 
 
 def _floor_note(report: Report) -> str:
-    """Return what the noise floor is and what it is worth."""
+    """Return what the noise floor is, and where it is no goal."""
     images, contract = report.noise_floor_images, report.contract
     said = (
         f"The noise floor scores {numbers.format_count(images)} real {escape(report.floor_split)} images in place of "
@@ -197,22 +197,23 @@ def _floor_note(report: Report) -> str:
 
 def _how_sure(report: Report) -> list[str]:
     """Return what the intervals and shares mean, and where they are too narrow, a line each."""
-    few = [escape(row.label) for row in report.leaderboard if row.seeds and len(row.seeds) < FEWEST]
+    few = [escape(row.label) for row in report.leaderboard if row.seeds and len(row.seeds) < MIN_SEEDS]
     unsupported = f", and is not supported for {', '.join(few)}" if few else ""
     said = [
         "The interval is the 95 % bootstrap interval of the mean over seeds; the difference to the first row is "
         'paired, seed by seed, with its interval; "first in" is the share of resamplings of the seeds, the same for '
-        f"all losses, in which a loss comes first. It takes {FEWEST} seeds{unsupported}. A winner is named where the "
-        "first loss learned, its mean validation score being below that of its untrained generators, and where over "
-        f"{FEWEST} seeds or more the interval of its difference to every other loss leaves out 0."
+        f"all losses, in which a loss comes first. It takes {MIN_SEEDS} seeds{unsupported}. A winner is named where "
+        "the first loss learned, its mean validation score being below that of its untrained generators, and where "
+        f"over {MIN_SEEDS} seeds or more the interval of its difference to every other loss leaves out 0."
     ]
-    if (most := _most_seeds(report)) < ENOUGH:
+    if (most := _most_seeds(report)) < SIGNIFICANT_SEEDS:
         range_only = ""
         if most < 4:
             chance = "1 time in 2" if most == 2 else "3 times in 4"
             range_only = f": they span the worst seed to the best, and hold the true mean about {chance}"
         said.append(
             f"With {most} seeds these intervals are too narrow{range_only}. Two equal losses differ in the same "
-            f"direction in all {most} seeds 1 time in {2 ** (most - 1)}; under 5 % that falls with {ENOUGH} seeds."
+            f"direction in all {most} seeds 1 time in {2 ** (most - 1)}; under 5 % that falls with "
+            f"{SIGNIFICANT_SEEDS} seeds."
         )
     return said

@@ -29,7 +29,7 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
     return tuple(audit for audit in found if audit is not None)
 
 
-def of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
+def audits_of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
     """Return, for each loss in the order of the leaderboard, the audit of its best seed, where there is one."""
     best = [(row.label, ranking.best_seed(row, by)) for row in rows]
     known = {(audit.label, audit.seed): audit for audit in audits}
@@ -39,7 +39,7 @@ def of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> t
 def of_report(report: Report) -> tuple[Audit, ...]:
     """Return the audits of a report's best seeds that were audited for memorisation."""
     by = report.column(report.objective)
-    found = of_best_seeds(report.audits, report.leaderboard, by) if by else ()
+    found = audits_of_best_seeds(report.audits, report.leaderboard, by) if by else ()
     return tuple(audit for audit in found if audit.memorisation is not None)
 
 

@@ -19,9 +19,9 @@ from gansvc.store.folder import Folder
 from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.store.scores import Contract
 
-FEWEST = 3
+MIN_SEEDS = 3
 """Seeds that two losses have in common at least, where anything is said of which one is better."""
-ENOUGH = 6
+SIGNIFICANT_SEEDS = 6
 """Seeds from which on 2^(1-k), the chance that all pairs of two equal losses fall to one side, is under 5 %."""
 
 
@@ -67,14 +67,14 @@ class Difference(Record):
     interval: tuple[float, float]
     """95 % bootstrap interval of the mean."""
     ahead: float | None
-    """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``FEWEST`` seeds."""
+    """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``MIN_SEEDS`` seeds."""
     seeds: Some[Count]
     """Seeds that both were scored on: at least two."""
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out nought, over ``FEWEST`` seeds or more."""
-        return len(self.seeds) >= FEWEST and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval leaves out nought, over ``MIN_SEEDS`` seeds or more."""
+        return len(self.seeds) >= MIN_SEEDS and not self.interval[0] <= 0 <= self.interval[1]
 
 
 class Row(Record):
@@ -90,7 +90,7 @@ class Row(Record):
     difference: Difference | None = None
     """To the first row, in the ranking column; None for that row itself and below two seeds in common."""
     best_share: float | None = None
-    """Share of the resamplings in which it is best by the ranking column; None below ``FEWEST`` seeds in common."""
+    """Share of the resamplings in which it is best by the ranking column; None below ``MIN_SEEDS`` seeds in common."""
     learned: bool | None = None
     """Whether its mean best validation score is below that of its untrained generators; None where it isn't known."""
 

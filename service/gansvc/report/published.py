@@ -18,7 +18,7 @@ _CAUTION = (
 )
 
 
-def beside(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
+def gather(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
     """Return the numbers that a job's spec quotes, each with our mean over seeds."""
     ours = {row.label: {key: cell.mean for key, cell in row.metrics.items()} for row in rows}
     found = []

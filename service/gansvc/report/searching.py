@@ -11,7 +11,7 @@ from matplotlib.transforms import Transform, offset_copy
 
 from gansvc.report import numbers, runs
 from gansvc.report.document import Paragraph, Picture, Section, Subsection, escape
-from gansvc.report.drawing import Look, log_axis, noise_floor, panels
+from gansvc.report.drawing import LossStyle, draw_noise_floor, draw_panels, set_log_axis
 from gansvc.report.model import Report
 from gansvc.report.tables import Cell, Column, Row, Table, number_columns, plain, text_columns
 from gansvc.spec.job import JobSpec
@@ -21,7 +21,7 @@ _APART = 7.0
 """Points between the marks of two losses that share a place on a scale."""
 
 
-def draw(report: Report, looks: Mapping[str, Look]) -> bytes | None:
+def draw(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return every trial's score against each searched field, a panel per field; failed trials stand at the top."""
     trials = [trial for records in report.trials.values() for trial in records]
     fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
@@ -33,22 +33,22 @@ def draw(report: Report, looks: Mapping[str, Look]) -> bytes | None:
         field = fields[index]
         having = [trial for trial in trials if trial.values.get(field) is not None]
         position, width = _positions(axes, [trial.values[field] for trial in having])
-        for place, (label, look) in enumerate(looks.items()):
-            axes.plot([], [], look.marker, color=look.colour, label=label)
+        for place, (label, loss_style) in enumerate(styles.items()):
+            axes.plot([], [], loss_style.marker, color=loss_style.colour, label=label)
             # Losses share a value, as the spec's own: where it is a place on a scale they stand a few points apart.
-            aside = (place + 0.5) / len(looks) - 0.5
-            points = 0.0 if width else _APART * len(looks) * aside
+            aside = (place + 0.5) / len(styles) - 0.5
+            points = 0.0 if width else _APART * len(styles) * aside
             own = [trial for trial in having if trial.label == label]
-            _trials(axes, [(position(trial.values[field]) + width * aside, trial) for trial in own], look, points)
+            _trials(axes, [(position(trial.values[field]) + width * aside, trial) for trial in own], loss_style, points)
         if not width:
             axes.margins(x=0.1)
-        floor = noise_floor(axes, report)
+        floor = draw_noise_floor(axes, report)
         if all(value is None or value > 0 for value in (floor, *(trial.objective for trial in trials))):
-            log_axis(axes)
+            set_log_axis(axes)
         axes.set_xlabel(field)
         axes.set_ylabel(f"best validation {name}")
 
-    return panels(len(fields), panel, legend="star: the spec's own values; cross: diverged or failed")
+    return draw_panels(len(fields), panel, legend="star: the spec's own values; cross: diverged or failed")
 
 
 def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture]) -> Section | None:
@@ -118,14 +118,14 @@ def _positions(axes: Axes, values: Sequence[Any]) -> tuple[Callable[[Any], float
     return (lambda value: float(choices.index(value if plain else str(value)))), 0.6
 
 
-def _trials(axes: Axes, placed: Sequence[tuple[float, TrialRecord]], look: Look, aside: float) -> None:
-    """Draw the marks of a loss's trials, so many points beside their places."""
+def _trials(axes: Axes, placed: Sequence[tuple[float, TrialRecord]], loss_style: LossStyle, aside: float) -> None:
+    """Draw the marks of a loss's trials, shifted by so many points."""
 
     def marks(xs: list[float], ys: list[float], transform: Transform, mark: str, **style: Any) -> None:
         # A mark that stands aside doesn't stretch the axes: its place does.
         axes.plot(xs, ys, linestyle="none", transform=transform)
-        beside = offset_copy(transform, axes.get_figure(root=True), aside, units="points")
-        axes.plot(xs, ys, mark, color=look.colour, linestyle="none", transform=beside, **style)
+        shifted = offset_copy(transform, axes.get_figure(root=True), aside, units="points")
+        axes.plot(xs, ys, mark, color=loss_style.colour, linestyle="none", transform=shifted, **style)
 
     failed = [x for x, trial in placed if trial.objective is None or not math.isfinite(trial.objective)]
     if failed:
@@ -133,7 +133,7 @@ def _trials(axes: Axes, placed: Sequence[tuple[float, TrialRecord]], look: Look,
     scored = [(x, trial) for x, trial in placed if trial.objective is not None and math.isfinite(trial.objective)]
     # One call for all marks of a kind: thousands of trials would be thousands of lines. Stars last, and hollow: where
     # two stand on one another, both are seen.
-    for defaults, mark, size, fill in ((False, look.marker, 6, look.colour), (True, "*", 12, "none")):
+    for defaults, mark, size, fill in ((False, loss_style.marker, 6, loss_style.colour), (True, "*", 12, "none")):
         own = [(x, trial.objective or 0.0) for x, trial in scored if trial.defaults == defaults]
         if own:
             xs, ys = map(list, zip(*own, strict=True))

@@ -30,10 +30,10 @@ def document(report: Report, figures: Sequence[str]) -> Document:
     """Return a report as a document.
 
     Args:
-        report: the report; a spec of another version, which can't be read, costs only what is told of it.
+        report: the report; a spec of another version, which can't be read, costs only what is read from it.
         figures: names of the pictures in report/figures/ that it shows.
     """
-    spec, pictures = report.parsed_spec(), alternatives.pictures(report, figures)
+    spec, pictures = report.parsed_spec(), alternatives.describe_figures(report, figures)
     sections = (
         leaderboard.section(report),
         _samples(pictures),

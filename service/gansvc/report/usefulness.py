@@ -166,9 +166,8 @@ def _sentence(found: Usefulness) -> str:
         alike = len({value > 0 for value in gains.values()}) == 1 and 0 not in gains.values()
         verdict = "" if alike else ": the seeds don't agree on a direction"
         listed = ", ".join(_points(value) for value in gains.values())
-        part = numbers.format_percent(share)
-        said += f"; added to {part} of the real ones they change accuracy by {_points(mean)} points"
-        said += f" (seeds: {listed}){verdict}"
+        said += f"; added to {numbers.format_percent(share)} of the real ones they change accuracy by "
+        said += f"{_points(mean)} points (seeds: {listed}){verdict}"
     return said
 
 

@@ -29,8 +29,8 @@ def outdated_fields(score: Score, weights: str, identity: Mapping[str, Any], dat
         identity: the run's identity; empty for real images.
         data: hashes of the data set.
     """
-    there = {"weights": score.weights, "run": score.identity, "data": score.contract.data}
-    return differences(there, {"weights": weights, "run": dict(identity), "data": dict(data)})
+    there, here = {"weights": score.weights, "data": score.contract.data}, {"weights": weights, "data": dict(data)}
+    return [*differences(there, here), *(f"run.{line}" for line in differences(score.identity, identity))]
 
 
 def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:
