@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gan": {"errors", "schema", "catalog", "store", "spec"},
     "report": {"errors", "escapes", "schema", "catalog", "store", "spec"},
     "gan.scoring": {"errors", "escapes", "files", "catalog", "store", "spec", "gan"},
-    "gan.artifact": {"errors", "escapes", "files", "schema", "catalog", "store", "spec", "gan"},
+    "gan.artifact": {"errors", "escapes", "files", "catalog", "store", "spec", "gan"},
     "cluster": {
         *("errors", "compatibility", "files", "schema", "catalog", "store", "spec", "gan", "gan.scoring"),
         "gan.artifact",
