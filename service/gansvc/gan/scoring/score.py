@@ -1,4 +1,4 @@
-"""The score of generated images: metrics of their features, with the contract that makes it comparable."""
+"""Score generated images: metrics of their features, with the contract that makes them comparable."""
 
 from __future__ import annotations
 
