@@ -267,7 +267,9 @@ def test_contracts_differ_by_field_and_a_field_that_an_older_record_lacks_is_sai
 
 def test_what_only_one_contract_was_made_with_is_no_difference(tiny: Make, histology: Images) -> None:
     features = extract(chunks(histology.test), LITE)
-    contract = make_score("wgan", 3, 7, features, histology.test, features, tiny().evaluation).contract
+    contract = make_score(
+        "wgan", 3, 7, features, histology.test, features, tiny().evaluation, histology.content
+    ).contract
     assert contract.details == {}, "what was there before details has fields of its own"
     one, other = (contract.model_copy(update={"details": {"settings.new": text}}) for text in ("width 1", "width 2"))
     assert contract.differences(one) == contract.unknown(one) == one.unknown(contract) == []
