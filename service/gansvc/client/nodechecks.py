@@ -25,8 +25,7 @@ def check_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check
     checks += _grouped("cache", here, lambda s: s.cache, "written on every node", "note")
     if spec:
         fetched = "; or fetch it once: gansvc prefetch FILE"
-        data, weights = spec.dataset.entry.downloads, spec.evaluation.extractor
-        comes = weights.weights is None and weights.entry.url is not None
+        data, comes = spec.dataset.entry.downloads, spec.evaluation.extractor.downloads
         checks += _grouped(
             "data set", here[:1], lambda s: s.dataset and s.dataset + fetched * data, "at hand", _unless(data)
         )
