@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gansvc import api
-from gansvc.client import submission
-from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.kuberay import manifest, pods
-from gansvc.spec import jobfile
+from gansvc.spec import drivercommand, jobfile
 from gansvc.spec.placement import Placement
+from gansvc.store.jobfolder import Job
 
 ROOT = Path(__file__).parents[1]
 K8S = ROOT / "k8s"
@@ -34,8 +33,8 @@ def rayjob() -> dict[str, Any]:
     job = Job(id=name, folder=f"{pods.STORAGE}/{name}")
     client = ",".join(f"{name}={number}" for name, number in versions().items())
     # Whoever makes the file has another Python, and perhaps another Ray.
-    command = re.sub(r"--client \S+", f"--client {client}", submission.entrypoint(job, spec, is_local=False))
-    metadata = submission.metadata(job, spec) | {"gansvc": versions()["gansvc"]}
+    command = re.sub(r"--client \S+", f"--client {client}", drivercommand.compose(job, spec))
+    metadata = drivercommand.metadata(job, spec) | {"gansvc": versions()["gansvc"]}
     return manifest.rayjob(name, name, command, kubejob.placement_of(spec), versions(), metadata)
 
 

@@ -12,19 +12,21 @@ from pathlib import Path
 from platform import python_version
 
 import pytest
+from packaging.version import Version
 
 from gansvc import compatibility, pipeline
-from gansvc.client import attempts, lifecycle
-from gansvc.client.driverstate import Driver
-from gansvc.client.jobfolder import Job
+from gansvc.client import lifecycle
 from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobstatus, submissions
+from gansvc.store.driverstate import Driver
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
 
-MAJOR, MINOR, PATCH = version("gansvc").split(".")[:3]
+MAJOR, MINOR, PATCH = Version(version("gansvc")).release
 RAY = version("ray")
 
 
@@ -38,7 +40,7 @@ def test_a_client_of_the_same_versions_passes_without_a_word() -> None:
 
 
 def test_another_patch_ray_or_python_is_a_warning() -> None:
-    patch = f"{MAJOR}.{MINOR}.{int(PATCH) + 1}"
+    patch = f"{MAJOR}.{MINOR}.{PATCH + 1}"
     assert compatibility.check_client(client(patch)) == [
         f"the cluster has gansvc {version('gansvc')}, the client {patch}"
     ]
@@ -47,9 +49,7 @@ def test_another_patch_ray_or_python_is_a_warning() -> None:
     assert compatibility.check_client(client(python=python_version().rsplit(".", 1)[0] + ".99")) == []
 
 
-@pytest.mark.parametrize(
-    "theirs", [f"{MAJOR}.{int(MINOR) + 1}.{PATCH}", f"{int(MAJOR) + 1}.{MINOR}.{PATCH}", "unknown"]
-)
+@pytest.mark.parametrize("theirs", [f"{MAJOR}.{MINOR + 1}.{PATCH}", f"{MAJOR + 1}.{MINOR}.{PATCH}", "unknown"])
 def test_another_major_or_minor_version_is_refused_with_both(theirs: str) -> None:
     with pytest.raises(ClusterError) as caught:
         compatibility.check_client(client(theirs))
@@ -73,12 +73,12 @@ def test_a_refused_job_is_failed_in_its_folder_before_anything_runs(
     tiny: Callable[..., JobSpec], tmp_path: Path, spec: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
-    lifecycle.start(job, "tiny")
+    jobstatus.start(job, "tiny")
     text = jobfile.dump(tiny()) + ("" if spec == "whole" else "novelty: 1\n")
     packed = base64.b64encode(zlib.compress(text.encode())).decode()
-    newer = client(f"{MAJOR}.{int(MINOR) + 1}.0")
+    newer = client(f"{MAJOR}.{MINOR + 1}.0")
     assert pipeline.main(["--job", job.id, "--storage", str(tmp_path), "--spec", packed, "--client", newer]) == 3
-    status = lifecycle.read(job)
+    status = jobstatus.read(job)
     assert status.phase == "FAILED" and "the cluster has gansvc" in status.error and status.finished
     assert "the cluster has gansvc" in capsys.readouterr().err
     assert not (Path(job.folder) / "job.yaml").exists()
@@ -88,10 +88,10 @@ def test_a_spec_that_the_cluster_does_not_know_is_failed_in_its_folder(
     tiny: Callable[..., JobSpec], tmp_path: Path
 ) -> None:
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
-    lifecycle.start(job, "tiny")
+    jobstatus.start(job, "tiny")
     packed = base64.b64encode(zlib.compress(f"{jobfile.dump(tiny())}novelty: 1\n".encode())).decode()
     assert pipeline.main(["--job", job.id, "--storage", str(tmp_path), "--spec", packed]) == 2
-    assert lifecycle.read(job).phase == "FAILED" and "novelty" in lifecycle.read(job).error
+    assert jobstatus.read(job).phase == "FAILED" and "novelty" in jobstatus.read(job).error
 
 
 @pytest.mark.parametrize("given", ["gone", "renamed"])
@@ -110,13 +110,13 @@ def test_a_driver_goes_by_the_folder_that_is_named(
     tiny: Callable[..., JobSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = "tiny-20260101-000000-aaaa"
-    lifecycle.start(Job(id=identity, folder=str(tmp_path / "renamed")), "tiny")
+    jobstatus.start(Job(id=identity, folder=str(tmp_path / "renamed")), "tiny")
     seen: list[Folder] = []
     monkeypatch.setattr(pipeline, "run", lambda folder, spec, monitor: seen.append(folder))
     words = ["--job", identity, "--storage", str(tmp_path), "--spec", jobfile.packed(tiny())]
     assert pipeline.main([*words, "--folder", str(tmp_path / "renamed")]) == 0
     assert [folder.uri for folder in seen] == [str(tmp_path / "renamed")]
-    status = lifecycle.read(Job(id=identity, folder=str(tmp_path / "renamed")))
+    status = jobstatus.read(Job(id=identity, folder=str(tmp_path / "renamed")))
     assert (status.job, status.phase) == (identity, "SUCCEEDED") and [*tmp_path.iterdir()] == [tmp_path / "renamed"]
     with pytest.raises(ClusterError, match="its folder was taken away"):
         shutil.rmtree(tmp_path / "renamed")
@@ -148,7 +148,7 @@ def test_a_cluster_without_gansvc_or_with_an_old_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, words: str
 ) -> None:
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
-    lifecycle.start(job, "tiny")
-    attempts.save(job, attempts.Submission(address="http://127.0.0.1:9", submitted=time.time()))
+    jobstatus.start(job, "tiny")
+    submissions.save(job, submissions.Submission(address="http://127.0.0.1:9", submitted=time.time()))
     monkeypatch.setattr("gansvc.client.jobsapi.look", lambda *args: Driver("FAILED", f"Job failed: {log}"))
     assert lifecycle.status(job).phase == "FAILED" and words in lifecycle.status(job).error

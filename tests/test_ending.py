@@ -13,6 +13,7 @@ from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export, portable
+from gansvc.gan.networks import build_generator
 from gansvc.gan.run import RunPlan
 from gansvc.gan.scoring import outdated, scorefiles
 from gansvc.report import build, figures, ranking
@@ -113,7 +114,7 @@ def test_a_form_that_fails_leaves_the_model_and_its_other_form(
         raise RuntimeError("can't be traced")
 
     spec, weights, target = tiny(losses=["lsgan"]), Folder(tmp_path / "checkpoints"), Folder(tmp_path / "model")
-    checkpoint.save_best(weights, spec.network.generator(3).state_dict(), 40, 0.05)
+    checkpoint.save_best(weights, build_generator(spec.network, 3).state_dict(), 40, 0.05)
     run = RunRecord(label="lsgan", seed=1, values={"name": "lsgan", "label": "lsgan"}, state="finished")
     score = Score(label="lsgan", seed=1, step=40, metrics={"kid": 0.05}, contract=CONTRACT, seconds=1)
     name, other = {"torchscript": portable.NAMES, "onnx": portable.NAMES[::-1]}[form]

@@ -26,8 +26,7 @@ from safetensors.torch import load_file
 
 from gansvc import api
 from gansvc.cli.following import without_rays_own
-from gansvc.client import attempts, diagnosis, jobfolder, lifecycle, local, processes
-from gansvc.client.jobfolder import Job
+from gansvc.client import diagnosis, local, processes
 from gansvc.errors import SpecError
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, Validation, single_process
@@ -36,8 +35,10 @@ from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
-from gansvc.store.records import FINAL_PHASES, STARTS, JobStart, Phase, RunRecord, Start
+from gansvc.store.jobfolder import Job
+from gansvc.store.records import FINAL_PHASES, JobStart, Phase, RunRecord, Start
 
 pytestmark = pytest.mark.ray
 
@@ -118,7 +119,7 @@ def test_a_job_whose_driver_was_killed_is_resumed_and_ends_as_an_unbroken_one(
     assert not api.resume(job)
 
     # One job, two drivers: the run went on from its checkpoint, the report tells, both logs can be read.
-    steps = [start.step for start in Folder(run).read_lines(STARTS, Start)]
+    steps = [start.step for start in Folder(run).read_lines(layout.STARTS, Start)]
     assert len(steps) == 2 and steps[0] == 0 < steps[1]
     assert any("the job was resumed 1 time" in warning for warning in api.report(job, "json")["warnings"])
     assert [status.job for status in api.jobs(str(tmp_path))] == [job.id]
@@ -151,12 +152,12 @@ def test_a_driver_killed_in_each_phase(
         # Of two commands at the same moment one resumes it.
         both = [gansvc("resume", job.id, "--detach", storage=tmp_path) for _ in range(2)]
         assert sorted(command.wait(LIMIT) for command in both) == [0, 2], phase
-        until(lambda: lifecycle.read(job).phase in (phase, *FINAL_PHASES), job)  # noqa: B023
+        until(lambda: jobstatus.read(job).phase in (phase, *FINAL_PHASES), job)  # noqa: B023
         note("2", f"the driver, {phase}", f"resumed; {len(done)} finished files untouched", time.monotonic() - killed)
         assert finished(folder, done) == done, f"what was finished before the kill in {phase} is left alone"
     assert await_end(job) == "SUCCEEDED", api.status(job).error
     assert finished(folder, done) == done
-    assert len(Folder(folder).read_lines(STARTS, JobStart)) == 1 + len(WORKERS)
+    assert len(Folder(folder).read_lines(layout.STARTS, JobStart)) == 1 + len(WORKERS)
     assert outcome(folder) == unbroken(spec)
     assert any("the job was resumed 3 times" in warning for warning in api.report(job, "json")["warnings"])
 
@@ -186,7 +187,7 @@ def test_the_whole_cluster_killed(
         until(lambda: api.status(job).phase == "FAILED", job)
         assert phase in "".join(api.logs(job)), "the log of a driver outlives its cluster"
         assert api.resume(job)
-        until(lambda: lifecycle.read(job).phase in (phase, *FINAL_PHASES), job)
+        until(lambda: jobstatus.read(job).phase in (phase, *FINAL_PHASES), job)
         note("2", f"the whole cluster, {phase}", "resumed on a new one", time.monotonic() - killed)
         assert await_end(job) == "SUCCEEDED", api.status(job).error
         assert local.recorded() != head and finished(tmp_path / job.id, done) == done
@@ -261,7 +262,7 @@ def test_a_killed_trial_run_and_evaluator(
         name = {"SEARCHING": "a trial's actor", "TRAINING": "a run's worker", "EVALUATING": "an evaluator"}[phase]
         note("1", name, "the job went on by itself", time.monotonic() - killed)
     assert await_end(job) == "SUCCEEDED", api.status(job).error
-    assert len(Folder(folder).read_lines(STARTS, JobStart)) == 1
+    assert len(Folder(folder).read_lines(layout.STARTS, JobStart)) == 1
     assert any("-seed0 was restarted 1 time" in warning for warning in api.report(job, "json")["warnings"])
     assert outcome(folder) == unbroken(spec)
 
@@ -314,7 +315,7 @@ def test_a_loss_that_diverges_and_one_whose_worker_keeps_dying_leave_the_others(
     # The last run is alone at work when the other two are over.
     until(lambda: len(list(folder.glob("train/*/run.json"))) == 2, job)
     for starts in (1, 2):
-        until(lambda: len(Folder(folder / "train" / "ns-seed0").read_lines(STARTS, Start)) == starts, job)  # noqa: B023
+        until(lambda: len(Folder(folder / "train" / "ns-seed0").read_lines(layout.STARTS, Start)) == starts, job)  # noqa: B023
         (worker,) = workers(WORKERS["TRAINING"])
         worker.kill()
     assert command.wait(LIMIT) == 4
@@ -369,12 +370,12 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = api.submit(small(tiny, losses=["lsgan"], search=None), storage=str(tmp_path))
-    where = attempts.last(job)
+    where = submissions.last(job)
     assert where is not None
     # By the line it is a cluster elsewhere: the local one's own token goes to its own address alone.
     monkeypatch.setenv("RAY_AUTH_TOKEN", local.token() or "")
     with Line(urlsplit(where.address).port or 0) as line:
-        attempts.save(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
+        submissions.save(job, where.model_copy(update={"address": f"http://127.0.0.1:{line.port}", "mark": ""}))
         follower = gansvc("logs", "-f", job.id, storage=tmp_path)
         until(lambda: "TRAINING" in (tmp_path / "out").read_text(), job)
         line.cut()
@@ -401,7 +402,7 @@ def until(condition: Callable[[], Any], job: Job | None = None) -> Any:
     """Ask until the answer is true, and return it; a job that has ended for a while won't make it true any more."""
     deadline = time.monotonic() + LIMIT
     while not (answer := condition()):
-        if job and lifecycle.read(job).phase in FINAL_PHASES:
+        if job and jobstatus.read(job).phase in FINAL_PHASES:
             deadline = min(deadline, time.monotonic() + 30)
         assert time.monotonic() < deadline, "".join(api.logs(job))[-3000:] if job else "hung"
         time.sleep(0.05)
@@ -472,7 +473,7 @@ def await_work(job: Job, phase: str) -> None:
         "EVALUATING": lambda: list(folder.glob("evaluation/*-seed*.json")),
     }
     # As the folder has it: to ask the cluster takes long on a busy machine, and the moment would be missed.
-    until(lambda: lifecycle.read(job).phase == phase and begun.get(phase, lambda: True)(), job)
+    until(lambda: jobstatus.read(job).phase == phase and begun.get(phase, lambda: True)(), job)
 
 
 def finished(folder: Path, names: dict[str, Any] | None = None) -> dict[str, tuple[int, bytes]]:
@@ -513,13 +514,13 @@ def workers(title: str) -> list[psutil.Process]:
 
 def at_work(folder: Path) -> list[bool]:
     """Return of each trial and run that is at work whether it has a checkpoint."""
-    begun = [path.parent for path in folder.glob(f"*/**/{STARTS}") if not (path.parent / "run.json").exists()]
+    begun = [path.parent for path in folder.glob(f"*/**/{layout.STARTS}") if not (path.parent / "run.json").exists()]
     return [bool(checkpoints(one)) for one in begun]
 
 
 def restarts(folder: Path) -> int:
     """Return how often a trial or run has been started again."""
-    return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob(f"*/**/{STARTS}"))
+    return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob(f"*/**/{layout.STARTS}"))
 
 
 def gansvc(*words: object, storage: Path) -> subprocess.Popen[bytes]:

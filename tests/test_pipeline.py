@@ -15,11 +15,12 @@ from PIL import Image
 
 from gansvc import api
 from gansvc.client import local
-from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
+from gansvc.store.jobfolder import Job
+from gansvc.store.records import FINAL_PHASES, DataRecord, RunRecord, Start, TrialRecord
 from gansvc.store.scores import Score
 
 pytestmark = pytest.mark.ray
@@ -71,7 +72,7 @@ def test_a_job_survives_a_killed_worker_and_ends_in_a_report(
     assert {row["label"] for row in report["leaderboard"]} == {"lsgan", "wgan-gp"}
 
     # What the driver read is what the report is about.
-    read = folder.read_record(DATA, DataRecord)
+    read = folder.read_record(layout.DATA, DataRecord)
     assert read is not None and read.images == spec.dataset.entry.images == report["dataset"]["images"]
     assert read.duplicates == report["dataset"]["duplicates"]
 

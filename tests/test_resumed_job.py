@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 
 from gansvc import api
 from gansvc.client import local
-from gansvc.client.jobfolder import Job
 from gansvc.errors import SpecError
 from gansvc.gan import checkpoint, tensorfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, RunRecord, Start, Status
 from gansvc.store.scores import Score
 
@@ -63,7 +64,7 @@ def test_a_resumed_job_goes_on_with_its_own_data_spec_and_weights(
     edit(job, "epochs: 3", "epochs: 1")
 
     # Damaged weights: trained again, and scored again.
-    best = Path(job.folder, "train/lsgan-seed0/checkpoints", checkpoint.BEST)
+    best = Path(job.folder, "train/lsgan-seed0/checkpoints", layout.BEST)
     best.write_bytes(best.read_bytes()[:-1] + b"\x55")
     assert api.resume(job)
     assert ended(job).phase == "SUCCEEDED"

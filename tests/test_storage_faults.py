@@ -18,8 +18,7 @@ from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from gansvc import api, pipeline
-from gansvc.client import lifecycle, local
-from gansvc.client.jobfolder import Job
+from gansvc.client import local
 from gansvc.cluster import training
 from gansvc.errors import ClusterError, RunError
 from gansvc.files import filesystems
@@ -31,7 +30,9 @@ from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import jobstatus, layout
+from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, History, RunRecord
 
 from .object_storage import RESET, SLOW_DOWN, Gate
@@ -83,7 +84,7 @@ def test_a_training_over_a_storage_that_falters_ends_as_over_a_disk(
 def test_a_driver_that_cannot_write_says_so_and_ends(
     tiny: Make, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lifecycle.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
+    jobstatus.start(Job(id="tiny-1", folder=str(small_disk / "tiny-1")), "tiny")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     packed = base64.b64encode(zlib.compress(jobfile.dump(tiny()).encode())).decode()
     handler = signal.getsignal(signal.SIGTERM)
@@ -111,7 +112,7 @@ def test_what_the_storage_did_is_found_in_what_ray_makes_of_it() -> None:
 def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path: Path, harm: str | None) -> None:
     spec, folder = tiny(losses=["lsgan"], training__seeds=[0, 1, 2]), Folder(tmp_path)
     for seed, best_step in ((0, 7), (1, 7), (2, None)):
-        here = folder / "train" / run_name("lsgan", seed)
+        here = folder / "train" / layout.run_name("lsgan", seed)
         about = {"identity": RunPlan(spec, "lsgan", seed, 1, 2).identity(), "best_step": best_step}
         record = RunRecord(label="lsgan", seed=seed, values={}, state="finished")
         here.write_record("run.json", record.model_copy(update=about))
@@ -123,7 +124,7 @@ def test_a_run_whose_best_weights_are_lost_is_trained_again(tiny: Make, tmp_path
         (folder / "evaluation").write(name, "{}")
     folder.write("report/report.json", "{}")
     folder.write("model/model.json", "{}")
-    path = tmp_path / "train" / "lsgan-seed1" / "checkpoints" / checkpoint.BEST
+    path = tmp_path / "train" / "lsgan-seed1" / "checkpoints" / layout.BEST
     if harm == "flipped":
         path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     elif harm == "missing":

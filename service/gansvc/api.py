@@ -7,9 +7,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc.client import jobfolder, lifecycle, listing, local, pulling, resumption, submission
+from gansvc.client import config, lifecycle, listing, local, pulling, resumption, submission
 from gansvc.client import plan as planning
-from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.plan import Plan
 from gansvc.errors import RunError
@@ -18,7 +17,9 @@ from gansvc.gan.scoring.rescoring import Rescored
 from gansvc.report import model
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobfolder, layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FRESH, Status
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> 
     Raises:
         SpecError: an address carries a secret, the operator would refuse the job, or it has no place to be kept.
     """
-    jobfolder.storage_uri(storage, cluster)  # refused, if it is, whatever the cluster
+    config.storage(storage, cluster)  # refused, if it is, whatever the cluster
     return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
 
 
@@ -101,7 +102,7 @@ def find(job: Job | str | None = None, storage: str | None = None) -> Job:
     Raises:
         SpecError: there is no such job, or several.
     """
-    return job if isinstance(job, Job) else jobfolder.find(job, storage)
+    return job if isinstance(job, Job) else jobfolder.find(job, config.storage(storage).value)
 
 
 def status(job: Job | str | None = None, storage: str | None = None) -> Status:
@@ -162,14 +163,14 @@ def report(
     """
     found = find(job, storage)
     folder = Folder(found.folder)
-    kubejob.fetch_report(found, model.REPORT_JSON)
+    kubejob.fetch_report(found, layout.REPORT_JSON)
     if format == "json":
         if (data := model.read(folder)) is not None:
             return data.model_dump(mode="json")
     elif (text := (model.read_markdown if format == "md" else model.read_html)(folder)) is not None:
         return text
     now = status(found)
-    if format == "html" and folder.exists(model.REPORT_MARKDOWN):
+    if format == "html" and folder.exists(layout.REPORT_MARKDOWN):
         raise RunError(f"{found.id} has no report.html: an earlier gansvc wrote its report; read it with --format md")
     raise RunError(f"{found.id} has no report: it is {now.phase}{f' ({now.error})' if now.error else ''}")
 
@@ -178,10 +179,10 @@ def results(job: Job | str | None = None, storage: str | None = None) -> dict[st
     """Return the addresses of what a job left for people: its report, pictures and model, as far as they are there."""
     folder = Folder(find(job, storage).folder)
     names = {
-        "page": model.REPORT_HTML,
-        "report": model.REPORT_MARKDOWN,
-        "pictures": "report/figures/samples.png",
-        "model": "model",
+        "page": layout.REPORT_HTML,
+        "report": layout.REPORT_MARKDOWN,
+        "pictures": f"{layout.REPORT}/{layout.figure('samples.png')}",
+        "model": layout.MODEL,
     }
     return {title: folder.path(name) for title, name in names.items() if folder.exists(name)}
 

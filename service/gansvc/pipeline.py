@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -21,10 +20,11 @@ from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan
 from gansvc.gan.scoring import outdated, scorefiles
 from gansvc.report import build, ranking
-from gansvc.spec import identity, jobfile
+from gansvc.spec import drivercommand, identity, jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
-from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store import layout
+from gansvc.store.folder import Folder
+from gansvc.store.records import JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.store.scores import Score
 
 ENDED = ("finished", "diverged", "stopped early")
@@ -33,16 +33,9 @@ ENDED = ("finished", "diverged", "stopped early")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one job to its end and return the exit code: 0 succeeded, 1 failed, 2 the user's input, 3 the cluster."""
-    parser = argparse.ArgumentParser(prog="python -m gansvc.pipeline", description=__doc__)
-    parser.add_argument("--job", required=True, help="the job's id: its folder's name")
-    parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
-    parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
-    parser.add_argument("--client", default=compatibility.here(), help="the versions of the client that sent the job")
-    parser.add_argument("--folder", default="", help="the job folder, where it isn't the one of its id there")
-    parser.add_argument("--make", action="store_true", help="make the job folder, if it isn't there")
-    given = parser.parse_args(arguments)
+    given = drivercommand.parse(arguments)
     try:
-        folder = _opened(given.folder or f"{given.storage.rstrip('/')}/{given.job}", given.make)
+        folder = _opened(given.job_folder, given.make)
     except GansvcError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -70,7 +63,7 @@ def _opened(uri: str, make: bool) -> Folder:
     folder = Folder(uri, anew=False)
     if make:
         folder.make()
-    elif not folder.exists("status.json"):
+    elif not folder.exists(layout.STATUS):
         raise ClusterError(
             f"--storage: the job's folder {uri} isn't there on {node()}, where its driver runs: it was taken away or "
             "renamed, or isn't shared; put it back, or mount it there under that path, then `gansvc resume`"
@@ -120,8 +113,8 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     cluster.check(folder)
     identity.hold(folder, identity.of_job(spec, cluster.content))
     cluster.describe(spec, folder)
-    folder.write("job.yaml", jobfile.dump(spec))
-    folder.write_lines(STARTS, [*folder.read_lines(STARTS, JobStart), JobStart(time=time.time())])
+    folder.write(layout.JOB, jobfile.dump(spec))
+    folder.write_lines(layout.STARTS, [*folder.read_lines(layout.STARTS, JobStart), JobStart(time=time.time())])
     found = spec
     if spec.search:
         monitor.enter("SEARCHING")
@@ -136,9 +129,9 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
 
 def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
     """Search every loss and return the spec with the best values; a loss whose trials all failed keeps its own."""
-    found = {loss.label: _searched(folder / "search" / loss.label) for loss in spec.losses}
+    found = {loss.label: _searched(folder / layout.SEARCH / loss.label) for loss in spec.losses}
     if left := [label for label, trials in found.items() if trials is None]:
-        found |= cluster.search(spec, left, folder / "search")
+        found |= cluster.search(spec, left, folder / layout.SEARCH)
     values: dict[str, object] = {}
     for label, trials in found.items():
         if trials and trials[0].objective is not None:
@@ -155,19 +148,19 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
     todo, ended, how = [], [], spec.training
     for loss in spec.losses:
         for seed in spec.training.seeds:
-            name = run_name(loss.label, seed)
-            here, content = folder / "train" / name, cluster.content
+            name = layout.run_name(loss.label, seed)
+            here, content = folder / layout.TRAIN / name, cluster.content
             plan = RunPlan(spec, loss.label, seed, how.epochs, how.evaluations, how.images, content=content)
             record = checkpoint.run_record(here, plan.identity())
             if record is not None and record.state in ENDED:
-                if record.best_step is None or checkpoint.best_digest(here / "checkpoints"):
+                if record.best_step is None or checkpoint.best_digest(here / layout.CHECKPOINTS):
                     ended.append(record)
                     continue
                 # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
-                for lost in ("checkpoints", "samples"):
+                for lost in (layout.CHECKPOINTS, layout.SAMPLES):
                     here.delete(lost)
                 outdated.forget(folder, name)
-            here.delete(checkpoint.RUN)
+            here.delete(layout.RUN)
             todo.append((plan, here))
     return [*ended, *cluster.train(spec, todo)]
 
@@ -182,11 +175,11 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     """
     usable = [run for run in runs if run.best_step is not None]
     if not usable:
-        reasons = "; ".join(f"{run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
+        reasons = "; ".join(f"{layout.run_name(run.label, run.seed)} {run.state}: {run.reason}" for run in runs)
         diverged = any(run.state == "diverged" for run in runs)
         fix = "try lower learning rates" if diverged else "mend what they name, then `gansvc resume` tries them again"
         raise RunError(f"no run has a generator to score ({reasons}); {fix}")
-    names = {run_name(run.label, run.seed): run for run in usable}
+    names = {layout.run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
         outdated.drop(folder, spec, name, names.get(name), cluster.images.content)
     failed = cluster.evaluate(spec, usable, folder, monitor.score)
@@ -195,7 +188,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     for name, reason in failed.items():
         monitor.lack("the noise floor" if name == REAL else f"the score of {name}", reason)
     for name in (*names, REAL):
-        for what, reason in scorefiles.failures(folder / "evaluation", name):
+        for what, reason in scorefiles.failures(folder / layout.EVALUATION, name):
             monitor.lack(what, reason)
 
 
@@ -217,24 +210,24 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
     if best is None:
         monitor.lack("the model", f"no run has a score in {written.objective}, which ranks")
         return
-    name = run_name(best.label, best.seed)
-    score = folder.read_record(f"evaluation/{name}.json", Score)
+    name = layout.run_name(best.label, best.seed)
+    score = (folder / layout.EVALUATION).read_record(layout.score(name), Score)
     assert score is not None, "a run on the leaderboard has a score"
     try:
         failed = cluster.export(found, best, score, folder, monitor.job)
     except ClusterError:
         raise
     except Exception as error:  # the report is there, and says more than the model
-        folder.delete("model")
+        folder.delete(layout.MODEL)
         monitor.lack("the model", reason_of(error))
         return
     for form, reason in failed.items():
-        monitor.lack(f"model/{form}", reason)
+        monitor.lack(f"{layout.MODEL}/{form}", reason)
 
 
 def _searched(folder: Folder) -> list[TrialRecord] | None:
     """Return the trials of a loss whose search is over, or None."""
-    kept = folder.read_record("trials.json", TrialRecords)
+    kept = folder.read_record(layout.TRIALS, TrialRecords)
     return None if kept is None else list(kept.root)
 
 

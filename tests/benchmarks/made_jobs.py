@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name, seed_name, trial_name
-from gansvc.store.records import DATA, TRIAL_ENDED, DataRecord, Evaluated, History, Progress, RunRecord, TrialRecord
+from gansvc.store import layout
+from gansvc.store.folder import Folder
+from gansvc.store.records import DataRecord, Evaluated, History, Progress, RunRecord, TrialRecord
 from gansvc.store.scores import Contract, Score
 
 LABELS = ("lsgan", "wgan", "ns", "hinge")
@@ -47,21 +48,21 @@ def spec(trials: int = 0, seeds: int = 1, losses: Sequence[str] = (LABEL,), **ch
 
 def searching(folder: Folder, ended: int, at_work: int) -> None:
     """Make a job that searches: so many trials have ended, so many are at work."""
-    folder.write_record(DATA, DataRecord(images={"train": 1080, "val": 351, "test": 351}, channels=3))
+    folder.write_record(layout.DATA, DataRecord(images={"train": 1080, "val": 351, "test": 351}, channels=3))
     written: list[tuple[str, str]] = []
     for number in range(ended + at_work):
-        trial = f"search/{LABEL}/{trial_name(number)}"
+        trial = f"search/{LABEL}/{layout.trial_name(number)}"
         written += [(f"{trial}/{name}", text) for name, text in _trial(number, number < ended)]
     _every(written, lambda file: folder.write(*file))
 
 
 def trained(folder: Folder, seeds: int, lines: int) -> None:
     """Make a job of all LABELS whose runs have ended and are scored; each has a history of so many lines."""
-    folder.write_record(DATA, DataRecord(images={"train": 1080, "val": 351, "test": 351}, channels=3))
+    folder.write_record(layout.DATA, DataRecord(images={"train": 1080, "val": 351, "test": 351}, channels=3))
     history = "".join(line(step).model_dump_json() + "\n" for step in range(1, lines + 1))
     for place, label in enumerate(LABELS):
         for seed in range(seeds):
-            name = run_name(label, seed)
+            name = layout.run_name(label, seed)
             folder.write(f"train/{name}/history.jsonl", history)
             points = [scored(step) for step in range(0, lines + 1, max(1, lines // 20))]
             folder.write_lines(f"train/{name}/evaluations.jsonl", points)
@@ -78,7 +79,7 @@ def searched(folder: Folder, trials: int) -> None:
         about = {"label": label, "critic_images": 4000, "seconds": 3.0, "state": "finished"}
         kept = [
             TrialRecord(
-                trial=trial_name(number),
+                trial=layout.trial_name(number),
                 values=VALUES | {"critic_lr": 1e-4 * (1 + number % 97)},
                 defaults=number == 0,
                 objective=0.1 + number * 1e-4,
@@ -123,7 +124,7 @@ def progress(number: int, ended: bool) -> Progress:
 
 
 def _trial(number: int, ended: bool) -> Iterable[tuple[str, str]]:
-    seed, now = seed_name(0), progress(number, ended)
+    seed, now = layout.seed_name(0), progress(number, ended)
     yield "values.json", json.dumps(VALUES)
     yield f"{seed}/starts.jsonl", '{"time":1.0,"step":0,"world_size":1,"warnings":[]}\n'
     yield f"{seed}/history.jsonl", "".join(line(step).model_dump_json() + "\n" for step in range(10, now.step, 100))
@@ -134,7 +135,7 @@ def _trial(number: int, ended: bool) -> Iterable[tuple[str, str]]:
     yield f"{seed}/progress.json", now.model_dump_json(indent=2) + "\n"
     if ended:
         yield f"{seed}/run.json", record(LABEL, 0).model_dump_json(indent=2) + "\n"
-        yield TRIAL_ENDED, ""
+        yield layout.TRIAL_ENDED, ""
 
 
 def _every(items: list[tuple[str, str]], do: Callable[[tuple[str, str]], None]) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from gansvc.catalog.losses import Loss
+from gansvc.gan.networks import build_critic, build_generator
 from gansvc.spec.job import JobSpec
 
 
@@ -50,8 +51,8 @@ class PlainLoop:
         torch.manual_seed(seed)
         self.spec, self.loss, self.device = spec, loss, torch.device(device)
         channels, size = images.shape[1], images.shape[-1]
-        self.generator = spec.network.generator(channels, size).to(self.device)
-        self.critic = spec.network.critic(channels, size).to(self.device)
+        self.generator = build_generator(spec.network, channels, size).to(self.device)
+        self.critic = build_critic(spec.network, channels, size).to(self.device)
         self._generator_optimizer = _optimizer(loss, self.generator, loss.generator_lr)
         self._critic_optimizer = _optimizer(loss, self.critic, loss.critic_lr)
         loader = DataLoader(PilImages(images), spec.training.batch_size, shuffle=True, drop_last=True)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gansvc.gan import data
 from gansvc.gan.artifact.export import ModelCard
 from gansvc.gan.images import png
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring.metrics import measure
 from gansvc.gan.scoring.score import Features, extract, generate, reference_features
 from gansvc.gan.scoring.validation import Validator
@@ -116,7 +117,7 @@ def _seconds(run: Path) -> float:
 
 def _best_of(model: Path) -> Tensor:
     card = ModelCard.model_validate(json.loads((model / "model.json").read_bytes()), strict=False)
-    network = card.network.generator(card.channels, card.size)
+    network = build_generator(card.network, card.channels, card.size)
     network.load_state_dict(safetensors.torch.load((model / "generator.safetensors").read_bytes()))
     return torch.cat(list(generate(network, card.network.latent_dim, 0, SHOWN)))
 

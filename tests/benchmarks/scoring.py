@@ -20,10 +20,12 @@ from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact.export import best_generator
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import scorefiles
 from gansvc.gan.scoring.score import generate
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
 from .job import device, job, threads
@@ -110,7 +112,7 @@ def _plain(
     found.clear()
     with threads():
         for run in runs:
-            weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
+            weights = folder / "train" / layout.run_name(run.label, run.seed) / "checkpoints"
             network = best_generator(spec, real.shape[1], weights).to(device())
             made = generate(network, spec.network.latent_dim, spec.evaluation.seed, spec.evaluation.samples)
             found.append(_torch_fidelity(spec, torch.cat(list(made)), real))
@@ -156,10 +158,10 @@ def _checkpoints(spec: JobSpec, channels: int, train: Folder) -> list[RunRecord]
     runs = []
     for seed in range(CHECKPOINTS):
         torch.manual_seed(seed)
-        network = spec.network.generator(channels, spec.dataset.size)
+        network = build_generator(spec.network, channels, spec.dataset.size)
         with torch.no_grad():
             for _ in range(50):
                 network(torch.randn(spec.training.batch_size, spec.network.latent_dim))
-        checkpoint.save_best(train / run_name(_LABEL, seed) / "checkpoints", network.state_dict(), 1, 0.0)
+        checkpoint.save_best(train / layout.run_name(_LABEL, seed) / "checkpoints", network.state_dict(), 1, 0.0)
         runs.append(RunRecord(label=_LABEL, seed=seed, values={}, state="finished", best_step=1))
     return runs

@@ -18,7 +18,8 @@ from gansvc.errors import RunError
 from gansvc.gan.run import RunPlan
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, seed_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.records import Start
 
 from .job import device, job, settings, threads
@@ -114,7 +115,7 @@ def _gaps(folder: Path, label: str) -> list[float]:
     Which one that is makes no difference to their sum.
     """
     starts, ends = [], []
-    for trial in sorted((folder / label).glob(f"trial-*/{seed_name(0)}")):
+    for trial in sorted((folder / label).glob(f"trial-*/{layout.seed_name(0)}")):
         (start,) = Folder(trial).read_lines("starts.jsonl", Start)
         starts.append(start.time)
         ends.append((trial / "run.json").stat().st_mtime)

@@ -9,6 +9,7 @@ import torch
 
 from gansvc.gan.artifact import export
 from gansvc.gan.checkpoint import save_best
+from gansvc.gan.networks import build_generator
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -21,7 +22,7 @@ def write_model(tiny: Callable[..., JobSpec], tmp_path: Path) -> tuple[Path, tor
     """Return a model folder, and the module that it was written from."""
     spec = tiny(losses=["lsgan", "wgan-gp"])
     torch.manual_seed(3)
-    network = spec.network.generator(3)
+    network = build_generator(spec.network, 3)
     network(torch.randn(16, 8))
     weights = Folder(tmp_path / "checkpoints")
     save_best(weights, network.state_dict(), 40, 0.05)

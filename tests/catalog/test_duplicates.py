@@ -16,8 +16,9 @@ from gansvc.gan import data
 from gansvc.gan.data import Images
 from gansvc.report import build, markdown
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, DataRecord
+from gansvc.store.records import DataRecord
 
 from ..builders.jobs import make_job, make_spec
 
@@ -115,7 +116,7 @@ def job(tmp_path: Path) -> tuple[Folder, JobSpec]:
     spec = make_spec().with_values({"dataset": {"name": "npz", "path": str(tmp_path / "gone.npz")}})
     images = {"train": 8, "val": 6, "test": 5}
     read = DataRecord(images=images, channels=3, classes=("cat|s", "dog"), duplicates=FOUND)
-    folder.write_record(DATA, read)
+    folder.write_record(layout.DATA, read)
     return folder, spec
 
 
@@ -138,7 +139,7 @@ def test_the_report_says_why_there_are_no_classes_and_that_no_image_stands_twice
     folder, spec = job
     none = {"val": {"train": 0, "test": 0}, "test": {"train": 0}}
     read = DataRecord(images={"train": 8}, channels=1, no_classes="it has no val_labels", duplicates=none)
-    folder.write_record(DATA, read)
+    folder.write_record(layout.DATA, read)
     report = build.build(folder, spec)
     assert not any("also stand in" in text for text in report.warnings)
     said = "train 8; no exact duplicates between splits; no classes (it has no val_labels); licence"
@@ -158,6 +159,6 @@ def test_images_without_light_are_warned_of(largest: int, said: bool, job: tuple
     train = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     train[1, 0, 5, 5] = largest
     read = data.describe(spec.dataset, Images(train, train, train, no_classes="of a reason"))
-    folder.write_record(DATA, read)
+    folder.write_record(layout.DATA, read)
     warnings = build.build(folder, spec).warnings
     assert any(f"above {largest} of 255, so all of them are black" in text for text in warnings) is said

@@ -14,9 +14,10 @@ import yaml
 from gansvc import api
 from gansvc.cli import app
 from gansvc.client import lifecycle, plan
-from gansvc.client.jobfolder import Job
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
+from gansvc.store import jobstatus
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
 
 from ..builders.commands import Run
@@ -63,7 +64,7 @@ def spec_file(tmp_path: Path) -> str:
 def a_job(storage: Path) -> Job:
     """Write the folder of a job at work."""
     job = Job(id="small-20260101-000000-aaaa", folder=str(storage / "small-20260101-000000-aaaa"))
-    lifecycle.start(job, "small")
+    jobstatus.start(job, "small")
     return job
 
 
@@ -368,7 +369,7 @@ def test_ctrl_c_detaches_and_a_failed_job_exits_1(
     monkeypatch.setattr(api, "submit", lambda *args: job)
 
     def interrupted(_: Job) -> Iterator[Status]:
-        yield lifecycle.read(job)
+        yield jobstatus.read(job)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(api, "follow", interrupted)
@@ -381,7 +382,7 @@ def test_ctrl_c_detaches_and_a_failed_job_exits_1(
     assert json.loads(detached.out) == {"id": job.id, "folder": job.folder}
 
     monkeypatch.setattr(api, "follow", lifecycle.follow)
-    lifecycle.finish(job, "FAILED", "the critic diverged")
+    jobstatus.finish(job, "FAILED", "the critic diverged")
     failed = run("submit", spec_file, "--json")
     assert failed.code == 1 and json.loads(failed.out)["error"] == "the critic diverged"
     assert json.loads(failed.out)["id"] == job.id and json.loads(failed.out)["folder"] == job.folder

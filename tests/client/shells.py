@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from platform import node
 
-from gansvc.client import attempts, jobsapi, lifecycle, local
-from gansvc.client.jobfolder import Job
+from gansvc.client import access, jobsapi, local
+from gansvc.store import jobstatus, submissions
+from gansvc.store.jobfolder import Job
 
 PYTHON = f"exec {shlex.quote(sys.executable)} -c"
 FOREIGN = {
@@ -34,14 +35,14 @@ FOREIGN = {
 def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
     """Send a driver of one line under a job folder, as a submission does."""
     job = Job(id=name, folder=str(folder / name))
-    lifecycle.start(job, name)
-    where = attempts.Submission(
+    jobstatus.start(job, name)
+    where = submissions.Submission(
         address=cluster.dashboard,
         submitted=time.time(),
         host=node(),
         home=str(local.home()),
         mark=cluster.mark,
     )
-    attempts.save(job, where)
-    jobsapi.submit(where.target(), name, command, {"name": name})
+    submissions.save(job, where)
+    jobsapi.submit(access.target(where), name, command, {"name": name})
     return job

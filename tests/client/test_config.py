@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gansvc.client import access, config, configfile, jobfolder
+from gansvc.client import access, config, configfile
 from gansvc.errors import SpecError
 
 from ..builders.commands import Run
@@ -50,13 +50,13 @@ def test_a_flag_beats_the_environment_beats_the_profile_beats_the_default(monkey
     assert config.storage() == ("~/gansvc-jobs", "default")
     write()
     assert config.cluster() == (f"{LAB}/", "profile lab")
-    assert config.storage() == ("s3://bucket/jobs", "profile lab") and jobfolder.storage_uri() == "s3://bucket/jobs"
+    assert config.storage() == ("s3://bucket/jobs", "profile lab")
     monkeypatch.setenv("GANSVC_CLUSTER", "http://127.0.0.1:8265")
     monkeypatch.setenv("GANSVC_STORAGE", "/data/jobs")
     assert config.cluster() == ("http://127.0.0.1:8265", "GANSVC_CLUSTER")
     assert config.storage() == ("/data/jobs", "GANSVC_STORAGE")
     assert config.cluster("local") == ("local", "--cluster")
-    assert config.storage("/here") == ("/here", "--storage") and jobfolder.storage_uri("/here") == "/here"
+    assert config.storage("/here") == ("/here", "--storage")
 
 
 @pytest.mark.usefixtures("run")

@@ -14,13 +14,14 @@ from platform import node
 import psutil
 import pytest
 
-from gansvc.client import attempts, diagnosis, jobsapi, lifecycle, local, processes
-from gansvc.client.attempts import Submission
-from gansvc.client.driverstate import Driver, last_sentence
-from gansvc.client.jobfolder import Job
+from gansvc.client import diagnosis, jobsapi, lifecycle, local, processes
 from gansvc.errors import ClusterError
+from gansvc.store import jobstatus, submissions
+from gansvc.store.driverstate import Driver, last_sentence
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
+from gansvc.store.submissions import Submission
 
 ID = "small-20260101-000000-aaaa"
 RUNS = "the cluster says that its driver runs"
@@ -34,7 +35,7 @@ def a_job(folder: Path, updated: float, where: Submission | None = None) -> Job:
     job = Job(id=ID, folder=str(folder / ID))
     sign(job, updated)
     if where:
-        attempts.save(job, where)
+        submissions.save(job, where)
     return job
 
 
@@ -96,7 +97,7 @@ def test_silent_is_who_says_nothing_new_whatever_the_clocks_say(tmp_path: Path, 
         driver.join()
     (note,) = lifecycle.status(job, runs()).warnings
     assert "no sign of life" in note and RUNS in note and f"gansvc stop {ID}" in note
-    assert lifecycle.read(job).warnings == (), "what a reader sees isn't the driver's to say"
+    assert jobstatus.read(job).warnings == (), "what a reader sees isn't the driver's to say"
 
 
 def test_a_silent_job_that_nobody_can_ask_about_is_lost_but_for_a_clock_that_lies_ahead(tmp_path: Path) -> None:

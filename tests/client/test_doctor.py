@@ -15,9 +15,9 @@ from gansvc import compatibility
 from gansvc.catalog.datasets import DATASETS
 from gansvc.client import doctor
 from gansvc.cluster import visit
-from gansvc.cluster.nodes import NodeState
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store.inspection import ANSWER, NodeState
 
 from ..builders.commands import Run
 
@@ -180,7 +180,7 @@ def test_prefetch_takes_a_job_too(run: Run, tmp_path: Path) -> None:
 def test_a_visit_answers_a_client_of_another_version_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert visit.main(["--client", "gansvc=9.9.9"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    answer = json.loads(line.removeprefix(visit.ANSWER))
+    answer = json.loads(line.removeprefix(ANSWER))
     assert "the cluster has gansvc" in answer["error"] and answer["exit_code"] == 3
 
 

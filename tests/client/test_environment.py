@@ -14,6 +14,7 @@ from gansvc.client import config, configfile, environment
 from gansvc.client.kuberay import pods
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
+from gansvc.spec import drivercommand
 from gansvc.spec.placement import Placement
 from gansvc.store.folder import Folder
 
@@ -49,7 +50,7 @@ def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     found = environment.of_cluster(tmp_path, [*FOREIGN, "TMPDIR"])
     assert found["TMPDIR"] == FOREIGN["TMPDIR"], "named in the config file"
-    assert environment.HABITS.items() <= found.items()
+    assert drivercommand.ENVIRONMENT.items() <= found.items()
     assert (found["PYTHONSAFEPATH"], found["RAY_TRAIN_V2_ENABLED"]) == ("1", "1")
 
 
@@ -63,7 +64,7 @@ def test_pods_have_the_habits_of_the_local_cluster() -> None:
     for template in (pods.head(Placement(image="i")), pods.worker(Placement(image="i"))):
         (container,) = template["spec"]["containers"]
         found = {variable["name"]: variable["value"] for variable in container["env"]}
-        assert environment.HABITS.items() <= found.items()
+        assert drivercommand.ENVIRONMENT.items() <= found.items()
 
 
 def test_the_config_file_names_more_variables() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gansvc.client import jobfolder
 from gansvc.errors import ClusterError
+from gansvc.store import jobfolder
 from gansvc.store.folder import Folder
 
 

@@ -21,10 +21,11 @@ import pytest
 
 from gansvc import api
 from gansvc.cli import app
-from gansvc.client import access, attempts, configfile, jobsapi, local
+from gansvc.client import access, configfile, jobsapi, local
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import submissions
 from gansvc.store.records import FINAL_PHASES
 
 pytestmark = pytest.mark.ray
@@ -142,7 +143,7 @@ def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
     assert payload.get("runtime_env", {}) == {} and len(sent[0][1]) < 5_000
     words = payload["entrypoint"].split()
     assert jobfile.unpacked(words[words.index("--spec") + 1]) == tiny()
-    where = attempts.last(job)
+    where = submissions.last(job)
     assert where is not None and where.address == proxy.url
     secrets = [path.read_bytes() for path in Path(job.folder).rglob("*") if path.is_file()]
     assert not any((local.token() or "?").encode() in content for content in [*secrets, sent[0][1]])

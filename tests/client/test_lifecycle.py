@@ -13,18 +13,24 @@ import pytest
 
 from gansvc import api
 from gansvc.cli import following
-from gansvc.client import attempts, configfile, jobfolder, lifecycle
-from gansvc.client.driverstate import Driver
-from gansvc.client.jobfolder import Job
+from gansvc.client import configfile, lifecycle
 from gansvc.errors import ClusterError, SpecError
+from gansvc.store import jobfolder, jobstatus, submissions
+from gansvc.store.driverstate import Driver
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase, Status
+from gansvc.store.submissions import Submission
 
 from ..builders.commands import Run
 
 
 def a_job(
-    storage: Path, identity: str, phase: Phase = "TRAINING", age: float = 0.0, where: attempts.Submission | None = None
+    storage: Path,
+    identity: str,
+    phase: Phase = "TRAINING",
+    age: float = 0.0,
+    where: Submission | None = None,
 ) -> Job:
     """Write a job folder as a driver leaves it."""
     job = Job(id=identity, folder=str(storage / identity))
@@ -32,7 +38,7 @@ def a_job(
     status = Status(job=identity, name="small", phase=phase, started=then, updated=then, runs=(1, 4))
     Folder(job.folder).write_record("status.json", status)
     if where:
-        attempts.save(job, where)
+        submissions.save(job, where)
     return job
 
 
@@ -79,8 +85,8 @@ def test_without_jobs_the_commands_say_so(run: Run) -> None:
 # How a job stands
 
 
-def elsewhere(age: float) -> attempts.Submission:
-    return attempts.Submission(address="http://127.0.0.1:9", submitted=time.time() - age)
+def elsewhere(age: float) -> Submission:
+    return Submission(address="http://127.0.0.1:9", submitted=time.time() - age)
 
 
 def test_a_job_at_work_stays_so_and_a_final_one_is_not_asked_about(run: Run, tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_a_job_that_has_just_told_how_it_stands_is_not_asked_about(tmp_path: Pat
                     asker.close()
 
         threading.Thread(target=count, daemon=True).start()
-        where = attempts.Submission(address=f"http://127.0.0.1:{server.getsockname()[1]}", submitted=time.time())
+        where = Submission(address=f"http://127.0.0.1:{server.getsockname()[1]}", submitted=time.time())
         fresh = a_job(tmp_path, "small-20260101-000000-aaaa", where=where)
         assert api.status(fresh).phase == "TRAINING" and api.jobs(str(tmp_path))[0].phase == "TRAINING"
         assert asked == []
@@ -122,22 +128,20 @@ def test_a_job_that_has_just_told_how_it_stands_is_not_asked_about(tmp_path: Pat
 
 
 @pytest.mark.parametrize("where", [elsewhere(90), None])
-def test_a_silent_job_without_a_cluster_is_failed_in_its_folder_too(
-    tmp_path: Path, where: attempts.Submission | None
-) -> None:
+def test_a_silent_job_without_a_cluster_is_failed_in_its_folder_too(tmp_path: Path, where: Submission | None) -> None:
     job = a_job(tmp_path, "small-20260101-000000-aaaa", age=90, where=where)
     assert api.status(job).phase == "FAILED" and api.status(job).error
-    assert lifecycle.read(job).phase == "FAILED"
+    assert jobstatus.read(job).phase == "FAILED"
 
 
 def test_a_job_whose_local_cluster_has_ended_is_failed_at_once(run: Run, tmp_path: Path) -> None:
-    where = attempts.Submission(
+    where = Submission(
         address="http://127.0.0.1:9", submitted=time.time(), host=node(), home=str(tmp_path), mark="gone"
     )
     job = a_job(tmp_path / "jobs", "small-20260101-000000-aaaa", where=where)
     assert run("logs", job.id).code == 3
     assert "small-20260101-000000-aaaa: FAILED" in run("stop", job.id).out
-    assert "has ended" in lifecycle.read(job).error
+    assert "has ended" in jobstatus.read(job).error
     assert run("report", job.id).code == 1
 
 
@@ -156,17 +160,17 @@ def test_a_job_whose_clusters_token_cannot_be_read_is_listed_as_it_stands(tmp_pa
 
 def test_the_drivers_last_word_wins(tmp_path: Path) -> None:
     job = a_job(tmp_path, "small-20260101-000000-aaaa", "SUCCEEDED")
-    assert lifecycle.finish(job, "FAILED", "late").phase == "SUCCEEDED"
+    assert jobstatus.finish(job, "FAILED", "late").phase == "SUCCEEDED"
 
 
 def test_what_is_pulled_of_a_job_at_work_is_said_to_be_unfinished(run: Run, tmp_path: Path) -> None:
     job = jobfolder.new("small", str(tmp_path / "jobs"))
-    lifecycle.start(job, "small")
+    jobstatus.start(job, "small")
     pulled = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
     assert pulled.code == 0 and pulled.out == f"{tmp_path / 'out'}\n"
     said = f"{job.id} is PENDING: {tmp_path / 'out'} has what it has made so far, not all"
     assert said in " ".join(pulled.err.split())
-    Folder(job.folder).write_record("status.json", lifecycle.read(job).model_copy(update={"phase": "SUCCEEDED"}))
+    Folder(job.folder).write_record("status.json", jobstatus.read(job).model_copy(update={"phase": "SUCCEEDED"}))
     again = run("pull", job.id, "out", "--storage", str(tmp_path / "jobs"))
     assert again.code == 0 and again.err == ""
 
@@ -215,7 +219,7 @@ def test_a_job_whose_storage_takes_no_last_status_has_ended_all_the_same(
 
     monkeypatch.setattr(Folder, "write_record", full)
     assert api.status(lost).phase == "FAILED" and "no sign of life" in api.status(lost).error
-    assert lifecycle.read(lost).phase == "TRAINING"
+    assert jobstatus.read(lost).phase == "TRAINING"
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from gansvc import api
-from gansvc.client import attempts, configfile, lifecycle, listing
-from gansvc.client.attempts import Submission
-from gansvc.client.jobfolder import Job
+from gansvc.client import configfile, lifecycle, listing
+from gansvc.store import submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase, Status
+from gansvc.store.submissions import Submission
 
 
 class Silent:
@@ -58,7 +59,7 @@ def a_job(storage: Path, number: int, address: str, phase: Phase = "TRAINING", a
     then = time.time() - age
     status = Status(job=job.id, name="small", phase=phase, started=then, updated=then)
     Folder(job.folder).write_record("status.json", status)
-    attempts.save(job, Submission(address=address, submitted=then))
+    submissions.save(job, Submission(address=address, submitted=then))
     return job
 
 

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from gansvc import api
-from gansvc.client import jobsapi, lifecycle, local, processes
+from gansvc.client import jobsapi, local, processes
 from gansvc.errors import ClusterError
+from gansvc.store import jobstatus
 
 from .shells import PYTHON, sent
 
@@ -97,7 +98,7 @@ def test_a_job_whose_driver_died_is_failed_with_its_last_words(cluster: local.Cl
         time.sleep(0.5)
     status = api.status(job)
     assert status.phase == "FAILED" and "out of tissue" in status.error and "gansvc logs dead" in status.error
-    assert lifecycle.read(job) == status
+    assert jobstatus.read(job) == status
 
 
 def test_a_stopped_job_is_stopped(cluster: local.Cluster, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_stopped_job_is_stopped(cluster: local.Cluster, tmp_path: Path) -> Non
     assert "1" in next(api.logs(job, follow=True))
     assert api.status(job).phase == "PENDING"
     assert api.stop(job).phase == "STOPPED"
-    assert lifecycle.read(job).phase == "STOPPED" and api.stop(job).phase == "STOPPED"
+    assert jobstatus.read(job).phase == "STOPPED" and api.stop(job).phase == "STOPPED"
 
 
 @pytest.mark.last

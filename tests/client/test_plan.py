@@ -10,10 +10,11 @@ import pytest
 
 from gansvc import api
 from gansvc.catalog.losses import LOSSES
-from gansvc.client import jobfolder, submission
-from gansvc.client.jobfolder import Job
+from gansvc.client import submission
 from gansvc.gan.run import RunPlan
-from gansvc.spec import jobfile
+from gansvc.spec import drivercommand, jobfile
+from gansvc.store import jobfolder
+from gansvc.store.jobfolder import Job
 
 SPEC = """
 name: small
@@ -134,7 +135,7 @@ def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monke
     assert spec.dataset.root == str(tmp_path / "data")
     assert spec.evaluation.extractor.weights == str(tmp_path / "w.pth")
     job = jobfolder.new(spec.name, str(tmp_path / "my jobs"))
-    words = shlex.split(submission.entrypoint(job, spec, is_local=False))
+    words = shlex.split(drivercommand.compose(job, spec))
     assert words[:5] == ["exec", "python", "-P", "-m", "gansvc.pipeline"]
     options = dict(zip(words[5::2], words[6::2], strict=True))
     assert options["--job"] == job.id and options["--storage"] == str(tmp_path / "my jobs")
@@ -148,6 +149,6 @@ def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monke
 )
 def test_the_driver_of_a_renamed_job_gets_the_folder_itself(folder: str, around: str) -> None:
     job = Job(id="small-20260101-000000-aaaa", folder=folder)
-    words = shlex.split(submission.entrypoint(job, jobfile.parse(SPEC), is_local=False))
+    words = shlex.split(drivercommand.compose(job, jobfile.parse(SPEC)))
     options = dict(zip(words[5::2], words[6::2], strict=True))
     assert (options["--job"], options["--storage"], options["--folder"]) == (job.id, around, folder)

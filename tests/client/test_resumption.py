@@ -8,12 +8,13 @@ from platform import node
 import pytest
 
 from gansvc import api
-from gansvc.client import attempts, lifecycle
-from gansvc.client.attempts import Submission
-from gansvc.client.jobfolder import Job
+from gansvc.client import access, lifecycle
 from gansvc.errors import ClusterError, SpecError
+from gansvc.store import jobstatus, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase, Status
+from gansvc.store.submissions import Submission
 
 from ..builders.commands import Run
 
@@ -39,7 +40,7 @@ def a_job(
     Folder(job.folder).write_record("status.json", status)
     Folder(job.folder).write("job.yaml", SPEC)
     if where:
-        attempts.save(job, where)
+        submissions.save(job, where)
     return job
 
 
@@ -63,17 +64,17 @@ def test_a_job_that_cannot_be_resumed_says_why_and_stays_as_it_is(
     run: Run, tmp_path: Path, phase: Phase, where: Submission | None, code: int, says: str
 ) -> None:
     job = a_job(tmp_path / "jobs", phase, where, error="its driver died")
-    before = lifecycle.read(job)
+    before = jobstatus.read(job)
     refused = run("resume", ID)
     assert refused.code == code and refused.out == "" and len(refused.err.splitlines()) == 1 and says in refused.err
-    assert lifecycle.read(job) == before and attempts.last(job) == where
+    assert jobstatus.read(job) == before and submissions.last(job) == where
 
 
 def test_a_job_on_its_way_again_is_at_work_and_keeps_what_it_did(tmp_path: Path) -> None:
     job = a_job(tmp_path, "FAILED", nowhere(), scores=(1, 2), error="its driver died")
-    began = lifecycle.read(job).started
-    lifecycle.resumed(job, nowhere(attempt=2, submitted=time.time()))
-    status = lifecycle.read(job)
+    began = jobstatus.read(job).started
+    jobstatus.restart(job, nowhere(attempt=2, submitted=time.time()))
+    status = jobstatus.read(job)
     assert (status.phase, status.error, status.finished, status.scores) == ("PENDING", "", None, (1, 2))
     assert status.started == began and api.status(job).phase == "PENDING"
 
@@ -122,12 +123,12 @@ def test_a_status_that_was_judged_by_an_older_attempt_does_not_win(
 ) -> None:
     job = a_job(tmp_path, "TRAINING", ended_here(tmp_path, 1))
 
-    def resumed_meanwhile(self: Submission) -> bool:
-        attempts.save(job, nowhere(attempt=2))
+    def resumed_meanwhile(where: Submission) -> bool:
+        submissions.save(job, nowhere(attempt=2))
         return True
 
-    monkeypatch.setattr(Submission, "has_lost_cluster", resumed_meanwhile)
-    assert api.status(job).phase == "TRAINING" and lifecycle.read(job).phase == "TRAINING"
+    monkeypatch.setattr(access, "has_ended", resumed_meanwhile)
+    assert api.status(job).phase == "TRAINING" and jobstatus.read(job).phase == "TRAINING"
 
 
 def test_a_wrong_name_is_refused_as_everywhere(run: Run, tmp_path: Path) -> None:

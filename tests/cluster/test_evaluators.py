@@ -16,6 +16,7 @@ import torch
 from gansvc.client import jobsapi, local
 from gansvc.cluster import evaluation, scoring
 from gansvc.gan import checkpoint, data
+from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
@@ -53,7 +54,7 @@ def test_a_checkpoint_has_one_score_whatever_the_number_of_evaluators(
     # Chunks of 50, 50 and 30 samples: two evaluators can't share them evenly.
     spec, folder = tiny(evaluation__samples=130), Folder(tmp_path)
     torch.manual_seed(0)
-    weights = spec.network.generator(3).state_dict()
+    weights = build_generator(spec.network, 3).state_dict()
     checkpoint.save_best(folder / "train" / "wgan-seed0" / "checkpoints", weights, 7, 0.5)
     folder.write("job.yaml", jobfile.dump(spec))
 

@@ -14,9 +14,9 @@ from gansvc.cluster.monitor import Monitor
 from gansvc.cluster.timeleft import Pace
 from gansvc.errors import ClusterError
 from gansvc.spec.job import JobSpec
-from gansvc.store import statusline
+from gansvc.store import layout, statusline
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, TRIAL_ENDED, DataRecord, Progress, Status
+from gansvc.store.records import DataRecord, Progress, Status
 
 
 def at(label: str, images: int) -> Progress:
@@ -66,7 +66,7 @@ def test_the_time_left_rests_on_what_the_driver_read(
     # The user's own file isn't read once more: it may hold other images by now, or none.
     spec = tiny(dataset={"name": "npz", "path": str(tmp_path / "gone.npz")}, losses=["lsgan"], training__epochs=20)
     folder = Folder(tmp_path / "job")
-    folder.write_record(DATA, DataRecord(images={"train": 100, "val": 9, "test": 9}, channels=1))
+    folder.write_record(layout.DATA, DataRecord(images={"train": 100, "val": 9, "test": 9}, channels=1))
     monitor, left = Monitor(folder, "job", spec), []
     monitor.enter("TRAINING")
     for images, seconds in ((500, 0), (1000, 20)):
@@ -82,7 +82,7 @@ def test_what_is_still_to_come_makes_the_time_left_the_least(
     tiny: Callable[..., JobSpec], clock: list[float], tmp_path: Path
 ) -> None:
     folder = Folder(tmp_path / "job")
-    folder.write_record(DATA, DataRecord(images={"train": 100, "val": 9, "test": 9}, channels=1))
+    folder.write_record(layout.DATA, DataRecord(images={"train": 100, "val": 9, "test": 9}, channels=1))
     monitor = Monitor(folder, "job", tiny(losses=["lsgan"], training__epochs=20))
     monitor.enter("TRAINING")
     for images in (500, 1000):
@@ -135,7 +135,7 @@ def test_a_job_or_a_loss_may_be_named_like_a_trial(name: str, tiny: Callable[...
     search.write("trials.json", "[]")
     for trial in ("trial-00000", "trial-00001"):
         search.write(f"{trial}/seed0/progress.json", at("trial-00000", 7).model_dump_json())
-    search.write(f"trial-00001/{TRIAL_ENDED}", "")
+    search.write(f"trial-00001/{layout.TRIAL_ENDED}", "")
     monitor = Monitor(folder, folder.uri.rpartition("/")[2], spec)
     monitor.enter("SEARCHING")
     monitor.look()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gansvc.client.environment import HABITS
+from gansvc.spec.drivercommand import ENVIRONMENT
 
 from ..kube_examples import K8S
 from ..kube_profiles import pods_of
@@ -86,7 +86,7 @@ def test_old_builders_understand_it() -> None:
 
 
 def test_image_has_the_habits_of_the_local_cluster() -> None:
-    assert HABITS.items() <= environment().items()
+    assert ENVIRONMENT.items() <= environment().items()
 
 
 def test_image_has_every_extra_that_it_is_used_with() -> None:

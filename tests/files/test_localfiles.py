@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from gansvc.client import jobfolder, lifecycle
-from gansvc.client.jobfolder import STATUS, Job
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan.artifact import export
 from gansvc.gan.journal import Journal
 from gansvc.gan.run import RunPlan
 from gansvc.spec.job import JobSpec
 from gansvc.store import folder as store
+from gansvc.store import jobfolder, jobstatus, layout
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import History, Status
 
 from ..builders.deliveries import copy
@@ -120,14 +120,14 @@ def test_the_users_own_path_may_lead_through_links_and_the_job_folder_may_be_non
     (tmp_path / "real").mkdir()
     (tmp_path / "jobs").symlink_to(tmp_path / "real")
     job = jobfolder.new("tiny", str(tmp_path / "jobs"))
-    lifecycle.start(job, "tiny")
-    assert jobfolder.every(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / STATUS).is_file()
+    jobstatus.start(job, "tiny")
+    assert jobfolder.every(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / layout.STATUS).is_file()
     planted = tmp_path / "real" / "other-20260101-000000-aaaa"
     planted.symlink_to(job.folder)
     with pytest.raises(ClusterError, match="other-20260101-000000-aaaa is a link"):
-        lifecycle.read(jobfolder.find("other", str(tmp_path / "jobs")))
+        jobstatus.read(jobfolder.find("other", str(tmp_path / "jobs")))
     (tmp_path / "mine").symlink_to(job.folder)
-    assert jobfolder.find(str(tmp_path / "mine")) == Job(id=job.id, folder=os.path.realpath(job.folder))
+    assert jobfolder.find(str(tmp_path / "mine"), str(tmp_path)) == Job(id=job.id, folder=os.path.realpath(job.folder))
 
 
 # --- what is no file ------------------------------------------------------------------------------------------------
@@ -171,12 +171,14 @@ def test_a_job_with_a_fifo_and_one_with_a_vast_status_are_listed_beside_the_othe
 
     jobs = [jobfolder.new(name, str(tmp_path)) for name in ("well", "fifo", "vast")]
     for job in jobs:
-        lifecycle.start(job, job.id)
-    Folder(jobs[0].folder).write_record(STATUS, lifecycle.read(jobs[0]).model_copy(update={"phase": "SUCCEEDED"}))
+        jobstatus.start(job, job.id)
+    Folder(jobs[0].folder).write_record(
+        layout.STATUS, jobstatus.read(jobs[0]).model_copy(update={"phase": "SUCCEEDED"})
+    )
     for job in jobs[1:]:
-        Path(job.folder, STATUS).unlink()
-    os.mkfifo(Path(jobs[1].folder, STATUS))
-    with Path(jobs[2].folder, STATUS).open("wb") as file:
+        Path(job.folder, layout.STATUS).unlink()
+    os.mkfifo(Path(jobs[1].folder, layout.STATUS))
+    with Path(jobs[2].folder, layout.STATUS).open("wb") as file:
         file.truncate(6 * 10**9)
     told: list[Status] = []
     thread = threading.Thread(target=lambda: told.extend(api.jobs(str(tmp_path))), daemon=True)
@@ -289,7 +291,7 @@ def test_a_new_job_is_its_users_alone_and_what_others_share_stays_shared(tmp_pat
         return stat.S_IMODE(Path(path).stat().st_mode)
 
     job = jobfolder.new("tiny", str(tmp_path / "my" / "jobs"))
-    lifecycle.start(job, "tiny")
+    jobstatus.start(job, "tiny")
     assert [mode(path) for path in (job.folder, tmp_path / "my" / "jobs", tmp_path / "my")] == [0o700] * 3
     Folder(job.folder).write("train/run.json", "x")
     assert not any(mode(path) & 0o002 for path in Path(job.folder).rglob("*"))
@@ -304,7 +306,7 @@ def test_a_held_folder_that_was_taken_away_does_not_come_back(tmp_path: Path) ->
     inner = pickle.loads(pickle.dumps(folder / "train" / "a"))
     inner.write("run.json", "x")
     (tmp_path / "jobs" / job.id).rename(tmp_path / "moved")
-    for here, name in ((folder, STATUS), (inner, "run.json"), (folder / "new", "x/y")):
+    for here, name in ((folder, layout.STATUS), (inner, "run.json"), (folder / "new", "x/y")):
         with pytest.raises(ClusterError, match="can't be written: its folder was taken away"):
             here.write(name, "x")
     assert not Path(job.folder).exists()

@@ -6,11 +6,12 @@ from typing import Any
 
 import safetensors.torch
 
+from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
 
 IDENTITY: dict[str, object] = {"spec": "one", "seed": 0}
 SPEC = jobfile.parse("{name: a, dataset: histology, network: {name: dcgan, width: 4, latent_dim: 4}, losses: [lsgan]}")
-WEIGHTS = safetensors.torch.save(SPEC.network.generator(3, 28).state_dict(), {"step": "1"})
+WEIGHTS = safetensors.torch.save(build_generator(SPEC.network, 3, 28).state_dict(), {"step": "1"})
 CARD = {
     "network": SPEC.network.model_dump(mode="json"),
     "channels": 3,

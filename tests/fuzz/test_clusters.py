@@ -15,11 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gansvc import compatibility
+from gansvc.client import visits
 from gansvc.client.kuberay import connection
-from gansvc.cluster import visit
-from gansvc.cluster.nodes import NodeFiles, NodeState
 from gansvc.errors import ClusterError, SpecError
 from gansvc.spec import jobfile
+from gansvc.store.inspection import ANSWER as PREFIX
+from gansvc.store.inspection import Answer, NodeFiles, NodeState
 
 from .fuzzing import NASTY, Yard, cases, changed, damaged, junk, texts
 from .specs import CLUSTER, JOB, TOKENS, valid
@@ -274,7 +275,7 @@ def test_any_packed_spec_is_read_or_refused(yard: Yard, word: str, data: st.Data
             assert len(str(error)) < 5000
 
 
-ANSWER = visit.Answer(
+ANSWER = Answer(
     nodes=(NodeState(node="a (1)", cpus=2, gpus=0, torch="2"),),
     files=(NodeFiles(node="a (1)", files={"x.npz": "fetched"}),),
     warnings=("one",),
@@ -293,9 +294,9 @@ def test_any_answer_of_a_cluster_is_read_or_refused(data: st.DataObject) -> None
         )
     )
     with contextlib.suppress(ClusterError, SpecError):
-        found = visit.answered(f"2026 a line\n{visit.ANSWER}{text}\n")
+        found = visits.parse_answer(f"2026 a line\n{PREFIX}{text}\n")
         assert all(isinstance(node, NodeState) for node in found.nodes)
-    assert visit.answered(f"{visit.ANSWER}{ANSWER.model_dump_json()}") == ANSWER
+    assert visits.parse_answer(ANSWER.line()) == ANSWER
 
 
 @cases(20)

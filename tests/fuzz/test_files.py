@@ -22,6 +22,7 @@ from gansvc.client import local
 from gansvc.errors import ClusterError, RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 from .artifacts import CARD, IDENTITY, WEIGHTS, began_anew
@@ -133,7 +134,7 @@ def test_a_whole_checkpoint_is_read(yard: Yard) -> None:
 def test_damaged_weights_are_refused(yard: Yard, data: bytes) -> None:
     yard.clear()
     folder = Folder(yard.work)
-    folder.write(checkpoint.BEST, data)
+    folder.write(layout.BEST, data)
     with yard.watched():
         try:
             checkpoint.load_best(folder)

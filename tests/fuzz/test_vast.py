@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from gansvc.catalog import extractors, torchfiles
 from gansvc.errors import GansvcError, SpecError
 from gansvc.gan import checkpoint
+from gansvc.gan.networks import build_generator
 from gansvc.report import build, drawing, provenance
 from gansvc.report.model import Versions
 from gansvc.store.folder import Folder
@@ -231,7 +232,7 @@ def test_files_of_both_forms_are_read(old: bool) -> None:
 def conditional(shares: torch.Tensor) -> dict[str, torch.Tensor]:
     from gansvc.catalog.networks import Dcgan
 
-    network = Dcgan(width=4, latent_dim=4, conditional=True).generator(3, 28, torch.tensor([0.5, 0.5]))
+    network = build_generator(Dcgan(width=4, latent_dim=4, conditional=True), 3, 28, torch.tensor([0.5, 0.5]))
     return network.state_dict() | {"shares": shares}
 
 

@@ -23,6 +23,7 @@ import torch
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.artifact import export
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
@@ -218,12 +219,12 @@ def test_the_best_generator_comes_back(best: Folder) -> None:
 
 
 def test_the_best_generator_of_an_earlier_version_has_no_digest(best: Folder) -> None:
-    best.write(checkpoint.BEST, safetensors.torch.save(WEIGHTS, {"step": "7", "objective": "0.5"}))
+    best.write(layout.BEST, safetensors.torch.save(WEIGHTS, {"step": "7", "objective": "0.5"}))
     assert checkpoint.best_digest(best) and torch.equal(checkpoint.load_best(best)["layer.bias"], torch.ones(3))
 
 
 def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> None:
-    path, draw = Path(best.path(checkpoint.BEST)), random.Random(0)
+    path, draw = Path(best.path(layout.BEST)), random.Random(0)
     whole = path.read_bytes()
     payload = 8 + int.from_bytes(whole[:8], "little")
     flipped = []

@@ -15,12 +15,13 @@ from torch import nn
 from torch.nn.functional import softplus
 from torch.nn.utils import parametrize
 
-from gansvc.catalog.conditional import Critic, Generator
 from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.networks import NETWORKS, Network
 from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.gan import data
+from gansvc.gan.conditional import Critic, Generator
+from gansvc.gan.networks import build_critic, build_generator
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.sampling import class_number, generate_of
@@ -46,7 +47,7 @@ def pair(name: str, conditional: bool = True, critic_norm: Literal["none", "spec
 
 def seeded_critic(name: str, size: int = 28, **fields: Any) -> nn.Module:
     torch.manual_seed(0)
-    return pair(name, **fields).critic(3, size, 3)
+    return build_critic(pair(name, **fields), 3, size, 3)
 
 
 # --- the networks ---------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ def seeded_critic(name: str, size: int = 28, **fields: Any) -> nn.Module:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generator_maps_latents_and_classes_to_images(name: str, size: int, channels: int) -> None:
     torch.manual_seed(0)
-    generator = pair(name).generator(channels, size, SHARES).eval()
+    generator = build_generator(pair(name), channels, size, SHARES).eval()
     z = torch.randn(1, 8).expand(3, -1)
     images = generator(z, torch.arange(3)).detach()
     assert images.shape == (3, channels, size, size)
@@ -107,7 +108,7 @@ def test_critic_keeps_no_batch_statistics(name: str) -> None:
 
 def test_generator_without_shares_is_refused() -> None:
     with pytest.raises(TypeError, match="shares"):
-        pair("dcgan").generator(3)
+        build_generator(pair("dcgan"), 3)
 
 
 # --- the steps ------------------------------------------------------------------------------------------------------

@@ -128,10 +128,9 @@ def stored(case: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(f'{{"machine": {json.dumps(this_machine())}')
-    for case in CASES:
-        print(f", {json.dumps(case)}: {json.dumps(measured(case) | (stored(case) if case in STORED else {}))}")
-    print("}")
+    values = {case: measured(case) | (stored(case) if case in STORED else {}) for case in CASES}
+    rows = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in {"machine": this_machine(), **values}.items()]
+    sys.stdout.write("{\n" + ",\n".join(rows) + "\n}\n")
     sys.exit()
 
 

@@ -11,6 +11,7 @@ import torch
 
 from gansvc.cli.live import view
 from gansvc.gan.data import Images
+from gansvc.gan.networks import build_generator
 from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.score import chunks, extract
 from gansvc.gan.scoring.validation import Validator, spread
@@ -92,7 +93,7 @@ def test_spread_of_one_image_is_nothing_and_of_the_set_itself_everything(tiny: M
 
 
 def test_validator_tells_the_diversity_of_a_generator(tiny: Make, validator: Validator) -> None:
-    network = tiny().network.generator(3)
+    network = build_generator(tiny().network, 3)
     with torch.no_grad():
         next(network.parameters()).zero_()
     assert validator(network).diversity == pytest.approx(0, abs=1e-3)

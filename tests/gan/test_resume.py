@@ -30,6 +30,7 @@ from gansvc.gan.scoring.score import Features, generate
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, RunRecord, Start
 
@@ -151,7 +152,7 @@ def outcome(folder: Path, case: str) -> dict[str, Any]:
     assert [line.step for line in scores] == list(SAVED) and len({line.objective for line in scores}) == len(SAVED)
     grids = {path.name: path.read_bytes() for path in sorted((folder / "samples").iterdir())}
     assert len(grids) == len(set(grids.values())) == len(SAVED)
-    best = folder / "checkpoints" / checkpoint.BEST
+    best = folder / "checkpoints" / layout.BEST
     # Not the file's bytes: safetensors writes the header's metadata in an order of its own.
     with safe_open(best, "pt") as opened:
         weights = leaves(load_file(best) | opened.metadata())

@@ -23,6 +23,7 @@ from gansvc.gan.run import Platform, RunPlan, single_process
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, RunRecord
 
@@ -67,7 +68,7 @@ def test_run_leaves_all_that_the_report_needs(
     assert len(list((tmp_path / "samples").glob("*.png"))) == 3
     (events,) = (tmp_path / "tensorboard").glob("events.*")
     assert b"val/kid" in events.read_bytes() and b"objective" not in events.read_bytes()
-    assert (tmp_path / "checkpoints" / checkpoint.BEST).is_file()
+    assert (tmp_path / "checkpoints" / layout.BEST).is_file()
 
 
 def test_trial_keeps_no_pictures(tiny: Make, histology: Images, validator: Validator, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_run_whose_generator_makes_no_numbers_diverges(
     plan = _plan(tiny(), is_trial=is_trial)
     record = train(plan, histology.train, validator, Folder(tmp_path), single_process())
     assert (record.state, record.reason) == ("diverged", "its score is not finite at step 5")
-    assert record.best_step is None and not (tmp_path / "checkpoints" / checkpoint.BEST).exists()
+    assert record.best_step is None and not (tmp_path / "checkpoints" / layout.BEST).exists()
     assert [scored.step for scored in Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)] == [0][is_trial:]
 
 

@@ -10,9 +10,10 @@ import pytest
 from gansvc.report import classes, model
 from gansvc.report.build import build
 from gansvc.report.markdown import render
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Classes
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, DataRecord
+from gansvc.store.records import DataRecord
 from gansvc.store.scores import Score
 
 from ..builders.classes import DOMAIN_KID, KID, make_classes, make_job, make_spec
@@ -122,7 +123,7 @@ def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:
 def test_the_histogram_calls_classes_by_their_names_where_they_are_known(folder: Folder) -> None:
     assert [row.cells[0].text for row in classes.histogram_table(build(folder, make_spec())).rows] == ["0", "1"]
     images = {"train": 546, "val": 78, "test": 156}
-    folder.write_record(DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
+    folder.write_record(layout.DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
     report = build(folder, make_spec())
     assert [row.cells[0].text for row in classes.histogram_table(report).rows] == ["0 malignant", "1 benign|no"]
     assert r"| 1 benign\|no |" in render(report)

@@ -10,9 +10,9 @@ import pytest
 
 from gansvc.cli import app
 from gansvc.errors import SpecError
-from gansvc.report import model
 from gansvc.report.compare import merge
 from gansvc.report.model import Report
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 from ..builders.jobs import CONTRACT
@@ -113,7 +113,7 @@ def test_the_command_prints_the_leaderboard_of_two_job_folders_or_the_refusal(
     monkeypatch.setenv("GANSVC_STORAGE", str(tmp_path))
 
     def put(name: str, made: Report) -> None:
-        (Folder(tmp_path) / f"{name}-20260101-000000-aaaa").write_record(model.REPORT_JSON, made)
+        (Folder(tmp_path) / f"{name}-20260101-000000-aaaa").write_record(layout.REPORT_JSON, made)
 
     def call(*args: str) -> tuple[object, str, str]:
         with pytest.raises(SystemExit) as ended:

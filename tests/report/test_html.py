@@ -7,27 +7,31 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from gansvc.report import drawing, html, model
 from gansvc.report.build import build, write
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
-from .. import browser
 from ..builders.jobs import LABELS, grid, make_job, make_run, make_score, make_spec
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
-class Page(HTMLParser):
+class Elements(HTMLParser):
     """A page's elements in their order; fails on tags that don't nest."""
 
     def __init__(self, text: str) -> None:
@@ -59,17 +63,63 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, str]:
     return folder, model.read_html(folder) or ""
 
 
+@dataclass
+class Window:
+    """A page in the browser, what its console was told (errors, warnings, refused loads), and what it asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def evaluate(self, script: str) -> Any:
+        """Return the value of a JavaScript expression."""
+        return self.page.evaluate(script)
+
+
+Open = Callable[..., Window]
+
+
 @pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    path = browser.find()
+def chromium() -> Iterator[Browser]:
+    """Start this machine's Chromium; it finds no host. Ends with the module: Playwright's loop bars any other one."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
         pytest.skip("no Chromium on this machine: the page is tested in no browser (apt-get install chromium)")
-    with browser.Browser(path, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"],
+            ignore_default_args=["--hide-scrollbars"],  # which users see
+        ) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Open]:
+    """Return what loads a file at a window's size in pixels, in a light or a dark scheme; narrow ones are phones."""
+    with ExitStack() as stack:
+
+        def load(path: Path, width: int, height: int = 900, scheme: Literal["light", "dark"] = "light") -> Window:
+            context = stack.enter_context(
+                chromium.new_context(
+                    viewport={"width": width, "height": height}, color_scheme=scheme, is_mobile=width < 600
+                )
+            )
+            window = Window(context.new_page())
+            window.page.on("console", lambda message: window.complaints.append(message.text))
+            window.page.on("pageerror", lambda error: window.complaints.append(str(error)))
+            window.page.on("request", lambda request: window.requests.append(request.url))
+            window.page.goto(path.absolute().as_uri())
+            return window
+
+        yield load
 
 
 def test_the_page_is_whole_in_one_file(written: tuple[Folder, str]) -> None:
-    page = Page(written[1])
+    page = Elements(written[1])
     addresses = [str(attributes["src"]) for _, attributes in page.elements if "src" in attributes]
     assert len(addresses) >= 4 + 1 + 3 + 3 + 2, "the samples, then every panel of the four figures"
     for address in addresses:
@@ -83,7 +133,7 @@ def test_the_page_is_whole_in_one_file(written: tuple[Folder, str]) -> None:
 
 
 def test_headings_contents_and_alternatives_serve_every_reader(written: tuple[Folder, str]) -> None:
-    page = Page(written[1])
+    page = Elements(written[1])
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -130,7 +180,7 @@ def test_text_is_shown_and_not_obeyed(written: tuple[Folder, str]) -> None:
     assert report is not None
     evil = "<script>alert(1)</script> ![x](http://example.org/x.png) [y](javascript:alert(1))"
     changed = report.model_copy(update={"name": evil, "headline": evil, "warnings": (evil,)})
-    page = Page(html.render(changed, {}, []))
+    page = Elements(html.render(changed, {}, []))
     assert not page.all("script") and not page.all("img")
     assert all(str(attributes["href"]).startswith("#") for attributes in page.all("a"))
 
@@ -139,7 +189,7 @@ def test_a_report_of_nothing_is_a_page_without_empty_sections(tmp_path: Path) ->
     folder = Folder(tmp_path / "empty")
     report = build(folder, make_spec(search=None, published=None))
     write(folder, report)
-    page = Page(model.read_html(folder) or "")
+    page = Elements(model.read_html(folder) or "")
     ids = {attributes.get("id") for attributes in page.all("section")}
     assert {"leaderboard", "warnings"} <= ids
     assert not {"search", "samples", "training-curves", "runs"} & ids
@@ -184,12 +234,10 @@ def _ink(picture: Image.Image) -> int:
 @pytest.mark.parametrize("width", [320, 400, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_nothing_is_wrong_at_any_width(
-    written: tuple[Folder, str], window: browser.Browser, width: int, scheme: str
+    written: tuple[Folder, str], open_page: Open, width: int, scheme: str
 ) -> None:
-    window.complaints.clear()
-    window.requests.clear()
-    page = Path(written[0].path(model.REPORT_HTML))
-    window.open(page, width, prefers_color_scheme=scheme)
+    page = Path(written[0].path(layout.REPORT_HTML))
+    window = open_page(page, width, scheme=scheme)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     boxes = window.evaluate(
         "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.clientHeight, i.alt])"
@@ -208,9 +256,9 @@ def test_in_a_browser_nothing_is_wrong_at_any_width(
 
 
 def test_the_first_screen_has_the_answer_the_leaderboard_and_the_samples(
-    written: tuple[Folder, str], window: browser.Browser
+    written: tuple[Folder, str], open_page: Open
 ) -> None:
-    window.open(Path(written[0].path(model.REPORT_HTML)), 1280, 900)
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 1280, 900)
     tops = window.evaluate(
         "['.answer', 'table', '.gallery img'].map(s => document.querySelector(s).getBoundingClientRect().top)"
     )
@@ -219,7 +267,7 @@ def test_the_first_screen_has_the_answer_the_leaderboard_and_the_samples(
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrolls(
-    seeds: int, window: browser.Browser, tmp_path: Path
+    seeds: int, open_page: Open, tmp_path: Path
 ) -> None:
     folder = Folder(tmp_path / "wide-1a2b")
     labels = ("rpgan", "wgan-gp", "lsgan", "wgan")
@@ -236,12 +284,12 @@ def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrol
     sizes = "[...document.querySelectorAll('#leaderboard .scroll')].map(e => [e.scrollWidth, e.clientWidth])"
     fade = "getComputedStyle(document.querySelector('#leaderboard .scroll')).getPropertyValue('--fade')"
     for width in (1280, 1440, 1920):
-        window.open(Path(folder.path(model.REPORT_HTML)), width)
+        window = open_page(Path(folder.path(layout.REPORT_HTML)), width)
         window.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         found = window.evaluate(sizes)
         assert len(found) == (2 if seeds > 1 else 1) and [box for box in found if box[0] > box[1]] == [], width
         assert window.evaluate(fade) == "0px"
-    window.open(Path(folder.path(model.REPORT_HTML)), 700)
+    window = open_page(Path(folder.path(layout.REPORT_HTML)), 700)
     assert window.evaluate(sizes)[0][0] > window.evaluate(sizes)[0][1]
     assert window.evaluate(fade) == "64px", "the right edge fades"
     bar = "(e => e.offsetHeight - e.clientHeight)(document.querySelector('#leaderboard .scroll'))"
@@ -251,13 +299,13 @@ def test_the_leaderboard_fits_the_page_and_what_does_not_fit_shows_that_it_scrol
     assert window.evaluate(fade) == "0px", "at the end nothing is left to come"
 
 
-def test_plots_take_the_pages_paper_in_the_dark(written: tuple[Folder, str], window: browser.Browser) -> None:
-    page = Path(written[0].path(model.REPORT_HTML))
+def test_plots_take_the_pages_paper_in_the_dark(written: tuple[Folder, str], open_page: Open) -> None:
+    page = Path(written[0].path(layout.REPORT_HTML))
     brightness = {}
     for scheme in ("light", "dark"):
-        window.open(page, 1280, prefers_color_scheme=scheme)
+        window = open_page(page, 1280, scheme=scheme)
         window.evaluate("document.querySelector('.plots').scrollIntoView()")
-        picture = Image.open(io.BytesIO(window.screenshot())).convert("L")
+        picture = Image.open(io.BytesIO(window.page.screenshot())).convert("L")
         left, top = (
             int(n)
             for n in window.evaluate(
@@ -271,38 +319,35 @@ def test_plots_take_the_pages_paper_in_the_dark(written: tuple[Folder, str], win
 
 
 def test_warnings_are_printed_on_the_first_two_pages(
-    written: tuple[Folder, str], window: browser.Browser, tmp_path: Path
+    written: tuple[Folder, str], open_page: Open, tmp_path: Path
 ) -> None:
     if shutil.which("pdftotext") is None:
         pytest.skip("no pdftotext on this machine (apt-get install poppler-utils)")
-    window.open(Path(written[0].path(model.REPORT_HTML)), 1000)
-    (tmp_path / "page.pdf").write_bytes(base64.b64decode(window.call("Page.printToPDF")["data"]))
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 1000)
+    window.page.pdf(path=tmp_path / "page.pdf", margin={"top": "1cm", "right": "1cm", "bottom": "1cm", "left": "1cm"})
     text = subprocess.run(["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, check=True).stdout
     pages = text.decode().split("\f")
     assert "before you believe the order" in pages[0], "the badge"
     assert any("was restarted 2 times" in page for page in pages[:2])
 
 
-def test_print_shows_what_the_screen_folds_away(written: tuple[Folder, str], window: browser.Browser) -> None:
-    window.open(Path(written[0].path(model.REPORT_HTML)), 700)
+def test_print_shows_what_the_screen_folds_away(written: tuple[Folder, str], open_page: Open) -> None:
+    window = open_page(Path(written[0].path(layout.REPORT_HTML)), 700)
     shown = (
         "[...document.querySelectorAll('details')]"
         ".filter(d => d.offsetHeight > 20 + d.querySelector('summary').offsetHeight).length"
     )
     assert window.evaluate(shown) == 0
-    window.call("Emulation.setEmulatedMedia", media="print")
+    window.page.emulate_media(media="print")
     assert window.evaluate(shown) == len(LABELS) + 1, "the trials of every loss, and how to read the leaderboard"
     assert window.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert window.evaluate("document.querySelector('.warned').offsetHeight") > 10, "the badge"
-    window.call("Emulation.setEmulatedMedia", media="")
 
 
-def test_the_browser_would_notice(window: browser.Browser, tmp_path: Path) -> None:
+def test_the_browser_would_notice(open_page: Open, tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text('<div style="width: 900px">wide</div><img src="http://example.org/x.png"><script>oops()</script>')
-    window.complaints.clear()
-    window.requests.clear()
-    window.open(page, 400)
+    window = open_page(page, 400)
     assert window.evaluate("document.documentElement.scrollWidth") > 400
     assert window.evaluate("document.images[0].naturalWidth") == 0
     assert any("oops" in complaint for complaint in window.complaints)

@@ -8,10 +8,10 @@ import pytest
 
 from gansvc.client import doctor, plan
 from gansvc.cluster import driver
-from gansvc.cluster.nodes import NodeState
 from gansvc.errors import ClusterError
 from gansvc.spec.capacity import Share, fitting, misfit, shares
 from gansvc.spec.job import JobSpec
+from gansvc.store.inspection import NodeState
 
 Make = Callable[..., JobSpec]
 FOUR_SMALL_NODES = [Share(2, 0)] * 4

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.records import History, Progress, Start
 
 START = Start(time=1.5, step=3, world_size=2)
@@ -305,4 +306,4 @@ def test_address_with_a_zero_byte_is_the_users_error() -> None:
 
 
 def test_run_name() -> None:
-    assert run_name("wgan-gp", 3) == "wgan-gp-seed3"
+    assert layout.run_name("wgan-gp", 3) == "wgan-gp-seed3"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gansvc.client import jobfolder, lifecycle
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan.journal import Journal
 from gansvc.gan.run import RunPlan
+from gansvc.store import jobfolder, jobstatus
 from gansvc.store.folder import Folder
 from gansvc.store.records import History, Start
 
@@ -125,11 +125,11 @@ def test_jobs_are_listed_and_found(bucket: str) -> None:
     storage = f"s3://{bucket}/jobs"
     assert jobfolder.every(storage) == []
     job = jobfolder.new("tiny", storage)
-    lifecycle.start(job, "tiny")
+    jobstatus.start(job, "tiny")
     request(os.environ["AWS_ENDPOINT_URL"], "PUT", f"/{bucket}/jobs/other/file", b"x")
     assert jobfolder.every(storage) == [job]
-    assert jobfolder.find(job.id[:20], storage) == jobfolder.find(job.folder) == job
-    assert lifecycle.read(job).phase == "PENDING"
+    assert jobfolder.find(job.id[:20], storage) == jobfolder.find(job.folder, storage) == job
+    assert jobstatus.read(job).phase == "PENDING"
 
 
 def test_a_jobs_address_is_told_why_it_cannot_be_read(gate: Gate, bucket: str, tmp_path: Path) -> None:

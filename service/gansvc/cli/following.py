@@ -13,8 +13,8 @@ from gansvc.cli import live, scoretables
 from gansvc.cli.options import AsJson, JobName, Storage
 from gansvc.cli.output import as_json as _json
 from gansvc.cli.output import err, fail, out, say, show
-from gansvc.client.jobfolder import Job
 from gansvc.report.model import Report
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
 
 PARTIAL = 4

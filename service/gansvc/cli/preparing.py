@@ -9,16 +9,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from gansvc import api
 from gansvc.cli.options import AsJson, Cluster, Storage, Values, parsed
 from gansvc.cli.output import as_json as _json
 from gansvc.cli.output import out as _out
 from gansvc.cli.output import say as _say
 from gansvc.cli.output import show
 from gansvc.client import config as settings
-from gansvc.client import configfile, jobfolder
+from gansvc.client import configfile
 from gansvc.client import doctor as doctoring
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 
 app = typer.Typer(rich_markup_mode=None)
@@ -103,8 +105,8 @@ def prefetch(
 def _spec(file: str, values: list[str] | None, storage: str | None) -> JobSpec:
     """Return the spec of a job file, or of a job of that name."""
     if file != "-" and not Path(file).exists() and "/" not in file and not file.endswith((".yaml", ".yml")):
-        folder = Folder(jobfolder.find(file, storage).folder)
-        spec = jobfile.read(folder.read("job.yaml") or b"", folder.path("job.yaml"))
+        folder = Folder(api.find(file, storage).folder)
+        spec = jobfile.read(folder.read(layout.JOB) or b"", folder.path(layout.JOB))
     else:
         spec = jobfile.load(file)
     return spec.with_values(parsed(values)) if values else spec

@@ -7,12 +7,34 @@ import os
 import ssl
 from functools import cache
 from pathlib import Path
+from platform import node
 from urllib.parse import urlsplit
 
-from gansvc.client import config, configfile
+from gansvc.client import config, configfile, local
 from gansvc.client.jobsapi import Target
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
+from gansvc.store.submissions import LOCAL, Submission
+
+
+def target(where: Submission) -> Target:
+    """Return the Jobs API that a job was sent to.
+
+    The local cluster's token goes to that cluster alone: whoever writes a job folder may name any address in it.
+    """
+    if where.cluster == LOCAL:
+        cluster = local.recorded(Path(where.home))
+        known = cluster is not None and (cluster.mark, cluster.dashboard) == (where.mark, where.address)
+        return Target(where.address, local.token(Path(where.home)) if known else None)
+    return remote(where.address)
+
+
+def has_ended(where: Submission) -> bool:
+    """Return whether it is certain that the cluster has ended: only its own machine knows."""
+    if where.cluster != LOCAL or where.host != node():
+        return False
+    cluster = local.recorded(Path(where.home))
+    return cluster is None or cluster.mark != where.mark or not cluster.alive()
 
 
 def remote(url: str) -> Target:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from gansvc.client.configfile import LOCAL, Config, Profile, file, read, refusal
+from gansvc.client.configfile import Config, Profile, file, read, refusal
 from gansvc.errors import SpecError
 from gansvc.files import filesystems, homefolder
+from gansvc.store.submissions import LOCAL, Destination, Setting
 
 STORAGE = "~/gansvc-jobs"
-
-
-class Setting(NamedTuple):
-    """A value and where it comes from."""
-
-    value: str
-    source: str
 
 
 def cluster(flag: str | None = None) -> Setting:
@@ -57,6 +50,15 @@ def storage(flag: str | None = None, of_cluster: str | None = None) -> Setting:
     named = of_cluster or os.environ.get("GANSVC_CLUSTER") or known.profile
     name = named if named in known.profiles else known.profile
     return _of_profile(name, known.profiles.get(name, Profile()).storage, STORAGE)
+
+
+def destination(cluster_flag: str | None = None, storage_flag: str | None = None) -> Destination:
+    """Return where jobs go and where they are kept, by what ``--cluster`` and ``--storage`` said.
+
+    Raises:
+        SpecError: an address carries a secret, or the config file is damaged.
+    """
+    return Destination(cluster(cluster_flag), storage(storage_flag, cluster_flag))
 
 
 def token_file(address: str) -> Setting:

@@ -13,9 +13,8 @@ from gansvc.files import addresses, filesystems, homefolder
 from gansvc.files.plainfiles import write_file
 from gansvc.schema import explain
 from gansvc.spec import jobfile
+from gansvc.store.submissions import LOCAL
 
-LOCAL = "local"
-"""The cluster that gansvc starts on this machine."""
 _LIMIT = 64 * 1024
 _Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]

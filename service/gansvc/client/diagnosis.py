@@ -9,14 +9,15 @@ from pathlib import Path
 from platform import node
 
 from gansvc import compatibility
+from gansvc.client import access, local, processes
 from gansvc.client import jobsapi as drivers
-from gansvc.client import local, processes
-from gansvc.client.attempts import Submission
-from gansvc.client.driverstate import ENDED, Driver
-from gansvc.client.jobfolder import Job
 from gansvc.client.kuberay import jobs as rayjobs
+from gansvc.client.kuberay import namespace
 from gansvc.errors import GansvcError
+from gansvc.store.driverstate import ENDED, Driver
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import Phase
+from gansvc.store.submissions import LOCAL, Submission
 
 SILENCE = 60
 """Seconds without a sign of life after which a job that can't be asked about counts as lost."""
@@ -48,8 +49,8 @@ def ask(where: Submission, driver: str) -> Driver | None:
         ClusterError: the cluster can't be reached or refuses.
         SpecError: the profile that opens it can't be read.
     """
-    space = where.namespace()
-    return rayjobs.look(space, driver) if space else drivers.look(where.target(), driver)
+    space = namespace.of(where)
+    return rayjobs.look(space, driver) if space else drivers.look(access.target(where), driver)
 
 
 def diagnose(job: Job, where: Submission | None, silence: float, look: Look = ask) -> Diagnosis:
@@ -64,7 +65,7 @@ def diagnose(job: Job, where: Submission | None, silence: float, look: Look = as
     if where is None:
         cut_off = Diagnosis(("FAILED", "the submission was cut off; submit it again"), certain=False)
         return cut_off if silence > SILENCE else Diagnosis()
-    if where.has_lost_cluster():
+    if access.has_ended(where):
         return Diagnosis(("FAILED", f"the local cluster that ran it has ended; {hint(job)}"))
     try:
         driver = look(where, where.driver(job))
@@ -98,7 +99,7 @@ def why(driver: Driver, job: Job) -> str:
 
 def _unreachable(job: Job, where: Submission, silence: float, error: str) -> Diagnosis:
     """Judge by silence, but for a cluster of this machine whose head is there: that one may be looked at."""
-    head = local.recorded(Path(where.home)) if where.is_local() and where.host == node() else None
+    head = local.recorded(Path(where.home)) if where.cluster == LOCAL and where.host == node() else None
     if head is not None and silence > QUIET:
         state = f"doesn't answer; `gansvc down` ends it, {hint(job)}"
         if processes.suspended(head.pid):
@@ -111,7 +112,7 @@ def _unreachable(job: Job, where: Submission, silence: float, error: str) -> Dia
 
 def _silent(job: Job, where: Submission, silence: float, driver: Driver) -> str:
     """Return what a reader must know of a driver that runs, as the cluster says, and gives no sign of life."""
-    at_hand = driver.pid if where.is_local() and where.host == node() else None
+    at_hand = driver.pid if where.cluster == LOCAL and where.host == node() else None
     if at_hand is not None and processes.suspended(at_hand):
         return f"{_for(silence)}: its driver (process {at_hand}) is suspended; `kill -CONT {at_hand}` lets it go on"
     return (

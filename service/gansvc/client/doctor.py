@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import secrets
-import shlex
+import os
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
-from typing import Literal, NamedTuple
+from platform import node, python_version
+from typing import Literal
 
 from gansvc import compatibility
-from gansvc.client import access, config, local, submission
+from gansvc.client import access, config, local, submission, visits
 from gansvc.client import jobsapi as drivers
-from gansvc.client.configfile import LOCAL
-from gansvc.client.driverstate import ENDED
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.kuberay import jobs as rayjobs
 from gansvc.client.kuberay import namespace
-from gansvc.cluster import nodes, visit
-from gansvc.errors import ClusterError, GansvcError, SpecError
+from gansvc.errors import GansvcError, SpecError
 from gansvc.files import addresses, homefolder
-from gansvc.spec import jobfile
+from gansvc.spec import machine
 from gansvc.spec.capacity import Share, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-
-PATIENCE = 300
-"""Seconds that a visit of the cluster may take."""
-
-
-class Check(NamedTuple):
-    """One line of the doctor's table."""
-
-    name: str
-    state: Literal["ok", "note", "fault"]
-    found: str
-    mend: str = ""
-    """What to do, where there is something to do."""
+from gansvc.store.inspection import Check, NodeFiles, NodeState
+from gansvc.store.submissions import LOCAL, Setting
 
 
 def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[Check]:
@@ -67,7 +51,7 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
         return [*checks, Check("address", "fault", chosen.value, str(error))]
     if target is None:
         checks.append(Check("reached", "ok", "no Ray runs here yet; `gansvc submit` starts it"))
-        return [*checks, *_of_nodes(nodes.look_here(kept.value, spec), spec)]
+        return [*checks, *_of_nodes(_this_machine(kept.value, spec), spec)]
     checks += _token(target, chosen.value)
     try:
         ray = drivers.check(target)
@@ -80,19 +64,14 @@ def check(flag: str | None, storage: str | None, spec: JobSpec | None) -> list[C
         return [*checks, Check("storage", "fault", f"{kept.value} ({kept.source})", text)]
     try:
         given = ["--storage", Folder(kept.value, follow=True).uri]
-        answer = _visit(
-            target,
-            chosen.value,
-            given,
-            submission.absolute(spec) if spec and chosen.value == LOCAL else spec,
-        )
+        answer = visits.visit(target, *_as_run(chosen.value, given, spec))
     except GansvcError as error:
         return [*checks, Check("workers", "fault", "no answer", str(error))]
     checks += [Check("versions", "note", warning) for warning in answer.warnings]
     return [*checks, *_of_nodes(answer.nodes, spec)]
 
 
-def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.NodeFiles]:
+def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles]:
     """Bring a job's data set and weights to every node of the cluster that jobs go to.
 
     Args:
@@ -116,13 +95,12 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[nodes.Nod
     if chosen.value == LOCAL and mirror and "://" not in mirror:
         mirror = str(homefolder.expanded(mirror).absolute())
     if target is None:
-        return nodes.bring_here(spec, mirror)
+        return [NodeFiles(node=node(), files=machine.fetch(spec, mirror))]
     given = ["--bring", *(["--mirror", mirror] if mirror else [])]
-    answer = _visit(target, chosen.value, given, submission.absolute(spec) if spec and chosen.value == LOCAL else spec)
-    return answer.files
+    return visits.visit(target, *_as_run(chosen.value, given, spec)).files
 
 
-def _kubernetes(flag: str | None, storage: str | None, chosen: config.Setting, spec: JobSpec | None) -> list[Check]:
+def _kubernetes(flag: str | None, storage: str | None, chosen: Setting, spec: JobSpec | None) -> list[Check]:
     """Check that the namespace answers and, for a job, that the operator would take it: its nodes aren't there yet."""
     try:
         sent = rayjobs.every(namespace.parse(chosen.value))
@@ -149,7 +127,7 @@ def _installation(trains: bool) -> list[Check]:
     return [*checks, Check("ray", "ok", version("ray"))]
 
 
-def _target(chosen: config.Setting) -> drivers.Target | None:
+def _target(chosen: Setting) -> drivers.Target | None:
     """Return the Jobs API of a cluster; None for this machine where no Ray runs."""
     if chosen.value != LOCAL:
         return access.remote(chosen.value)
@@ -171,30 +149,19 @@ def _token(target: drivers.Target, address: str) -> list[Check]:
     return [Check("token", "ok", f"there ({named.source if named.value else 'environment'}), not shown")]
 
 
-def _visit(target: drivers.Target, cluster: str, given: Sequence[str], spec: JobSpec | None) -> visit.Answer:
-    """Run ``gansvc.cluster.visit`` on the cluster and return its answer.
-
-    Raises:
-        ClusterError: it can't be run, or found a fault of the cluster's.
-        SpecError: it found a fault of the job's.
-    """
-    name = f"gansvc-visit-{secrets.token_hex(4)}"
-    python = shlex.quote(sys.executable) if cluster == LOCAL else "python"
-    words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.here(), *given]
-    words += ["--spec", jobfile.packed(spec)] if spec else []
-    drivers.submit(target, name, f"exec {python} {shlex.join(words)}", {"gansvc": version("gansvc")})
-    deadline = time.monotonic() + PATIENCE
-    while (driver := drivers.look(target, name)) and driver.state not in ENDED:
-        if time.monotonic() > deadline:
-            drivers.stop(target, name)
-            raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
-        time.sleep(0.5)
-    log = "".join(drivers.logs(target, name))
-    drivers.forget(target, name)
-    return visit.answered(log)
+def _as_run(cluster: str, options: Sequence[str], spec: JobSpec | None) -> tuple[str, Sequence[str], JobSpec | None]:
+    """Return the interpreter, the options and the spec of a visit."""
+    if cluster == LOCAL:
+        return sys.executable, options, spec and submission.absolute(spec)
+    return "python", options, spec
 
 
-def _of_nodes(states: Sequence[nodes.NodeState], spec: JobSpec | None) -> list[Check]:
+def _this_machine(storage: str, spec: JobSpec | None) -> list[NodeState]:
+    state = machine.inspect_node(storage, "", spec)
+    return [state.model_copy(update={"node": node(), "cpus": float(os.cpu_count() or 1)})]
+
+
+def _of_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check]:
     """Return the checks that hold for all nodes, each once, with the nodes that fail it."""
     here = [state for state in states if not state.problem]
     bare = "it can't train: pip install 'gansvc[train]' there"
@@ -229,21 +196,21 @@ def _unless(mends_itself: bool) -> Literal["note", "fault"]:
 
 def _grouped(
     name: str,
-    states: Iterable[nodes.NodeState],
-    problem_of: Callable[[nodes.NodeState], str],
+    states: Iterable[NodeState],
+    problem_of: Callable[[NodeState], str],
     well: str,
     state: Literal["note", "fault"],
 ) -> list[Check]:
     found: dict[str, list[str]] = {}
-    for node in states:
-        if problem := problem_of(node):
-            found.setdefault(problem, []).append(node.node)
+    for one in states:
+        if problem := problem_of(one):
+            found.setdefault(problem, []).append(one.node)
     return [Check(name, state, f"not on {', '.join(there)}", problem) for problem, there in found.items()] or [
         Check(name, "ok", well)
     ]
 
 
-def _room(states: Sequence[nodes.NodeState], spec: JobSpec) -> Check:
+def _room(states: Sequence[NodeState], spec: JobSpec) -> Check:
     there = [Share(state.cpus, state.gpus or 0) for state in states]
     # Where only this machine was looked at, how many GPUs it has isn't known.
     known = all(state.gpus is not None for state in states)

@@ -14,18 +14,7 @@ from pathlib import Path
 
 from gansvc.errors import ClusterError
 from gansvc.files import filesystems
-
-HABITS = {
-    # Python's own habit of importing from the folder that it is started in would run the files of whoever submits.
-    "PYTHONSAFEPATH": "1",
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_COLOR_PREFIX": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_JOB_STOP_WAIT_TIME_S": "20",  # a stopped driver still writes its last status
-}
-"""What gansvc wants of Ray and Python wherever it starts them: here and in Kubernetes' pods."""
+from gansvc.spec import drivercommand
 
 _SYSTEM = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "PYTHONNOUSERSITE")
 _CACHES = ("XDG_CACHE_HOME", "TORCH_HOME")
@@ -73,7 +62,7 @@ def of_cluster(home: Path, also: Iterable[str] = ()) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": loopback,
         "NCCL_SOCKET_IFNAME": loopback,
     }
-    return _named() | passed(os.environ, also) | _homed(home) | HABITS | ours
+    return _named() | passed(os.environ, also) | _homed(home) | drivercommand.ENVIRONMENT | ours
 
 
 def refuse_python_path(variables: Mapping[str, str]) -> None:

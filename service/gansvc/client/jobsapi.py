@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gansvc.client.driverstate import ENDED, Driver, State, last_sentence
 from gansvc.errors import ClusterError
+from gansvc.store.driverstate import ENDED, Driver, State, last_sentence
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

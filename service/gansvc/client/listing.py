@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gansvc.client import attempts, diagnosis, jobfolder, lifecycle
-from gansvc.client.attempts import Submission
-from gansvc.client.driverstate import Driver
-from gansvc.client.jobfolder import Job
+from gansvc.client import config, diagnosis, lifecycle
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.errors import GansvcError
+from gansvc.store import jobfolder, jobstatus, submissions
+from gansvc.store.driverstate import Driver
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, FRESH, Status
+from gansvc.store.submissions import Submission
 
 LIMIT = 12.0
 """Seconds that a list waits for clusters."""
@@ -42,7 +43,7 @@ class _Cluster:
 
 def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
     """Return how all jobs of a storage stand, newest first; see ``api.jobs``."""
-    kept = jobfolder.storage_uri(storage, cluster)
+    kept = config.storage(storage, cluster).value
     if cluster is not None:
         kubejob.adopt(cluster, kept)
     return statuses(jobfolder.every(kept))
@@ -56,7 +57,7 @@ def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:
         limit: seconds after which a job is told as its folder has it, with a word on its cluster.
     """
     with ThreadPoolExecutor(_READERS) as pool:
-        known = dict(zip(jobs, pool.map(_told(lifecycle.read), jobs), strict=True))
+        known = dict(zip(jobs, pool.map(_told(jobstatus.read), jobs), strict=True))
         at_work = [job for job in jobs if known[job].phase not in FINAL_PHASES]
         addresses = dict(zip(at_work, pool.map(_address, at_work), strict=True))
     groups: dict[str, queue.SimpleQueue[Job]] = {}
@@ -109,7 +110,7 @@ def _told(status: Callable[[Job], Status]) -> Callable[[Job], Status]:
 
 def _address(job: Job) -> str:
     try:
-        where = attempts.last(job)
+        where = submissions.last(job)
     except GansvcError:  # its status says so
         where = None
     return where.address if where else ""

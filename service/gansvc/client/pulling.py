@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gansvc.client import lifecycle
-from gansvc.client.jobfolder import STATUS, Job
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
+from gansvc.store import jobstatus, layout
 from gansvc.store.delivery import LARGE, delivered
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 
 
 def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]) -> Path:
@@ -21,12 +21,12 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in job.folder and target.resolve().is_relative_to(Path(job.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
-    known, skip = lifecycle.read(job), () if everything else LARGE
+    known, skip = jobstatus.read(job), () if everything else LARGE
     with delivered(target, job.id) as delivery:
         if kubejob.fetch(job, delivery, skip):
             # The volume's own status may know less.
             kept = known.model_dump_json(indent=2).encode()
-            delivery.put(STATUS, len(kept), lambda: (kept,))
+            delivery.put(layout.STATUS, len(kept), lambda: (kept,))
         else:
             delivery.copy(Folder(job.folder), skip)
     if known.phase != "SUCCEEDED":

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
 
-from gansvc.client import attempts, lifecycle, submission
+from gansvc.client import access, lifecycle, submission
 from gansvc.client import jobsapi as drivers
-from gansvc.client.jobfolder import Job
 from gansvc.errors import GansvcError, RunError, SpecError
-from gansvc.spec import jobfile
+from gansvc.spec import drivercommand, jobfile
 from gansvc.spec.identity import of_job, refuse_another
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobstatus, layout, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES
+from gansvc.store.submissions import LOCAL
 
 
 def resume(job: Job, say: Callable[[str], None]) -> bool:
@@ -36,36 +38,35 @@ def resume(job: Job, say: Callable[[str], None]) -> bool:
         return False
     if known.phase not in FINAL_PHASES:
         raise SpecError(f"JOB: {job.id} is running ({known.phase}); nothing to resume")
-    last, kept = attempts.last(job), Folder(job.folder).read("job.yaml")
+    last, kept = submissions.last(job), Folder(job.folder).read(layout.JOB)
     if last is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
-    spec = jobfile.read(kept, f"{job.folder}/job.yaml")
+    spec = jobfile.read(kept, f"{job.folder}/{layout.JOB}")
     refuse_another(Folder(job.folder), of_job(spec))
     lifecycle.await_end(job, last)
     _send(job, spec, _next(job, last, say))
     return True
 
 
-def _next(job: Job, last: attempts.Submission, say: Callable[[str], None]) -> attempts.Submission:
+def _next(job: Job, last: submissions.Submission, say: Callable[[str], None]) -> submissions.Submission:
     """Return the submission that follows another one, to a cluster that answers."""
-    if last.is_local():
+    if last.cluster == LOCAL:
         submission.require(submission.TRAINING, "a job on this machine")
-        where = submission.start_here(say, submission.parent(job))
+        where = submission.start_here(say, drivercommand.parent(job))
     else:
-        drivers.check(last.target())
-        where = last.model_copy(update={"submitted": time.time()})
-    earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
-    return where.model_copy(update={"attempt": last.attempt + 1, "earlier": earlier})
+        drivers.check(access.target(last))
+        where = last
+    return where.follow(last)
 
 
-def _send(job: Job, spec: JobSpec, where: attempts.Submission) -> None:
-    command = submission.entrypoint(job, spec, where.is_local())
-    lifecycle.resumed(job, where)
+def _send(job: Job, spec: JobSpec, where: submissions.Submission) -> None:
+    command = drivercommand.compose(job, spec, sys.executable if where.cluster == LOCAL else "python")
+    jobstatus.restart(job, where)
     try:
-        drivers.submit(where.target(), where.driver(job), command, submission.metadata(job, spec))
+        drivers.submit(access.target(where), where.driver(job), command, drivercommand.metadata(job, spec))
     except GansvcError as error:
         # Of two commands at the same moment one comes second: the cluster takes a driver's name only once.
-        if drivers.state(where.target(), where.driver(job)):
+        if drivers.state(access.target(where), where.driver(job)):
             raise SpecError(f"JOB: {job.id} was resumed by another command just now; nothing to resume") from error
-        lifecycle.finish(job, "FAILED", str(error))
+        jobstatus.finish(job, "FAILED", str(error))
         raise

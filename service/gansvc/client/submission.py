@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from importlib.util import find_spec
 from platform import node
 
 from gansvc import compatibility
-from gansvc.client import access, attempts, config, configfile, jobfolder, lifecycle, local, plan
+from gansvc.client import access, config, local, plan
 from gansvc.client import jobsapi as drivers
-from gansvc.client.jobfolder import Job
 from gansvc.errors import ClusterError, GansvcError, SpecError
 from gansvc.files import filesystems, homefolder
-from gansvc.spec import jobfile, splits
+from gansvc.spec import drivercommand, jobfile, splits
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
+from gansvc.store.submissions import LOCAL
 
 TRAINING = ("torch", "torchvision", "torch_fidelity", "medmnist", "timm", "skimage", "safetensors")
 """Modules that only the train extra installs and that a local job needs."""
-_LONGEST_ENTRYPOINT = 120_000
-"""Characters; Linux limits one argument of a process to 128 KiB."""
 
 
 def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[str], None]) -> Job:
@@ -35,26 +33,30 @@ def submit(spec: JobSpec, flag: str | None, storage: str | None, say: Callable[[
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
     cluster, kept = config.cluster(flag), config.storage(storage, flag)
-    if cluster.value == configfile.LOCAL:
+    if cluster.value == LOCAL:
         spec = absolute(spec)
         require(TRAINING, "a job on this machine")
         if obstacles := plan.make(spec).obstacles:
             raise SpecError("\n".join(obstacles))
     else:
         splits.read(spec)
-    target = None if cluster.value == configfile.LOCAL else _reach(cluster, kept, say)
+    target = None if cluster.value == LOCAL else _reach(cluster, kept, say)
     draft = jobfolder.at(jobfolder.new_id(spec.name), kept.value)
-    entrypoint(draft, spec, is_local=target is None)  # refused, if it is, before anything is made
-    where = attempts.Submission(address=target.url, submitted=time.time()) if target else start_here(say, parent(draft))
+    python = sys.executable if target is None else "python"
+    drivercommand.compose(draft, spec, python)  # refused, if it is, before anything is made
+    if target:
+        where = submissions.Submission(address=target.url, submitted=time.time())
+    else:
+        where = start_here(say, drivercommand.parent(draft))
     job = jobfolder.new(spec.name, kept.value)
-    command = entrypoint(job, spec, is_local=target is None)
-    lifecycle.start(job, spec.name)
-    Folder(job.folder).write("job.yaml", jobfile.dump(spec))
-    attempts.save(job, where)
+    command = drivercommand.compose(job, spec, python)
+    jobstatus.start(job, spec.name)
+    Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
+    submissions.save(job, where)
     try:
-        drivers.submit(where.target(), where.driver(job), command, metadata(job, spec))
+        drivers.submit(access.target(where), where.driver(job), command, drivercommand.metadata(job, spec))
     except GansvcError as error:
-        lifecycle.finish(job, "FAILED", str(error))
+        jobstatus.finish(job, "FAILED", str(error))
         raise
     return job
 
@@ -70,7 +72,7 @@ def require(modules: Iterable[str], what: str) -> None:
         raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
-def start_here(say: Callable[[str], None], storage: str) -> attempts.Submission:
+def start_here(say: Callable[[str], None], storage: str) -> submissions.Submission:
     """Return a submission to this machine's cluster, started first where none runs.
 
     Raises:
@@ -89,44 +91,12 @@ def start_here(say: Callable[[str], None], storage: str) -> attempts.Submission:
             f"--storage: the local cluster was started with another {', '.join(other)} than is set here; "
             "end it with `gansvc down` and submit again"
         )
-    return attempts.Submission(
+    return submissions.Submission(
         address=head.dashboard, submitted=time.time(), host=node(), home=str(local.home()), mark=head.mark
     )
 
 
-def metadata(job: Job, spec: JobSpec) -> dict[str, str]:
-    """Return what the Jobs API keeps with a job."""
-    return {"gansvc": version("gansvc"), "storage": parent(job), "name": spec.name}
-
-
-def entrypoint(job: Job, spec: JobSpec, is_local: bool, makes_folder: bool = False) -> str:
-    """Return the driver's command, which holds the spec.
-
-    Args:
-        job: the job; a folder that was renamed is named beside its storage.
-        spec: its spec.
-        is_local: whether the driver runs with this machine's own Python.
-        makes_folder: whether the driver makes the folder, because no client can.
-
-    Raises:
-        SpecError: the spec is too large.
-    """
-    python = shlex.quote(sys.executable) if is_local else "python"
-    # exec: a signal to the driver must reach Python, not a shell around it.
-    words = [
-        *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", jobfile.packed(spec)),
-        *("--client", compatibility.here()),
-        *(() if job.folder == f"{parent(job).rstrip('/')}/{job.id}" else ("--folder", job.folder)),
-        *(("--make",) if makes_folder else ()),
-    ]
-    command = f"exec {python} {shlex.join(words)}"
-    # Its defaults are written out here, and what reads it has the limit of a job file.
-    if len(command) > _LONGEST_ENTRYPOINT or len(jobfile.dump(spec).encode()) > jobfile.LIMIT:
-        raise SpecError("the spec is too large to be sent; shorten its published section")
-    return command
-
-
-def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str], None]) -> drivers.Target:
+def _reach(cluster: submissions.Setting, storage: submissions.Setting, say: Callable[[str], None]) -> drivers.Target:
     try:
         target = access.remote(cluster.value)
     except SpecError as error:
@@ -139,12 +109,6 @@ def _reach(cluster: config.Setting, storage: config.Setting, say: Callable[[str]
     for warning in compatibility.check_ray(drivers.check(target)):
         say(warning)
     return target
-
-
-def parent(job: Job) -> str:
-    """Return the folder or URI that holds the job's folder."""
-    around = job.folder.rpartition("/")[0]
-    return job.folder if around.endswith(":/") else around or "/"
 
 
 def absolute(spec: JobSpec) -> JobSpec:

@@ -22,8 +22,9 @@ from gansvc.gan.scoring.score import weights_hash
 from gansvc.spec import splits
 from gansvc.spec.capacity import Share, fitting, misfit, shares
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
-from gansvc.store.records import DATA, RunRecord, TrialRecord
+from gansvc.store import layout
+from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord, TrialRecord
 from gansvc.store.scores import Score
 
 
@@ -55,7 +56,7 @@ class Cluster:
 
     def describe(self, spec: JobSpec, folder: Folder) -> None:
         """Write down what the job trains on, for its report and for who estimates its time."""
-        folder.write_record(DATA, data.describe(spec.dataset, self.images))
+        folder.write_record(layout.DATA, data.describe(spec.dataset, self.images))
 
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
@@ -82,9 +83,9 @@ class Cluster:
         Raises:
             ClusterError: the storage fails, or a checkpoint is damaged.
         """
-        target, at_once = folder / "evaluation", self._at_once(self.worker, 1)
+        target, at_once = folder / layout.EVALUATION, self._at_once(self.worker, 1)
         failed = {}
-        where = folder / "train", target
+        where = folder / layout.TRAIN, target
         for name, error in scoring.score_all(spec, runs, *where, self.images, self.worker, at_once, tell):
             if error is None:
                 print(f"scored {name}", flush=True)  # noqa: T201
@@ -97,9 +98,9 @@ class Cluster:
 
     def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder, job: str) -> dict[str, str]:
         """Write the model folder of a scored run; return the reason by the name of each file that can't be made."""
-        weights = folder / "train" / run_name(run.label, run.seed) / "checkpoints"
+        weights = folder / layout.TRAIN / layout.run_name(run.label, run.seed) / layout.CHECKPOINTS
         classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
-        return export.export(folder / "model", job, spec, self.images.channels, run, score, weights, classes)
+        return export.export(folder / layout.MODEL, job, spec, self.images.channels, run, score, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:
         return max(1, fitting(share, self.nodes) // workers)

@@ -12,9 +12,10 @@ from statistics import fmean
 
 from gansvc.catalog.spaces import Value
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, is_trial, seed_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialValues
+from gansvc.store.records import Evaluated, RunRecord, TrialValues
 
 WORST = 1e9
 """What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
@@ -45,7 +46,7 @@ def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, li
 def begun(search: Folder) -> list[Folder]:
     """Return the folders of a loss's trials that have values, in the order of their numbers: by one listing."""
     found = (name.split("/") for name in sorted(search.tree()))
-    return [search / trial for trial, *inside in found if inside == ["values.json"] and is_trial(trial)]
+    return [search / trial for trial, *inside in found if inside == [layout.VALUES] and layout.is_trial(trial)]
 
 
 def told(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
@@ -68,17 +69,17 @@ def values_of(trial: Folder) -> dict[str, Value]:
     Raises:
         ClusterError: its record is damaged.
     """
-    kept = trial.read_record("values.json", TrialValues)
+    kept = trial.read_record(layout.VALUES, TrialValues)
     return dict(kept.root) if kept else {}
 
 
 def _read(spec: JobSpec, trial: Folder) -> Earlier:
     settings = spec.search
     assert settings is not None
-    seeds = [trial / seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
-    records = [record for seed in seeds if (record := seed.read_record("run.json", RunRecord))]
+    seeds = [trial / layout.seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
+    records = [record for seed in seeds if (record := seed.read_record(layout.RUN, RunRecord))]
     diverged = any(record.state == "diverged" for record in records)
-    scores = [seed.read_lines("evaluations.jsonl", Evaluated) for seed in seeds]
+    scores = [seed.read_lines(layout.EVALUATIONS, Evaluated) for seed in seeds]
     reports = [
         told([*scores[:at], lines[:count]]) for at, lines in enumerate(scores) for count in range(1, len(lines) + 1)
     ]
@@ -88,6 +89,6 @@ def _read(spec: JobSpec, trial: Folder) -> Earlier:
         name=trial.uri.rpartition("/")[2],
         values=values_of(trial),
         # Nothing in the file: it has ended by itself or was stopped early, and did not fail.
-        over=diverged or len(records) == len(seeds) or trial.read(TRIAL_ENDED) == b"",
+        over=diverged or len(records) == len(seeds) or trial.read(layout.TRIAL_ENDED) == b"",
         reports=tuple(reports),
     )

@@ -18,12 +18,12 @@ from gansvc.gan.images import png
 from gansvc.gan.scoring import audit, usefulness
 from gansvc.gan.scoring import score as evaluate
 from gansvc.gan.scoring.score import Features, joined
-from gansvc.gan.scoring.scorefiles import AUDIT, USEFULNESS
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Audit
-from gansvc.store.folder import Folder, run_name
+from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Score
 
@@ -103,12 +103,12 @@ class Evaluator:
             self._audit(run, found, features, real)
         if run is not None and file_stem(run) in self.useful:
             learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
-            self.target.write_record(f"{file_stem(run)}{USEFULNESS}", learned)
+            self.target.write_record(layout.usefulness(file_stem(run)), learned)
         if shows:
-            self.target.write(f"{file_stem(run)}.png", png(self._shown(run)))
+            self.target.write(layout.scored_grid(file_stem(run)), png(self._shown(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
-        self.target.write_record(f"{file_stem(run)}.json", whole)
+        self.target.write_record(layout.score(file_stem(run)), whole)
         return file_stem(run)
 
     def _validation_floor(self, real: Features, reference: Features) -> float | None:
@@ -138,7 +138,7 @@ class Evaluator:
         except Exception as error:  # an audit beside the scores must not cost the scores
             about = {"label": score.label, "seed": score.seed, "step": score.step}
             record = Audit(**about, extractor=score.contract.extractor, failed=reason_of(error))
-        self.target.write_record(f"{file_stem(run)}{AUDIT}", record)
+        self.target.write_record(layout.audit(file_stem(run)), record)
 
     def _audited(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> Audit:
         if run is None:
@@ -149,11 +149,11 @@ class Evaluator:
             shown = torch.cat(list(self._samples(run, min(audit.AUDITED, len(features)))))
         record = audit.audit(score, features if run else None, shown, self.images, real)
         if record.memorisation is not None and record.memorisation.pairs:
-            self.target.write(f"{file_stem(run)}.pairs.png", audit.pairs(record.memorisation, shown, real))
+            self.target.write(layout.pairs(file_stem(run)), audit.pairs(record.memorisation, shown, real))
         return record
 
     def _generator(self, run: RunRecord) -> nn.Module:
-        weights = self.train / run_name(run.label, run.seed) / "checkpoints"
+        weights = self.train / layout.run_name(run.label, run.seed) / layout.CHECKPOINTS
         return best_generator(self.spec, self.images.channels, weights).to(self.device)
 
     def _samples(self, run: RunRecord, count: int) -> Iterable[torch.Tensor]:
@@ -188,4 +188,4 @@ def _device(share: Share) -> str:
 
 def file_stem(run: RunRecord | None) -> str:
     """Return what the names of a run's files in the evaluation folder begin with; None stands for the noise floor."""
-    return REAL if run is None else run_name(run.label, run.seed)
+    return REAL if run is None else layout.run_name(run.label, run.seed)

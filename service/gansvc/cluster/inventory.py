@@ -8,15 +8,20 @@ from typing import NamedTuple
 
 from gansvc.files.localfiles import FileFacts
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, is_trial, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import TRIAL_ENDED, Phase, Progress
+from gansvc.store.records import Phase, Progress
 
 STALE = 30.0
 """Seconds after which a training that told nothing isn't at work any more."""
 _READS = 90
 """Records that a look reads from an object storage at most; the next one goes on."""
-_CHANGES: dict[Phase, str] = {"SEARCHING": "search", "TRAINING": "train", "EVALUATING": "evaluation"}
+_CHANGES: dict[Phase, str] = {
+    "SEARCHING": layout.SEARCH,
+    "TRAINING": layout.TRAIN,
+    "EVALUATING": layout.EVALUATION,
+}
 """The one part of the job folder that a phase writes to."""
 
 
@@ -59,7 +64,7 @@ class Inventory:
     def __init__(self, folder: Folder, spec: JobSpec) -> None:
         self._folder, self._losses = folder, [loss.label for loss in spec.losses]
         self._searches = spec.search is not None
-        self._runs = [run_name(label, seed) for label in self._losses for seed in spec.training.seeds]
+        self._runs = [layout.run_name(label, seed) for label in self._losses for seed in spec.training.seeds]
         self._listed: dict[str, tuple[Phase, dict[str, FileFacts]]] = {}
         self._read: dict[str, tuple[FileFacts, Progress | None]] = {}
 
@@ -73,17 +78,17 @@ class Inventory:
         Raises:
             ClusterError: the storage fails, or a record is damaged.
         """
-        search = self._tree("search", phase) if self._searches else {}
-        train, evaluation = self._tree("train", phase), self._tree("evaluation", phase)
-        ended = {name.rpartition("/")[0] for name in search if name.endswith(f"/{TRIAL_ENDED}")}
+        search = self._tree(layout.SEARCH, phase) if self._searches else {}
+        train, evaluation = self._tree(layout.TRAIN, phase), self._tree(layout.EVALUATION, phase)
+        ended = {name.rpartition("/")[0] for name in search if name.endswith(f"/{layout.TRIAL_ENDED}")}
         trainings = [*self._of_trials(search, ended, phase), *self._of_runs(train, phase)]
         progress = self._progress(trainings, whole)
         now = time.time()
         scored = [p for p in progress.values() if p.objective is not None]
         return Found(
             trials=sum(map(self._is_trial, ended)),
-            runs=sum(f"{run}/run.json" in train for run in self._runs),
-            scores=sum(f"{run}.json" in evaluation for run in self._runs),
+            runs=sum(f"{run}/{layout.RUN}" in train for run in self._runs),
+            scores=sum(layout.score(run) in evaluation for run in self._runs),
             at_work=tuple(
                 p
                 for training in trainings
@@ -101,22 +106,24 @@ class Inventory:
 
     def _is_trial(self, folder: str) -> bool:
         label, _, trial = folder.partition("/")
-        return label in self._losses and is_trial(trial)
+        return label in self._losses and layout.is_trial(trial)
 
     def _of_trials(self, tree: dict[str, FileFacts], ended: set[str], phase: Phase) -> Iterator[_Training]:
         for name, facts in tree.items():
             seed, _, file = name.rpartition("/")
             trial = seed.rpartition("/")[0]
-            if file == "progress.json" and seed.startswith(f"{trial}/seed") and self._is_trial(trial):
+            if file == layout.PROGRESS and seed.startswith(f"{trial}/seed") and self._is_trial(trial):
                 over = trial in ended
-                here = phase == "SEARCHING" and not over and f"{seed}/run.json" not in tree
-                yield _Training(f"search/{name}", facts, over, here)
+                here = phase == "SEARCHING" and not over and f"{seed}/{layout.RUN}" not in tree
+                yield _Training(f"{layout.SEARCH}/{name}", facts, over, here)
 
     def _of_runs(self, tree: dict[str, FileFacts], phase: Phase) -> Iterator[_Training]:
         for run in self._runs:
-            if facts := tree.get(f"{run}/progress.json"):
-                over = f"{run}/run.json" in tree
-                yield _Training(f"train/{run}/progress.json", facts, over, phase != "SEARCHING" and not over)
+            if facts := tree.get(f"{run}/{layout.PROGRESS}"):
+                over = f"{run}/{layout.RUN}" in tree
+                yield _Training(
+                    f"{layout.TRAIN}/{run}/{layout.PROGRESS}", facts, over, phase != "SEARCHING" and not over
+                )
 
     def _progress(self, trainings: list[_Training], whole: bool) -> dict[str, Progress]:
         """Return the progress of each training that has been read, now or before."""

@@ -17,8 +17,9 @@ from gansvc.cluster.timeleft import TimeLeft
 from gansvc.errors import ClusterError, GansvcError
 from gansvc.schema.bounded import MOST
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, STATUS_LINE, DataRecord, Phase, Status
+from gansvc.store.records import STATUS_LINE, DataRecord, Phase, Status
 from gansvc.store.statusline import line
 
 PERIOD = 2.0
@@ -46,7 +47,7 @@ class Monitor:
     def __init__(self, folder: Folder, job: str, spec: JobSpec, leave: Callable[[int], object] = os._exit) -> None:
         self.folder, self.job, self.spec, self._leave = folder, job, spec, leave
         now = time.time()
-        earlier = folder.read_record("status.json", Status)
+        earlier = folder.read_record(layout.STATUS, Status)
         self._is_begun = earlier is not None
         self._status = Status(
             job=job,
@@ -175,7 +176,7 @@ class Monitor:
             if self._tells:
                 print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
         self._require_folder()
-        self.folder.write_record("status.json", self._status)
+        self.folder.write_record(layout.STATUS, self._status)
         self._is_begun = True
 
     def _require_folder(self) -> None:
@@ -184,7 +185,7 @@ class Monitor:
         Raises:
             TakenAwayError: it isn't; a job that wrote on would leave a folder that nobody can resume.
         """
-        if self._is_begun and not self.folder.exists("status.json"):
+        if self._is_begun and not self.folder.exists(layout.STATUS):
             raise TakenAwayError(
                 f"the job's folder {self.folder.uri} was taken away or renamed while the job ran, so the job ends; "
                 "`gansvc resume` with the folder's new path goes on, if there is one"
@@ -218,14 +219,14 @@ class Monitor:
     @cached_property
     def _images(self) -> int | None:
         """Size of the train split as the driver read it; it has, before a phase that is estimated begins."""
-        data = self.folder.read_record(DATA, DataRecord)
+        data = self.folder.read_record(layout.DATA, DataRecord)
         return data.images["train"] if data else None
 
 
 def refuse(folder: Folder, error: str) -> None:
     """Give a job that can't even begin its last status."""
-    begun = folder.read_record("status.json", Status)
+    begun = folder.read_record(layout.STATUS, Status)
     if begun is not None:
         now = time.time()
         last = begun.model_copy(update={"phase": "FAILED", "error": error, "finished": now, "updated": now})
-        folder.write_record("status.json", last)
+        folder.write_record(layout.STATUS, last)

@@ -17,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from gansvc.catalog.spaces import Distribution, Value
 from gansvc.cluster.earlier import WORST, Earlier
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import trial_name
+from gansvc.store import layout
 
 
 class Proposal(NamedTuple):
@@ -53,7 +53,7 @@ class Proposals(Searcher):  # type: ignore[misc]
         for label in labels:
             drawn = [None] * spec.search.trials if label in studies else draw_values(spec, label)
             known = {trial.name: trial for trial in begun.get(label, ())}
-            names = {trial_name(number): values for number, values in enumerate(drawn)}
+            names = {layout.trial_name(number): values for number, values in enumerate(drawn)}
             todo = {name: known[name].values if name in known else values for name, values in names.items()}
             self._left[label] = deque((n, values) for n, values in todo.items() if n not in known or not known[n].over)
         self._turns, self._labels = cycle(labels), len(labels)

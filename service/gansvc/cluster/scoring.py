@@ -15,6 +15,7 @@ from gansvc.gan.scoring import usefulness
 from gansvc.gan.scoring.score import CHUNK
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
@@ -56,7 +57,7 @@ def score_all(
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
     there = target.names()
-    missing = [run for run in wanted if f"{file_stem(run)}.json" not in there]
+    missing = [run for run in wanted if layout.score(file_stem(run)) not in there]
     if not missing:
         return
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))

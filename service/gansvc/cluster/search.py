@@ -21,16 +21,17 @@ from gansvc.cluster import earlier
 from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import SCRATCH, Assets, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import Assets, Task, run_distributed, run_here, so_far
 from gansvc.errors import RunError
 from gansvc.files import filesystems
 from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec, Search
-from gansvc.store.folder import Folder, seed_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import TRIAL_ENDED, Evaluated, RunRecord, TrialRecord
+from gansvc.store.records import Evaluated, RunRecord, TrialRecord
 
 LEFTOVER = ".tune"
 """Folder that earlier versions kept Tune's own files in, in a search's folder."""
@@ -121,7 +122,7 @@ class _Ends(tune.Callback):  # type: ignore[misc]
 
     def _mark(self, trial: Any, reason: str) -> None:
         proposal = Proposal(**trial.config)
-        (self._folder / proposal.label / proposal.trial).write(TRIAL_ENDED, reason)
+        (self._folder / proposal.label / proposal.trial).write(layout.TRIAL_ENDED, reason)
 
 
 def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder, share: Share) -> None:
@@ -129,9 +130,9 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
     trial = folder / label / name
-    for stale in (TRIAL_ENDED, SCRATCH):
+    for stale in (layout.TRIAL_ENDED, layout.RAY_SCRATCH):
         trial.delete(stale)
-    trial.write("values.json", json.dumps(values))
+    trial.write(layout.VALUES, json.dumps(values))
     todo = _tasks(spec, label, values, trial, assets.content)
     before = so_far(todo)
 
@@ -140,13 +141,13 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
 
     if settings.workers > 1:
         run_distributed(todo, assets, share, settings.workers, (TuneReportCallback(),))
-        trial.delete(SCRATCH)
+        trial.delete(layout.RAY_SCRATCH)
     else:
         for plan, here in todo:
             record = checkpoint.run_record(here, plan.identity()) or run_here(plan, assets, here, share, report)
             if record.state == "diverged":
                 break
-    diverged = any((ran := here.read_record("run.json", RunRecord)) and ran.state == "diverged" for _, here in todo)
+    diverged = any((ran := here.read_record(layout.RUN, RunRecord)) and ran.state == "diverged" for _, here in todo)
     # A trial that was cut off after its last score has told nothing in this start.
     if diverged or so_far(todo) == before:
         tune.report(so_far(todo) | ({"objective": WORST} if diverged else {}))
@@ -162,7 +163,7 @@ def _tasks(
     return [
         (
             RunPlan(sampled, label, seed, how.epochs, settings.evaluations, how.images, is_trial=True, content=content),
-            trial / seed_name(seed),
+            trial / layout.seed_name(seed),
         )
         for seed in range(settings.seed, settings.seed + settings.seeds)
     ]
@@ -180,9 +181,9 @@ def _concluded(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
     trials = ask_all(folder, partial(_read, spec, label), earlier.begun(folder))
     # A trial that was stopped after fewer seeds was not the best of those that had them all.
     trials.sort(key=lambda t: (t.objective is None, t.state == "diverged", -len(t.objectives), t.objective or 0.0))
-    folder.write("trials.json", json.dumps([trial.model_dump(mode="json") for trial in trials], indent=2) + "\n")
+    folder.write(layout.TRIALS, json.dumps([trial.model_dump(mode="json") for trial in trials], indent=2) + "\n")
     # A trial's weights served the search alone; its history and scores stay.
-    weights = {name.rpartition("/")[0] for name in folder.tree() if name.split("/")[2:3] == ["checkpoints"]}
+    weights = {name.rpartition("/")[0] for name in folder.tree() if name.split("/")[2:3] == [layout.CHECKPOINTS]}
     ask_all(folder, folder.delete, (path for path in weights if path.partition("/")[0] in {t.trial for t in trials}))
     return trials
 
@@ -191,11 +192,11 @@ def _read(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     """Return what a trial left in its folder."""
     settings = spec.search
     assert settings is not None
-    values, failed = earlier.values_of(trial), (trial.read(TRIAL_ENDED) or b"").decode(errors="replace")
+    values, failed = earlier.values_of(trial), (trial.read(layout.TRIAL_ENDED) or b"").decode(errors="replace")
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    plans = [(seed, trial / seed_name(seed)) for seed in seeds]
-    records = [record for _, here in plans if (record := here.read_record("run.json", RunRecord))]
-    scores = {seed: scored for seed, here in plans if (scored := here.read_lines("evaluations.jsonl", Evaluated))}
+    plans = [(seed, trial / layout.seed_name(seed)) for seed in seeds]
+    records = [record for _, here in plans if (record := here.read_record(layout.RUN, RunRecord))]
+    scores = {seed: scored for seed, here in plans if (scored := here.read_lines(layout.EVALUATIONS, Evaluated))}
     objectives = {seed: min(line.objective for line in scored) for seed, scored in scores.items()}
     ended = next((record for record in records if record.state == "diverged"), None)
     if ended is None and len(records) == len(plans):

@@ -22,11 +22,10 @@ from gansvc.gan import checkpoint
 from gansvc.gan.run import Platform, RunPlan
 from gansvc.gan.train import train
 from gansvc.spec.capacity import Share, fitting
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, RunRecord
 
-SCRATCH = ".ray"
-"""Folder of Ray Train's own files, beside the runs' folders."""
 _PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 """Ray's variable of how long a group waits for its places before it is asked again whether there are so many."""
 
@@ -102,7 +101,7 @@ def room(share: Share) -> int:
 
 def _run_group(todo: list[Task], assets: Assets, share: Share, workers: int, callbacks: tuple[Any, ...]) -> None:
     # Under a name that was never used: under a known one Ray would go on with what it finds.
-    scratch, storage = uuid.uuid4().hex[:8], _around(todo) / SCRATCH
+    scratch, storage = uuid.uuid4().hex[:8], _around(todo) / layout.RAY_SCRATCH
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"todo": todo, "assets": assets, "share": share},
@@ -132,11 +131,11 @@ def run_all(todo: list[Task], assets: Assets, share: Share, workers: int, at_onc
     """
     if not todo:
         return []
-    _around(todo).delete(SCRATCH)  # a driver that was killed may have left it
+    _around(todo).delete(layout.RAY_SCRATCH)  # a driver that was killed may have left it
     lanes = [todo[lane::at_once] for lane in range(min(at_once, len(todo)))]
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
         done = [*pool.map(lambda lane: _run_lane(lane, assets, share, workers), lanes)]
-    _around(todo).delete(SCRATCH)
+    _around(todo).delete(layout.RAY_SCRATCH)
     return [record for lane in done for record in lane]
 
 
@@ -165,13 +164,13 @@ def _run_lane(todo: list[Task], assets: Assets, share: Share, workers: int) -> l
             values = plan.loss.model_dump(mode="json")
             about = {"label": plan.label, "seed": plan.seed, "values": values, "identity": plan.identity()}
             failed = RunRecord(**about, state="failed", reason=reason)
-            folder.write_record("run.json", failed)
+            folder.write_record(layout.RUN, failed)
     return [record for task in todo if (record := _ended(task))]
 
 
 def so_far(todo: list[Task]) -> dict[str, float]:
     """Return what several runs together tell Tune; see ``earlier.told``."""
-    return told([folder.read_lines("evaluations.jsonl", Evaluated) for _, folder in todo])
+    return told([folder.read_lines(layout.EVALUATIONS, Evaluated) for _, folder in todo])
 
 
 def _ended(task: Task) -> RunRecord | None:

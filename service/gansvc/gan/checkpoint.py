@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 from typing import Any
 
 import torch
@@ -14,15 +13,13 @@ from gansvc.catalog import torchfiles
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import tensorfile
 from gansvc.spec.identity import differences
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
 KEEP = 2
 """Checkpoints kept beside the best generator: the newest, and the one before in case the newest is damaged."""
-BEST = "best.safetensors"
-RUN = "run.json"
 _AGAIN = "resume the job to train that run again"
-_NAME = re.compile(r"^step-(\d{8})\.([0-9a-f]{16})\.pt$")
 
 
 def save(folder: Folder, step: int, state: dict[str, Any], identity: dict[str, object]) -> None:
@@ -38,7 +35,7 @@ def save(folder: Folder, step: int, state: dict[str, Any], identity: dict[str, o
     content = {"format": 1, "step": step, "identity": json.dumps(identity, sort_keys=True), "state": state}
     torch.save(content | {"rng": torch.get_rng_state()}, buffer)
     data = buffer.getvalue()
-    written = f"step-{step:08d}.{_digest(data)}.pt"
+    written = layout.checkpoint_name(step, _digest(data))
     folder.write(written, data)
     # Those of this step and later ones are what an earlier start left and this one passed over.
     before = [name for name in _names(folder) if name[:13] < written[:13]]
@@ -77,15 +74,15 @@ def run_record(folder: Folder, identity: dict[str, Any]) -> RunRecord | None:
     Raises:
         RunError: it was another run; the message lists the differences.
     """
-    record = folder.read_record(RUN, RunRecord)
+    record = folder.read_record(layout.RUN, RunRecord)
     if record is not None:
-        _refuse_another_run(folder.path(RUN), record.identity, identity)
+        _refuse_another_run(folder.path(layout.RUN), record.identity, identity)
     return record
 
 
 def save_best(folder: Folder, generator: dict[str, torch.Tensor], step: int, objective: float) -> None:
     """Write the averaged generator's weights that scored best so far, with their step and score in the header."""
-    folder.write(BEST, tensorfile.pack(generator, step=str(step), objective=repr(objective)))
+    folder.write(layout.BEST, tensorfile.pack(generator, step=str(step), objective=repr(objective)))
 
 
 def load_best(folder: Folder) -> dict[str, torch.Tensor]:
@@ -94,18 +91,18 @@ def load_best(folder: Folder) -> dict[str, torch.Tensor]:
     Raises:
         ClusterError: there are none, or the file is damaged.
     """
-    data = folder.read(BEST)
+    data = folder.read(layout.BEST)
     if data is None:
-        raise ClusterError(f"{folder.path(BEST)} is missing; {_AGAIN}")
+        raise ClusterError(f"{folder.path(layout.BEST)} is missing; {_AGAIN}")
     try:
         return tensorfile.unpack(data)[0]
     except tensorfile.UNREADABLE as error:
-        raise ClusterError(f"{folder.path(BEST)} is damaged ({error}); {_AGAIN}") from None
+        raise ClusterError(f"{folder.path(layout.BEST)} is damaged ({error}); {_AGAIN}") from None
 
 
 def best_digest(folder: Folder) -> str | None:
     """Return the digest of the best generator's weights, or None where they are missing or damaged."""
-    data = folder.read(BEST)
+    data = folder.read(layout.BEST)
     try:
         return None if data is None else tensorfile.digest(tensorfile.unpack(data)[0])
     except tensorfile.UNREADABLE:
@@ -113,17 +110,17 @@ def best_digest(folder: Folder) -> str | None:
 
 
 def _names(folder: Folder) -> list[str]:
-    return [name for name in folder.names() if _NAME.match(name)]
+    return [name for name in folder.names() if layout.parse_checkpoint(name)]
 
 
 def _load(data: bytes, name: str) -> dict[str, Any] | None:
-    match = _NAME.match(name)
-    if match is None or _digest(data) != match.group(2):
+    named = layout.parse_checkpoint(name)
+    if named is None or _digest(data) != named[1]:
         return None
     try:
         content = torchfiles.load(data)
         content |= {"identity": json.loads(content["identity"])}
-        whole = (content["format"], content["step"]) == (1, int(match.group(1)))
+        whole = (content["format"], content["step"]) == (1, named[0])
         whole = whole and isinstance(content["state"], dict) and isinstance(content["identity"], dict)
         torch.Generator().set_state(content["rng"])
     except Exception:

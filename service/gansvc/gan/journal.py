@@ -14,6 +14,7 @@ import torch
 
 from gansvc.gan.images import png
 from gansvc.gan.run import RunPlan
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, Progress, RunRecord, Start
 
@@ -40,13 +41,13 @@ class Journal:
         self, folder: Folder, plan: RunPlan, steps: int, resumed: int, world_size: int, warnings: list[str]
     ) -> None:
         self.folder, self.plan, self.steps = folder, plan, steps
-        self.history = [line for line in folder.read_lines("history.jsonl", History) if line.step <= resumed]
-        self.scores = [line for line in folder.read_lines("evaluations.jsonl", Evaluated) if line.step <= resumed]
+        self.history = [line for line in folder.read_lines(layout.HISTORY, History) if line.step <= resumed]
+        self.scores = [line for line in folder.read_lines(layout.EVALUATIONS, Evaluated) if line.step <= resumed]
         self.starts = [
-            *folder.read_lines("starts.jsonl", Start),
+            *folder.read_lines(layout.STARTS, Start),
             Start(time=time.time(), step=resumed, world_size=world_size, warnings=tuple(warnings)),
         ]
-        folder.write_lines("starts.jsonl", self.starts)
+        folder.write_lines(layout.STARTS, self.starts)
         self._told = 0.0
         self._events = None if plan.is_trial else _Events(folder)
         if self._events:
@@ -88,19 +89,19 @@ class Journal:
             collapsed=bool(self._collapse()),
             updated=time.time(),
         )
-        self.folder.write_record("progress.json", progress)
+        self.folder.write_record(layout.PROGRESS, progress)
 
     def flush(self) -> None:
         """Write history, scores, events and progress out."""
-        self.folder.write_lines("history.jsonl", self.history)
-        self.folder.write_lines("evaluations.jsonl", self.scores)
+        self.folder.write_lines(layout.HISTORY, self.history)
+        self.folder.write_lines(layout.EVALUATIONS, self.scores)
         if self._events:
             self._events.flush()
         self.tell()
 
     def samples(self, images: torch.Tensor, step: int) -> None:
         """Write a grid of uint8 images (N, C, H, W)."""
-        self.folder.write(f"samples/step-{step:08d}.png", png(images, columns=COLUMNS))
+        (self.folder / layout.SAMPLES).write(layout.sample_grid(step), png(images, columns=COLUMNS))
 
     def close(self, state: str, reason: str, seconds: float) -> RunRecord:
         """Write everything out and end the run with run.json."""
@@ -127,7 +128,7 @@ class Journal:
             ),
             identity=self.plan.identity(),
         )
-        self.folder.write_record("run.json", record)
+        self.folder.write_record(layout.RUN, record)
         if self._events:
             self._events.close()
         return record
@@ -169,7 +170,7 @@ class _Events:
     def __init__(self, folder: Folder) -> None:
         from tensorboardX import SummaryWriter
 
-        self._folder = folder / "tensorboard"
+        self._folder = folder / layout.TENSORBOARD
         for name in self._folder.names():
             self._folder.delete(name)
         self._scratch = None if self._folder.local else tempfile.TemporaryDirectory(prefix="gansvc-events-")

@@ -14,6 +14,7 @@ from torch import nn
 
 from gansvc.catalog.augments import augment
 from gansvc.catalog.losses import Loss
+from gansvc.gan.networks import build_critic, build_generator
 from gansvc.gan.run import RunPlan
 from gansvc.gan.streams import Stream, generator
 
@@ -65,8 +66,8 @@ class Players:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(plan.seed, Stream.WEIGHTS).initial_seed())
             # Channels last: the layout that convolutions are fastest in, on CPUs and on tensor cores.
-            made = network.generator(channels, size, shares)
-            judge = network.critic(channels, size, 0 if shares is None else len(shares))
+            made = build_generator(network, channels, size, shares)
+            judge = build_critic(network, channels, size, 0 if shares is None else len(shares))
             self.generator, self.critic = (m.to(device).to(memory_format=torch.channels_last) for m in (made, judge))
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.generator_optimizer = _optimizer(self.loss, self.generator, self.loss.generator_lr)

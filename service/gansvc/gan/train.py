@@ -17,6 +17,7 @@ from gansvc.gan.journal import COLUMNS, Journal, finite
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.run import Platform, RunPlan, Validator
 from gansvc.gan.streams import Order, Stream, latents, share, uniforms
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, RunRecord
 
@@ -57,7 +58,7 @@ def train(
     players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
     steps, order = plan.steps(len(images)), Order(plan.seed, len(images), batch)
     score_at, log_every = set(plan.evaluation_steps(steps)), max(1, steps // LINES)
-    found = checkpoint.newest(folder / "checkpoints", plan.identity())
+    found = checkpoint.newest(folder / layout.CHECKPOINTS, plan.identity())
     first, seconds_before, objectives, warnings = _restored(players, found)
     journal = Journal(folder, plan, steps, first, platform.world_size, warnings) if platform.rank == 0 else None
     grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
@@ -184,7 +185,7 @@ def _save(
     objectives: list[float],
 ) -> None:
     """Write the score, then the best generator, then the checkpoint that says all of it is there."""
-    checkpoints, best = journal.folder / "checkpoints", journal.best()
+    checkpoints, best = journal.folder / layout.CHECKPOINTS, journal.best()
     journal.score(scored)
     if scored.step > 0 and (best is None or scored.objective < best.objective):
         checkpoint.save_best(checkpoints, players.average.state_dict(), scored.step, scored.objective)

@@ -27,11 +27,12 @@ from gansvc.report import (
     spending,
     usefulness,
 )
-from gansvc.report.model import REPORT_HTML, REPORT_JSON, REPORT_MARKDOWN, Curve, CurvePoint, Report
+from gansvc.report.model import Curve, CurvePoint, Report
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import STARTS, JobStart, RunRecord, TrialRecord, TrialRecords
+from gansvc.store.records import JobStart, RunRecord, TrialRecord, TrialRecords
 from gansvc.store.scores import Score
 
 
@@ -44,7 +45,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     """
     runs = _runs(folder, spec)
     scores = _scores(folder, spec)
-    real = folder.read_record(f"evaluation/{REAL}.json", Score)
+    real = (folder / layout.EVALUATION).read_record(layout.score(REAL), Score)
     trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
     contract = ranking.common_contract(scores, real)
     data = dataset.facts(folder, spec)
@@ -53,7 +54,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
-    audits, starts = memorisation.gather(folder, spec), folder.read_lines(STARTS, JobStart)
+    audits, starts = memorisation.gather(folder, spec), folder.read_lines(layout.STARTS, JobStart)
     copies = [*memorisation.warnings(memorisation.audits_of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
     useful = usefulness.gather(folder, spec)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
@@ -120,35 +121,37 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
         if data is not None:
             drawn[name] = data
     for name, data in drawn.items():
-        folder.write(f"report/figures/{name}", data)
-    folder.write(REPORT_MARKDOWN, markdown.render(report, tuple(drawn)))
-    folder.write(REPORT_HTML, html.render(report, drawn, pictures.read_gallery(folder, report)))
+        folder.write(f"{layout.REPORT}/{layout.figure(name)}", data)
+    folder.write(layout.REPORT_MARKDOWN, markdown.render(report, tuple(drawn)))
+    folder.write(layout.REPORT_HTML, html.render(report, drawn, pictures.read_gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
-    folder.write_record(REPORT_JSON, report)
+    folder.write_record(layout.REPORT_JSON, report)
     return failed
 
 
 def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
-    found = ask_all(folder, lambda name: folder.read_record(f"train/{name}/run.json", RunRecord), _names(spec))
+    there = folder / layout.TRAIN
+    found = ask_all(folder, lambda name: (there / name).read_record(layout.RUN, RunRecord), _names(spec))
     return [run for run in found if run is not None]
 
 
 def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
-    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.json", Score), _names(spec))
+    there = folder / layout.EVALUATION
+    found = ask_all(folder, lambda name: there.read_record(layout.score(name), Score), _names(spec))
     return [score for score in found if score is not None]
 
 
 def _names(spec: JobSpec) -> list[str]:
-    return [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+    return [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
 
 
 def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
-    kept = folder.read_record(f"search/{label}/trials.json", TrialRecords)
+    kept = (folder / layout.SEARCH / label).read_record(layout.TRIALS, TrialRecords)
     return kept.root if kept else ()
 
 
 def _curve(folder: Folder, run: RunRecord) -> Curve:
-    points = folder.read_lines(f"train/{run_name(run.label, run.seed)}/evaluations.jsonl", CurvePoint)
+    points = (folder / layout.TRAIN / layout.run_name(run.label, run.seed)).read_lines(layout.EVALUATIONS, CurvePoint)
     # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
     latest = {point.step: point for point in points}
     return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))

@@ -6,8 +6,9 @@ from gansvc.catalog import duplicates
 from gansvc.catalog.classes import listed
 from gansvc.schema.bounded import Count, Few, Table, Text
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DATA, DataRecord, Record
+from gansvc.store.records import DataRecord, Record
 
 
 class DatasetFacts(Record):
@@ -37,7 +38,7 @@ def facts(folder: Folder, spec: JobSpec) -> DatasetFacts:
     Raises:
         ClusterError: data.json is damaged.
     """
-    read = folder.read_record(DATA, DataRecord)
+    read = folder.read_record(layout.DATA, DataRecord)
     return DatasetFacts(
         name=spec.dataset.title,
         images=read.images if read else spec.dataset.entry.images,

@@ -10,7 +10,7 @@ from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
 from gansvc.report.numbers import metric_title, pluralise
 from gansvc.spec.job import JobSpec
-from gansvc.store.folder import run_name
+from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
 from gansvc.store.scores import Contract, Score
 
@@ -56,9 +56,9 @@ def _seed_warnings(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Sc
         for seed in spec.training.seeds:
             run = recorded.get((loss.label, seed))
             if run is None:
-                found.append(f"{run_name(loss.label, seed)} was not trained")
+                found.append(f"{layout.run_name(loss.label, seed)} was not trained")
             elif seed not in done and run.state in ("finished", "stopped early"):
-                found.append(f"{run_name(loss.label, seed)} was trained but not scored")
+                found.append(f"{layout.run_name(loss.label, seed)} was trained but not scored")
         if done and len(done) < len(spec.training.seeds):
             found.append(
                 f"{loss.label} is averaged over {len(done)} of {pluralise(len(spec.training.seeds), 'seed')}; "
@@ -70,7 +70,7 @@ def _seed_warnings(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Sc
 def _run_warnings(runs: Sequence[RunRecord]) -> list[str]:
     found = []
     for run in runs:
-        name = run_name(run.label, run.seed)
+        name = layout.run_name(run.label, run.seed)
         if run.state in ("diverged", "failed"):
             found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
         if run.starts > 1:
@@ -152,7 +152,7 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
     runs: dict[tuple[str, str], list[str]] = {}
     for score in scores:
         for key, why in score.skipped.items():
-            runs.setdefault((key, why), []).append(run_name(score.label, score.seed))
+            runs.setdefault((key, why), []).append(layout.run_name(score.label, score.seed))
     columns: dict[tuple[str, str], list[str]] = {}
     for (key, why), names in runs.items():
         of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
@@ -168,7 +168,8 @@ def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
         return []
     contract, measured = scores[0].contract, {key for score in scores for key in score.metrics}
     if floor is None:
-        return [f"there is no noise floor: the real images were not scored (evaluation/{REAL}.json is missing)"]
+        lost = f"{layout.EVALUATION}/{layout.score(REAL)}"
+        return [f"there is no noise floor: the real images were not scored ({lost} is missing)"]
     found = []
     if floor.contract.kid_subset_size != contract.kid_subset_size:
         found.append(

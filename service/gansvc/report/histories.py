@@ -10,7 +10,8 @@ from typing_extensions import TypedDict
 
 from gansvc.errors import ClusterError
 from gansvc.report.drawing import Array, to_array
-from gansvc.store.folder import Folder, run_name
+from gansvc.store import layout
+from gansvc.store.folder import Folder
 from gansvc.store.records import History, RunRecord
 
 _AT_ONCE = 10_000
@@ -46,7 +47,7 @@ def read_history(folder: Folder, run: RunRecord) -> RunHistory:
     Raises:
         ClusterError: a line of its history isn't one.
     """
-    name = f"train/{run_name(run.label, run.seed)}/history.jsonl"
+    name = f"{layout.TRAIN}/{layout.run_name(run.label, run.seed)}/{layout.HISTORY}"
     lines = (folder.read(name) or b"").splitlines()
     columns: list[list[Array]] = [[] for _ in _Line.__annotations__]
     for first in range(0, len(lines), _AT_ONCE):

@@ -11,8 +11,9 @@ from gansvc.report.model import Column, Report, Row
 from gansvc.report.tables import Row as TableRow
 from gansvc.report.tables import Table, loss_cell, number_columns, plain, text_columns
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
-from gansvc.store.folder import Folder, run_name
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
 
 
@@ -22,8 +23,9 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
     Raises:
         ClusterError: a file isn't an audit.
     """
-    names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.audit.json", Audit), (*names, REAL))
+    names = [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+    there = folder / layout.EVALUATION
+    found = ask_all(folder, lambda name: there.read_record(layout.audit(name), Audit), (*names, REAL))
     return tuple(audit for audit in found if audit is not None)
 
 

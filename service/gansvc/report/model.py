@@ -13,14 +13,12 @@ from gansvc.report.dataset import DatasetFacts
 from gansvc.schema.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.store.scores import Contract
 
-REPORT_JSON = "report/report.json"
-REPORT_MARKDOWN = "report/report.md"
-REPORT_HTML = "report/report.html"
 MIN_SEEDS = 3
 """Seeds that two losses have in common at least, where anything is said of which one is better."""
 SIGNIFICANT_SEEDS = 6
@@ -226,12 +224,12 @@ def read(folder: Folder) -> Report | None:
     Raises:
         ClusterError: report.json is there and isn't a report of this version.
     """
-    return folder.read_record(REPORT_JSON, Report)
+    return folder.read_record(layout.REPORT_JSON, Report)
 
 
 def read_markdown(folder: Folder) -> str | None:
     """Return a job folder's report.md, or None while there is none; raises as ``read_html``."""
-    return _read_text(folder, REPORT_MARKDOWN)
+    return _read_text(folder, layout.REPORT_MARKDOWN)
 
 
 def read_html(folder: Folder) -> str | None:
@@ -240,7 +238,7 @@ def read_html(folder: Folder) -> str | None:
     Raises:
         ClusterError: the storage fails.
     """
-    return _read_text(folder, REPORT_HTML)
+    return _read_text(folder, layout.REPORT_HTML)
 
 
 def _read_text(folder: Folder, name: str) -> str | None:

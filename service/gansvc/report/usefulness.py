@@ -11,8 +11,9 @@ from gansvc.report.model import Report
 from gansvc.report.tables import Cell, Table, loss_cell, number_columns, plain, text_columns
 from gansvc.report.tables import Row as TableRow
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Exam, Learned, Usefulness
-from gansvc.store.folder import Folder, run_name
+from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
 
 
@@ -22,15 +23,17 @@ def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:
     Raises:
         ClusterError: a file isn't such a record.
     """
-    names = [run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    found = ask_all(folder, lambda name: folder.read_record(f"evaluation/{name}.usefulness.json", Usefulness), names)
+    names = [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
+    there = folder / layout.EVALUATION
+    found = ask_all(folder, lambda name: there.read_record(layout.usefulness(name), Usefulness), names)
     return tuple(one for one in found if one is not None)
 
 
 def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
     """Return one warning for each run whose measure failed."""
     return tuple(
-        f"{run_name(one.label, one.seed)} was scored, but the usefulness of its images wasn't measured: {one.failed}"
+        f"{layout.run_name(one.label, one.seed)} was scored, but the usefulness of its images wasn't measured: "
+        f"{one.failed}"
         for one in found
         if one.failed
     )

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from gansvc.schema.section import Section
 
 GPUS_PER_WORKER = 1.0
 GPUS_PER_TRIAL = 0.25
@@ -33,25 +37,27 @@ class Share:
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if with_gpus or self.gpus else "")
 
 
-class Request(Protocol):
-    """A spec's ``resources``."""
+class Resources(Section):
+    """What one worker or trial asks of the cluster."""
 
-    @property
-    def cpus_per_worker(self) -> float: ...
-    @property
-    def gpus_per_worker(self) -> float | None: ...
-    @property
-    def gpus_per_trial(self) -> float | None: ...
+    cpus_per_worker: Annotated[float, Field(gt=0, le=1024)] = 1
+    """CPUs of a training worker, of a trial and of an evaluator."""
+    gpus_per_worker: Annotated[float, Field(ge=0, le=64)] | None = Field(
+        None, description=f"GPUs of a training worker; {GPUS_PER_WORKER:g} where the cluster has GPUs, if left out."
+    )
+    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = Field(
+        None, description=f"GPUs of a trial's worker; {GPUS_PER_TRIAL:g} where the cluster has GPUs, if left out."
+    )
 
 
-class Section(Protocol):
+class SizedSection(Protocol):
     """A spec's ``training`` or ``search``."""
 
     @property
     def workers(self) -> int: ...
 
 
-def shares(asked: Request, has_gpus: bool) -> dict[str, Share]:
+def shares(asked: Resources, has_gpus: bool) -> dict[str, Share]:
     """Return what a worker of each section, ``training`` and ``search``, asks of a cluster with GPUs or without."""
     gpus = {
         "training": (asked.gpus_per_worker, GPUS_PER_WORKER),
@@ -69,7 +75,7 @@ def fitting(worker: Share, nodes: Iterable[Share]) -> int:
 
 
 def misfit(
-    asked: Request, sections: Mapping[str, Section | None], nodes: Iterable[Share], kind: str = "nodes"
+    asked: Resources, sections: Mapping[str, SizedSection | None], nodes: Iterable[Share], kind: str = "nodes"
 ) -> tuple[str, str] | None:
     """Return the field that asks for more workers than fit, and how they don't, or None where all fit.
 

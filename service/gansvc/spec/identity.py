@@ -11,10 +11,10 @@ from pydantic import Field
 from gansvc.errors import SpecError
 from gansvc.schema.bounded import Plain, Table, Text
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-IDENTITY_JSON = "identity.json"
 """File of the identity in a job folder."""
 _DIGITS = 12
 """Digits of a hash that a message shows."""
@@ -64,7 +64,7 @@ def hold(folder: Folder, ours: JobIdentity) -> None:
     theirs = refuse_another(folder, ours)
     losses = {**(theirs.losses if theirs else {}), **ours.losses}
     if (kept := ours.model_copy(update={"losses": losses})) != theirs:
-        folder.write_record(IDENTITY_JSON, kept)
+        folder.write_record(layout.IDENTITY, kept)
 
 
 def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
@@ -74,7 +74,7 @@ def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
         SpecError: it isn't this one; the message lists the differences. Data that isn't known isn't compared.
         ClusterError: the storage fails, or identity.json is damaged.
     """
-    theirs = folder.read_record(IDENTITY_JSON, JobIdentity)
+    theirs = folder.read_record(layout.IDENTITY, JobIdentity)
     if theirs is None:
         return None
     unknown = set() if ours.data else {"data"}

@@ -17,6 +17,7 @@ from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.errors import SpecError, unknown_name
 from gansvc.schema.explain import refusal, validated
 from gansvc.schema.section import Section, check_name
+from gansvc.spec.capacity import Resources
 from gansvc.spec.paths import set_value
 from gansvc.spec.placement import JobPlacement
 
@@ -133,17 +134,6 @@ class Evaluation(Section):
         if len(set(self.metrics)) < len(self.metrics):
             raise refusal(f"{', '.join(self.metrics)} names a metric twice; name each once", ".metrics")
         return self
-
-
-class Resources(Section):
-    """What one worker or trial asks of the cluster."""
-
-    cpus_per_worker: Annotated[float, Field(gt=0, le=1024)] = 1
-    """CPUs of a training worker, of a trial and of an evaluator."""
-    gpus_per_worker: Annotated[float, Field(ge=0, le=64)] | None = None
-    """GPUs of a training worker; 1 where the cluster has GPUs, if left out."""
-    gpus_per_trial: Annotated[float, Field(ge=0, le=64)] | None = None
-    """GPUs of a trial's worker; 0.25 where the cluster has GPUs, if left out."""
 
 
 class Published(Section):

@@ -15,14 +15,15 @@ from gansvc.escapes import printable
 from gansvc.files import filesystems
 from gansvc.files.localfiles import LocalFiles
 from gansvc.files.plainfiles import amount
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-_NAMING = ("status.json", "report/report.json", "model/model.json")
+_NAMING = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
 """Files of a job folder that name its job."""
 
 
-LARGE = ("search", "train")
+LARGE = (layout.SEARCH, layout.TRAIN)
 """Folders of a job that people rarely want: trials, checkpoints, histories."""
 
 

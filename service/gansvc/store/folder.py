@@ -18,16 +18,16 @@ from gansvc.files import filesystems, homefolder
 from gansvc.files.localfiles import FileFacts, LocalFiles
 from gansvc.files.objectfiles import ObjectFiles
 from gansvc.schema.explain import first
+from gansvc.store import layout
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
-_TRIAL = re.compile(r"trial-\d{5,}")
 
 RECORD = 64 * 2**20
 """Bytes of a record, a picture or a page at most: what is larger isn't read."""
 WEIGHTS = 16 * 2**30
 """The same for weights and logs, where half of the memory left is more."""
-_SMALL = {"job.yaml": 64 * 1024, "model.json": 4 * 2**20}
+_SMALL = {layout.JOB: 64 * 1024, layout.MODEL_CARD: 4 * 2**20}
 _LARGE = (".pt", ".safetensors", ".log")
 
 
@@ -234,23 +234,3 @@ def _again(uri: str, files: LocalFiles | None) -> Folder:
     if files is not None:
         folder._files = files
     return folder
-
-
-def run_name(label: str, seed: int) -> str:
-    """Return the name of a run's folder under train/, and of its score under evaluation/."""
-    return f"{label}-seed{seed}"
-
-
-def trial_name(number: int) -> str:
-    """Return the name of a trial's folder under search/<label>/, by its number from 0."""
-    return f"trial-{number:05d}"
-
-
-def is_trial(name: str) -> bool:
-    """Return whether that is the name of a trial's folder; a search holds other files too."""
-    return _TRIAL.fullmatch(name) is not None
-
-
-def seed_name(seed: int) -> str:
-    """Return the name of a seed's folder in a trial's."""
-    return f"seed{seed}"

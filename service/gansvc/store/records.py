@@ -14,14 +14,8 @@ Phase = Literal[
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
 FRESH = 10
 """Seconds for which a driver's sign of life is enough: to ask a busy cluster for it takes seconds."""
-STARTS = "starts.jsonl"
-"""File of a job's starts, or of a run's, in its folder."""
 STATUS_LINE = "gansvc-status: "
 """Begins a line of a driver's log that holds the job's status, for clients that can't read the job folder."""
-DATA = "data.json"
-"""File of a job's DataRecord, in its folder."""
-TRIAL_ENDED = "ended"
-"""File in the folder of a trial that is over, however it ended; it holds the reason of a failure."""
 
 
 Counts = tuple[Annotated[int, Field(ge=0, le=10**9)], Annotated[int, Field(ge=0, le=10**9)]]

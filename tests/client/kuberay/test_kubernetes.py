@@ -16,8 +16,7 @@ from kubernetes.stream.ws_client import WSClient
 
 from gansvc import api
 from gansvc.cli import app
-from gansvc.client import attempts, doctor, lifecycle
-from gansvc.client.jobfolder import Job
+from gansvc.client import doctor, lifecycle
 from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.kuberay import client, connection, jobs, reader
 from gansvc.client.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, RefusedError
@@ -26,7 +25,9 @@ from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError, SpecError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
+from gansvc.store import jobstatus, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import STATUS_LINE, Status
 
 from ...kube_server import Server
@@ -64,7 +65,7 @@ def job(cluster: Cluster, spec: JobSpec) -> Job:
 
 def silent(job: Job, seconds: float = 3600) -> None:
     """Make a job's submission lie in the past."""
-    status, where = lifecycle.read(job), attempts.last(job)
+    status, where = jobstatus.read(job), submissions.last(job)
     assert where
     path = Path(job.folder)
     (path / "status.json").write_text(status.model_copy(update={"started": time.time() - seconds}).model_dump_json())
@@ -110,7 +111,7 @@ def test_submit_sends_the_rayjob_of_the_dry_run(cluster: Cluster, job: Job, spec
     expected = kubejob.rayjob(job.id, job.id, spec, "/storage")
     assert missing(expected["spec"], stored["spec"]) == []
     assert stored["metadata"]["labels"] == expected["metadata"]["labels"]
-    where = attempts.last(job)
+    where = submissions.last(job)
     assert where and (where.address, where.mirrored, where.attempt) == (cluster.space.address, True, 1)
     assert api.status(job).phase == "PENDING" and [found.job for found in api.jobs()] == [job.id]
 
@@ -173,7 +174,7 @@ def test_every_status_that_kuberay_writes(
     assert found.phase == phase
     text = found.error + "; ".join(found.warnings)
     assert (not text) if not words else re.search(words, text), text
-    assert lifecycle.read(job).phase == phase, "the mirror says so too"
+    assert jobstatus.read(job).phase == phase, "the mirror says so too"
     assert api.status(job).warnings == found.warnings, "and a second look says no more"
     if phase == "FAILED":
         assert f"gansvc resume {job.id}" in found.error
@@ -257,9 +258,9 @@ def test_a_deleted_rayjob_that_had_succeeded(cluster: Cluster, small: Server, jo
 @pytest.fixture
 def shared(job: Job) -> Job:
     """Return a job whose folder the driver and this client share, as in an object store."""
-    where = attempts.last(job)
+    where = submissions.last(job)
     assert where
-    attempts.save(job, where.model_copy(update={"mirrored": False}))
+    submissions.save(job, where.model_copy(update={"mirrored": False}))
     return job
 
 
@@ -275,7 +276,7 @@ def test_a_shared_folder_has_the_first_word(cluster: Cluster, shared: Job) -> No
     cluster.play(shared.id, "Failed", "RUNNING", reason="DeadlineExceeded")
     found = api.status(shared)
     assert found.phase == "FAILED" and "cluster.deadline" in found.error
-    assert lifecycle.read(shared).phase == "FAILED"
+    assert jobstatus.read(shared).phase == "FAILED"
 
 
 def test_a_failed_attempt_in_a_shared_folder_may_be_retried(cluster: Cluster, shared: Job) -> None:
@@ -283,7 +284,7 @@ def test_a_failed_attempt_in_a_shared_folder_may_be_retried(cluster: Cluster, sh
     cluster.play(shared.id, "Retrying", "FAILED")
     found = api.status(shared)
     assert found.phase == "PENDING" and "lost a node" in found.warnings[0]
-    assert lifecycle.read(shared).phase == "FAILED", "the driver's own word stays in the folder"
+    assert jobstatus.read(shared).phase == "FAILED", "the driver's own word stays in the folder"
     cluster.play(shared.id, "Failed", "FAILED")
     assert (api.status(shared).phase, api.status(shared).error) == ("FAILED", "lost a node")
 
@@ -507,7 +508,7 @@ def test_a_report_comes_through_a_reader_that_goes(cluster: Cluster, small: Serv
     made = [asked for asked in small.asked if asked.startswith("POST") and asked.endswith("/pods")]
     assert len(made) == 1 and cluster.api.every(PODS)[0] == []
     api.report(finished)
-    assert lifecycle.read(finished).phase == "SUCCEEDED"
+    assert jobstatus.read(finished).phase == "SUCCEEDED"
 
 
 def test_pull_fetches_what_people_want_or_everything(cluster: Cluster, finished: Job, tmp_path: Path) -> None:

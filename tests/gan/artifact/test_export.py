@@ -24,6 +24,7 @@ from gansvc.gan.artifact import drawing, export, portable
 from gansvc.gan.artifact.card import readme
 from gansvc.gan.checkpoint import save_best
 from gansvc.gan.images import png
+from gansvc.gan.networks import build_generator
 from gansvc.gan.sampling import generate_of
 from gansvc.gan.streams import sample_labels
 from gansvc.spec import jobfile
@@ -45,7 +46,7 @@ def generator(name: str, **fields: object) -> torch.nn.Module:
     """Return a generator whose batch statistics, if it keeps any, aren't those it was made with."""
     network = NETWORKS[name].model_validate({"name": name, "width": 4, "latent_dim": 8, **fields})
     torch.manual_seed(3)
-    made = network.generator(3, 28, SHARES)
+    made = build_generator(network, 3, 28, SHARES)
     labels = (torch.arange(16) % 3,) if network.conditional else ()
     with torch.no_grad():
         for layer in made.modules():

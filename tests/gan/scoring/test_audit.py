@@ -16,6 +16,7 @@ from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import ClusterError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import Images
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import audit, classifier, scorefiles, usefulness
 from gansvc.gan.scoring import score as evaluate
 from gansvc.report.memorisation import verdict
@@ -34,7 +35,7 @@ RUN = RunRecord(label="wgan", seed=3, values={}, state="finished", best_step=7)
 def evaluator(tiny: Callable[..., JobSpec], histology: Images, tmp_path: object) -> Evaluator:
     folder, spec = Folder(str(tmp_path)), tiny()
     torch.manual_seed(0)
-    weights = spec.network.generator(3).state_dict()
+    weights = build_generator(spec.network, 3).state_dict()
     checkpoint.save_best(folder / "train" / "wgan-seed3" / "checkpoints", weights, 7, 0.5)
     return Evaluator(spec, histology, folder / "train", folder / "evaluation", Share(1, 0))
 
@@ -147,7 +148,7 @@ def test_a_chosen_conditional_run_is_measured_and_no_failure_costs_the_score(
     evaluator.spec = evaluator.spec.with_values(values)
     labels = {name: torch.arange(len(histology.split(name))) % 2 for name in SPLITS}
     evaluator.images = Images(histology.train, histology.val, histology.test, labels)
-    weights = evaluator.spec.network.generator(3, 28, torch.tensor([0.5, 0.5])).state_dict()
+    weights = build_generator(evaluator.spec.network, 3, 28, torch.tensor([0.5, 0.5])).state_dict()
     checkpoint.save_best(evaluator.train / "wgan-seed3" / "checkpoints", weights, 7, 0.5)
 
     evaluator.useful = frozenset({"wgan-seed3"})

@@ -21,6 +21,7 @@ from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.artifact import export
+from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
@@ -61,7 +62,7 @@ def scored(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     torch.manual_seed(0)
     weights = folder / "train" / "wgan-seed3" / "checkpoints"
     shares = data.shares(images.labels["train"]) if images.classes else None
-    checkpoint.save_best(weights, spec.network.generator(images.channels, 28, shares).state_dict(), 7, 0.5)
+    checkpoint.save_best(weights, build_generator(spec.network, images.channels, 28, shares).state_dict(), 7, 0.5)
     values = spec.loss("wgan").model_dump(mode="json")
     run = RunRecord(label="wgan", seed=3, values=values, state="finished", best_step=7)
 

@@ -16,6 +16,7 @@ from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import score as evaluate
 from gansvc.gan.scoring.metrics import measure
 from gansvc.gan.scoring.score import Features, chunks, extract, extract_samples, generate, joined
@@ -38,7 +39,7 @@ def test_uint8_and_float_are_inverse() -> None:
 
 
 def test_samples_do_not_depend_on_how_the_work_is_shared(tiny: Make) -> None:
-    network = tiny().network.generator(3).eval()
+    network = build_generator(tiny().network, 3).eval()
     whole = torch.cat(list(generate(network, 8, 3, 130)))
     assert whole.shape == (130, 3, 28, 28) and whole.dtype == torch.uint8
     shared = [list(generate(network, 8, 3, 130, rank, 2)) for rank in range(2)]
@@ -100,7 +101,7 @@ def test_efficientnet_gives_imagenet_features() -> None:
 
 
 def test_validator_is_deterministic(tiny: Make, validator: Validator) -> None:
-    network = tiny().network.generator(3)
+    network = build_generator(tiny().network, 3)
     assert validator(network) == validator(network)
 
 
@@ -108,7 +109,7 @@ def test_validator_is_deterministic(tiny: Make, validator: Validator) -> None:
 def test_images_that_are_no_numbers_are_refused_and_have_no_score(
     variance: float, tiny: Make, validator: Validator
 ) -> None:
-    network = tiny().network.generator(3)
+    network = build_generator(tiny().network, 3)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None:
             layer.running_var.fill_(variance)
@@ -128,7 +129,7 @@ def test_real_images_that_are_all_alike_have_no_diversity_to_share(tiny: Make, v
     alike = extract(chunks(torch.full((50, 3, 28, 28), 9, dtype=torch.uint8)), LITE)
     # The images needn't be alike for that: what counts are their features.
     same = Features(alike.pool[:1].expand(50, -1), alike.logits[:1].expand(50, -1))
-    found = dataclasses.replace(validator, reference=same)(tiny().network.generator(3))
+    found = dataclasses.replace(validator, reference=same)(build_generator(tiny().network, 3))
     assert found.diversity is None and math.isfinite(found.objective)
 
 
@@ -149,7 +150,7 @@ def test_a_run_whose_images_are_no_numbers_is_scored_with_the_reason_alone(
     images = dataclasses.replace(histology, labels=labels, names=("0", "1"))
     spec, folder = tiny(dataset="breastmnist", network__conditional=conditional), Folder(tmp_path)
     shares = torch.tensor([0.5, 0.5]) if conditional else None
-    state = spec.network.generator(3, 28, shares).state_dict()
+    state = build_generator(spec.network, 3, 28, shares).state_dict()
     weights = {name: tensor if name == "shares" else tensor * math.nan for name, tensor in state.items()}
     checkpoint.save_best(folder / "wgan-seed0" / "checkpoints", weights, 4, 0.5)
     run = RunRecord(label="wgan", seed=0, values={}, state="finished", best_step=4, best_objective=0.5)

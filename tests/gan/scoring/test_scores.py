@@ -21,6 +21,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from gansvc.catalog.extractors import Extractor
 from gansvc.catalog.metrics import METRICS
 from gansvc.gan.data import Images, load, to_float
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import score as evaluate
 from gansvc.gan.scoring.metrics import measure
 from gansvc.gan.scoring.score import Features, chunks, extract, generate
@@ -114,7 +115,7 @@ class Listed(torch.utils.data.Dataset[torch.Tensor]):
 
 def recalled(tiny: Make, histology: Images) -> nn.Module:
     torch.manual_seed(0)
-    return Recalling(tiny().network.generator(3), histology.train)
+    return Recalling(build_generator(tiny().network, 3), histology.train)
 
 
 def ours(images: list[torch.Tensor], real: torch.Tensor, spec: JobSpec) -> dict[str, float]:
@@ -207,7 +208,7 @@ def _validate(rank: int, world_size: int, port: int, folder: str, broken: bool =
     spec = jobfile.parse(SHARED)
     features = extract(chunks(load(spec.dataset).val[:130]), LITE)
     torch.manual_seed(0)
-    network = spec.network.generator(3)
+    network = build_generator(spec.network, 3)
     if broken and rank == 1:
         next(network.parameters()).data.fill_(torch.nan)
     found = Validator(spec.evaluation, "kid", features, 8)(network, rank, world_size)

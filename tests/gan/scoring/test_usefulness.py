@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gansvc.gan.data import Images
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import classifier, usefulness
 from gansvc.gan.scoring.classifier import Labelled
 from gansvc.gan.scoring.usefulness import Material
@@ -172,7 +173,7 @@ def test_a_run_is_measured_with_images_of_the_training_labels(
 
 def test_a_failure_is_told_and_raises_nothing(tiny: Callable[..., JobSpec], images: Images) -> None:
     spec = tiny()
-    found = usefulness.usefulness(RUN, spec.network.generator(1), spec, images)
+    found = usefulness.usefulness(RUN, build_generator(spec.network, 1), spec, images)
     assert found.failed.startswith("TypeError: ") and found.rows == () and found.exam is None
 
 

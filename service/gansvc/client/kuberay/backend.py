@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 
-from gansvc.client import attempts, config, jobfolder, lifecycle, submission
-from gansvc.client.attempts import Submission
-from gansvc.client.jobfolder import STATUS, Job
+from gansvc.client import config, lifecycle
 from gansvc.client.kuberay import connection, manifest, namespace, pods, reader
 from gansvc.client.kuberay import jobs as rayjobs
 from gansvc.client.kuberay.client import RefusedError
@@ -18,13 +15,15 @@ from gansvc.client.kuberay.manifest import JOB_LABEL
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.client.kuberay.pods import Manifest
 from gansvc.errors import GansvcError, RunError, SpecError
-from gansvc.spec import jobfile, splits
+from gansvc.spec import drivercommand, jobfile, splits
 from gansvc.spec.identity import of_job, refuse_another
 from gansvc.spec.job import JobSpec
 from gansvc.spec.placement import Placement
-from gansvc.store import delivery
+from gansvc.store import delivery, jobfolder, jobstatus, layout, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES
+from gansvc.store.submissions import Submission
 
 
 def takes(flag: str | None) -> bool:
@@ -34,8 +33,8 @@ def takes(flag: str | None) -> bool:
 
 def has(job: Job) -> bool:
     """Return whether a job was sent to Kubernetes."""
-    where = attempts.last(job)
-    return where is not None and where.namespace() is not None
+    where = submissions.last(job)
+    return where is not None and namespace.of(where) is not None
 
 
 def preview(spec: JobSpec, cluster: str | None = None, storage: str | None = None) -> Manifest:
@@ -68,9 +67,9 @@ def submit(spec: JobSpec, cluster: str | None, storage: str | None, say: Callabl
     job = jobfolder.new(spec.name, uri)
     sent = rayjob(job.id, job.id, spec, kept)
     submitted = Submission(address=space.address, submitted=time.time(), mirrored=placement_of(spec).volume is not None)
-    lifecycle.start(job, spec.name)
-    Folder(job.folder).write("job.yaml", jobfile.dump(spec))
-    attempts.save(job, submitted)
+    jobstatus.start(job, spec.name)
+    Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
+    submissions.save(job, submitted)
     _send(job, submitted, sent)
     return job
 
@@ -95,12 +94,11 @@ def resume(job: Job) -> bool:
     refuse_another(Folder(job.folder), of_job(spec))
     # Two drivers would write to one folder; a RayJob that has ended has no cluster any more.
     rayjobs.stop(namespace.parse(last.address), last.driver(job))
-    earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
-    where = last.model_copy(update={"submitted": time.time(), "attempt": last.attempt + 1, "earlier": earlier})
+    where = last.follow(last)
     # On a volume the folder has the job's id, whatever the mirror here is called.
     folder = f"{pods.STORAGE}/{job.id}" if last.mirrored else job.folder
-    sent = rayjob(where.driver(job), job.id, spec, submission.parent(job), folder)
-    lifecycle.resumed(job, where)
+    sent = rayjob(where.driver(job), job.id, spec, drivercommand.parent(job), folder)
+    jobstatus.restart(job, where)
     _send(job, where, sent)
     return True
 
@@ -113,27 +111,28 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
     """
     if not takes(cluster):
         return []
-    known = {job.id for job in jobfolder.every(storage)}
+    kept = config.storage(storage, cluster).value
+    known = {job.id for job in jobfolder.every(kept)}
     space = connection.connect(_space(cluster)).space
     adopted: dict[str, tuple[Job, JobSpec, Submission]] = {}
     for found in rayjobs.every(space):
-        labels, words = found["metadata"].get("labels", {}), found["spec"].get("entrypoint", "").split(" ")
-        given = dict(pairwise(words))
+        labels = found["metadata"].get("labels", {})
+        given = drivercommand.parse_leniently(found["spec"].get("entrypoint", ""))
         identity, attempt = labels.get(JOB_LABEL, ""), _attempt(found["metadata"]["name"], labels.get(JOB_LABEL, ""))
-        if identity in known or not jobfolder.is_id(identity) or given.get("--storage") != pods.STORAGE or not attempt:
+        if identity in known or not jobfolder.is_id(identity) or given.storage != pods.STORAGE or not attempt:
             continue
         try:
-            spec = jobfile.unpacked(given.get("--spec", ""))
+            spec = jobfile.unpacked(given.spec)
         except SpecError:
             continue  # another version's
         if attempt > (adopted[identity][2].attempt if identity in adopted else 0):
             where = Submission(address=space.address, submitted=time.time(), mirrored=True, attempt=attempt)
-            adopted[identity] = (jobfolder.at(identity, storage), spec, where)
+            adopted[identity] = (jobfolder.at(identity, kept), spec, where)
     for job, spec, where in adopted.values():
         Folder(job.folder).make()
-        lifecycle.start(job, spec.name)
-        Folder(job.folder).write("job.yaml", jobfile.dump(spec))
-        attempts.save(job, where)
+        jobstatus.start(job, spec.name)
+        Folder(job.folder).write(layout.JOB, jobfile.dump(spec))
+        submissions.save(job, where)
     return [job for job, _, _ in adopted.values()]
 
 
@@ -143,13 +142,13 @@ def fetch(job: Job, to: delivery.Delivery, skip: tuple[str, ...]) -> bool:
     Raises:
         ClusterError: the volume can't be read.
     """
-    where = attempts.last(job)
+    where = submissions.last(job)
     if where is None or not where.mirrored:
         return False
     _, spec = _sent(job)
     space = namespace.parse(where.address)
     # What is known here of where the job was sent, and how it stands, isn't the volume's to say.
-    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, STATUS, "submission.json"))
+    reader.fetch(space, placement_of(spec), job.id, to.put, (*skip, layout.STATUS, layout.SUBMISSION))
     return True
 
 
@@ -159,7 +158,7 @@ def fetch_report(job: Job, report: str) -> None:
     Raises:
         ClusterError: the volume can't be read.
     """
-    where = attempts.last(job)
+    where = submissions.last(job)
     if where is None or not where.mirrored or Folder(job.folder).exists(report):
         return
     if lifecycle.status(job).phase == "SUCCEEDED":
@@ -182,8 +181,8 @@ def rayjob(name: str, job: str, spec: JobSpec, storage: str, folder: str = "") -
     """
     there = Job(id=job, folder=folder or f"{storage.rstrip('/')}/{job}")
     on_volume = placement_of(spec).volume is not None
-    command = submission.entrypoint(there, spec, is_local=False, makes_folder=on_volume)
-    metadata = submission.metadata(there, spec)
+    command = drivercommand.compose(there, spec, makes_folder=on_volume)
+    metadata = drivercommand.metadata(there, spec)
     versions = {"gansvc": version("gansvc"), "ray": version("ray")}
     return manifest.rayjob(name, job, command, placement_of(spec), versions, metadata)
 
@@ -234,15 +233,15 @@ def _send(job: Job, where: Submission, sent: Manifest) -> None:
     except GansvcError as error:
         if isinstance(error, RefusedError) and error.status == 409 and where.attempt > 1:
             raise SpecError(f"JOB: {job.id} was resumed by another command just now; nothing to resume") from error
-        lifecycle.finish(job, "FAILED", str(error))
+        jobstatus.finish(job, "FAILED", str(error))
         raise
 
 
 def _sent(job: Job) -> tuple[Submission, JobSpec]:
-    where, kept = attempts.last(job), Folder(job.folder).read("job.yaml")
+    where, kept = submissions.last(job), Folder(job.folder).read(layout.JOB)
     if where is None or kept is None:
         raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
-    return where, jobfile.read(kept, f"{job.folder}/job.yaml")
+    return where, jobfile.read(kept, f"{job.folder}/{layout.JOB}")
 
 
 def _attempt(name: str, job: str) -> int:

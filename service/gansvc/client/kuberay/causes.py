@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from gansvc.client.driverstate import Driver, State
+from gansvc.store.driverstate import Driver, State
 
 Item = dict[str, Any]
 

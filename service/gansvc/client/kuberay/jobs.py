@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from gansvc.client.driverstate import ENDED, Driver
 from gansvc.client.kuberay import causes, connection
 from gansvc.client.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError, warnings
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.records import STATUS_LINE
 
 OURS = "app.kubernetes.io/managed-by=gansvc"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gansvc.client.environment import HABITS
+from gansvc.spec.drivercommand import ENVIRONMENT
 from gansvc.spec.placement import Placement
 
 STORAGE = "/storage"
@@ -22,7 +22,7 @@ _RESTRICTED = {
 _SUBMITTER = {"cpu": "500m", "memory": "1Gi"}
 _AUTOSCALER = {"cpu": "500m", "memory": "1Gi"}
 _READER = {"cpu": "100m", "memory": "256Mi"}
-_VARIABLES = {"HOME": _HOME} | HABITS
+_VARIABLES = {"HOME": _HOME} | ENVIRONMENT
 
 Manifest = dict[str, Any]
 

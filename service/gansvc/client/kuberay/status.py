@@ -8,14 +8,15 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 
-from gansvc.client.driverstate import ENDED, Driver
-from gansvc.client.jobfolder import STATUS, Job
 from gansvc.client.kuberay import jobs as rayjobs
 from gansvc.client.kuberay import reader
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
+from gansvc.store import layout
+from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, Phase, Status
 
 _ON_ITS_WAY = 60
@@ -82,9 +83,9 @@ def stop(job: Job, place: Namespace, driver: str) -> None:
         ClusterError: the API server can't be reached or refuses, or the RayJob stays.
     """
     try:
-        Folder(job.folder).write(f"{driver}.log", "".join(rayjobs.logs(place, driver)))
+        Folder(job.folder).write(layout.driver_log(driver), "".join(rayjobs.logs(place, driver)))
     except ClusterError:  # it has none
-        Folder(job.folder).delete(f"{driver}.log")
+        Folder(job.folder).delete(layout.driver_log(driver))
     rayjobs.stop(place, driver)
 
 
@@ -94,7 +95,7 @@ def log(job: Job, place: Namespace, driver: str, follow_it: bool) -> Iterator[st
     Raises:
         ClusterError: there is no log, or the API server can't be reached or refuses.
     """
-    kept = Folder(job.folder).read(f"{driver}.log")
+    kept = Folder(job.folder).read(layout.driver_log(driver))
     if kept is not None:
         yield kept.decode(errors="replace")
     else:
@@ -118,10 +119,10 @@ def _gone(job: Job, known: Status, place: Namespace, mirrored: bool) -> Status:
     """Return the status of a job whose RayJob isn't there: its folder on the volume has the last word."""
     if time.time() - known.started < _ON_ITS_WAY:
         return known
-    spec = Folder(job.folder).read("job.yaml")
-    if mirrored and spec and (placement := jobfile.read(spec, f"{job.folder}/job.yaml").cluster):
+    spec = Folder(job.folder).read(layout.JOB)
+    if mirrored and spec and (placement := jobfile.read(spec, f"{job.folder}/{layout.JOB}").cluster):
         try:
-            kept = reader.read(place, placement, f"{job.id}/{STATUS}")
+            kept = reader.read(place, placement, f"{job.id}/{layout.STATUS}")
             there = Status.model_validate_json(kept) if kept else known
         except (ClusterError, ValidationError) as error:
             return known.model_copy(
@@ -149,5 +150,5 @@ def _final(known: Status, phase: Phase, error: str) -> Status:
 
 def _kept(job: Job, now: Status) -> Status:
     with suppress(ClusterError):  # a storage that is full or read-only doesn't take it, and what is seen holds
-        Folder(job.folder).write_record(STATUS, now)
+        Folder(job.folder).write_record(layout.STATUS, now)
     return now

@@ -20,10 +20,12 @@ from gansvc.gan import checkpoint, tensorfile
 from gansvc.gan.artifact import portable
 from gansvc.gan.artifact.card import LIMITS, readme
 from gansvc.gan.images import png
+from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring.score import generate
 from gansvc.schema.bounded import Count, Few, Plain, Text, Texts
 from gansvc.schema.explain import first
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 from gansvc.store.scores import Score
@@ -121,16 +123,16 @@ def export(
         shares=tuple(state["shares"].tolist()) if spec.network.conditional else (),
     )
     network = _network(card, state)
-    target.write("generator.safetensors", weights_file)
-    target.write_record("model.json", card)
-    target.write("samples.png", png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
+    target.write(layout.GENERATOR, weights_file)
+    target.write_record(layout.MODEL_CARD, card)
+    target.write(layout.MODEL_SAMPLES, png(torch.cat(list(generate(network, spec.network.latent_dim, 0, 64)))))
     inputs = {"z": torch.zeros(2, spec.network.latent_dim)}
     inputs |= {"labels": torch.zeros(2, dtype=torch.int64)} if card.classes else {}
     forms, failed = portable.forms(network, inputs)
     for name in portable.NAMES:
         # What an earlier export left is of other weights.
         target.write(name, forms[name]) if name in forms else target.delete(name)
-    target.write("README.md", readme(card, tuple(forms)))
+    target.write(layout.MODEL_README, readme(card, tuple(forms)))
     return failed
 
 
@@ -140,7 +142,7 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
     Raises:
         SpecError: the folder holds no such model.
     """
-    written, weights = _file(model, "model.json"), _file(model, "generator.safetensors")
+    written, weights = _file(model, layout.MODEL_CARD), _file(model, layout.GENERATOR)
     try:
         card = ModelCard.model_validate_json(written, strict=False)
         state = safetensors.torch.load(weights)
@@ -149,11 +151,9 @@ def opened(model: Path) -> tuple[ModelCard, nn.Module]:
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():
-        raise SpecError(f"{model}/generator.safetensors is not the file that model.json tells of; pull it again")
+        raise SpecError(f"{model}/{layout.GENERATOR} is not the file that {layout.MODEL_CARD} tells of; pull it again")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise SpecError(
-            f"{model}/generator.safetensors holds weights that aren't numbers (NaN or infinite); train anew"
-        )
+        raise SpecError(f"{model}/{layout.GENERATOR} holds weights that aren't numbers (NaN or infinite); train anew")
     return card, _network(card, state)
 
 
@@ -183,7 +183,7 @@ def best_generator(spec: JobSpec, channels: int, weights: Folder) -> nn.Module:
         network = _filled(spec.network, channels, spec.dataset.size, state)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ClusterError(
-            f"{weights.path(checkpoint.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
+            f"{weights.path(layout.BEST)} is of another network ({_first(error)}); give the job a folder of its own"
         ) from None
     return network.eval()
 
@@ -192,17 +192,19 @@ def _network(card: ModelCard, state: dict[str, torch.Tensor]) -> nn.Module:
     try:
         network = _filled(card.network, card.channels, card.size, state)
         if len(getattr(network, "shares", ())) != len(card.classes):
-            raise ValueError(f"model.json names {len(card.classes)} classes")
+            raise ValueError(f"{layout.MODEL_CARD} names {len(card.classes)} classes")
     except (RuntimeError, TypeError, ValueError) as error:
-        raise SpecError(f"generator.safetensors doesn't fit model.json ({_first(error)}); pull it again") from None
+        raise SpecError(
+            f"{layout.GENERATOR} doesn't fit {layout.MODEL_CARD} ({_first(error)}); pull it again"
+        ) from None
     return network.eval()
 
 
 def _filled(network: AnyNetwork, channels: int, size: int, state: dict[str, torch.Tensor]) -> nn.Module:
     """Return a generator with those weights; the first try takes no memory, as their shapes alone say if they fit."""
     with torch.device("meta"):
-        network.generator(channels, size, state.get("shares")).load_state_dict(state, assign=True)
-    generator = network.generator(channels, size, state.get("shares"))
+        build_generator(network, channels, size, state.get("shares")).load_state_dict(state, assign=True)
+    generator = build_generator(network, channels, size, state.get("shares"))
     generator.load_state_dict(state)
     return generator
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from gansvc.errors import reason_of
+from gansvc.store import layout
 
-NAMES = TORCHSCRIPT, ONNX = "generator.torchscript.pt", "generator.onnx"
+NAMES = (layout.TORCHSCRIPT, layout.ONNX)
 """Files of the two forms in a model folder."""
 OUTPUT = "images"
 """Name of the output: float32 (N, channels, size, size) in [-1, 1]."""
@@ -63,7 +64,7 @@ def forms(network: nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[
     ONNX is in neither where the package onnx is missing. Arguments as for ``torchscript``.
     """
     made, failed = {}, {}
-    for name, make in ((TORCHSCRIPT, torchscript), (ONNX, onnx)):
+    for name, make in ((layout.TORCHSCRIPT, torchscript), (layout.ONNX, onnx)):
         try:
             content = make(network, inputs)
         except Exception as error:  # a tracer may fail on any module; the model is there without it

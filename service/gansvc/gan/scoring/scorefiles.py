@@ -7,18 +7,15 @@ from typing import Any
 
 from gansvc.catalog.labels import REAL
 from gansvc.spec.identity import differences
+from gansvc.store import layout
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.scores import Score
 
-AUDIT, USEFULNESS = ".audit.json", ".usefulness.json"
-"""What follows a run's name in the name of its audit, and of the usefulness of its images."""
-
 
 def every(target: Folder) -> list[Score]:
     """Return all scores of an evaluation folder, the noise floor left out."""
-    others = (AUDIT, USEFULNESS, f"{REAL}.json")
-    names = [name for name in target.names() if name.endswith(".json") and not name.endswith(others)]
+    names = [name for name in target.names() if layout.is_score(name) and name != layout.score(REAL)]
     found = (target.read_record(name, Score) for name in names)
     return [score for score in found if score is not None]
 
@@ -38,9 +35,9 @@ def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping
 
 def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:
     """Yield what couldn't be made beside a score, and why."""
-    audit = target.read_record(f"{name}{AUDIT}", Audit)
+    audit = target.read_record(layout.audit(name), Audit)
     if audit is not None and audit.failed:
         yield f"the audit of {name}", audit.failed
-    useful = target.read_record(f"{name}{USEFULNESS}", Usefulness)
+    useful = target.read_record(layout.usefulness(name), Usefulness)
     if useful is not None and useful.failed:
         yield f"the usefulness of {name}", useful.failed

@@ -36,8 +36,8 @@ from gansvc.gan.scoring import cache, classifier
 from gansvc.gan.scoring.classifier import BATCH, RECIPE, Labelled
 from gansvc.gan.streams import Stream, generator
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
 from gansvc.store.audits import Exam, Learned, Usefulness
-from gansvc.store.folder import run_name
 from gansvc.store.records import RunRecord
 
 SHARES = (0.1, 1.0)
@@ -96,7 +96,7 @@ def chosen(spec: JobSpec, runs: Sequence[RunRecord]) -> frozenset[str]:
         return frozenset()
     scored = [run for run in runs if run.best_objective is not None]
     best_last = sorted(scored, key=lambda run: run.best_objective or 0.0, reverse=True)
-    return frozenset({run.label: run_name(run.label, run.seed) for run in best_last}.values())
+    return frozenset({run.label: layout.run_name(run.label, run.seed) for run in best_last}.values())
 
 
 def usefulness(run: RunRecord, network: nn.Module, spec: JobSpec, images: Images, device: str = "cpu") -> Usefulness:

@@ -1,4 +1,4 @@
-"""The modules of the network pair resnet; it imports torch, and is itself imported late."""
+"""Torch modules of the network pair resnet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gansvc.catalog.networks import Resnet
+
 _SLOPE = 0.2
 _NEAR_ZERO = 0.01
 """Scale of a branch's second convolution at the start; exactly zero would leave spectral norm nothing to divide by."""
@@ -15,22 +17,22 @@ _MOST = 4
 """Channels grow to this many times the width."""
 
 
-def generator(latent_dim: int, width: int, channels: int, size: int) -> nn.Module:
-    """Return a generator: latents (N, latent_dim) to images (N, channels, size, size) in [-1, 1]."""
-    base, widths = _base(size), _widths(width, size)
-    first = nn.Linear(latent_dim, widths[-1] * base * base)
+def generator(network: Resnet, inputs: int, channels: int, size: int) -> nn.Module:
+    """Return a generator: vectors (N, inputs) to images (N, channels, size, size) in [-1, 1]."""
+    base, widths = network.sizes[size], _widths(network, size)
+    first = nn.Linear(inputs, widths[-1] * base * base)
     stages: list[nn.Module] = [first, nn.Unflatten(1, (widths[-1], base, base)), Residual(widths[-1], widths[-1])]
     for inner, outer in pairwise(reversed(widths)):
         stages += [nn.Upsample(scale_factor=2, mode="bilinear"), Residual(inner, outer)]
     last = nn.Conv2d(widths[0], channels, 3, padding=1)
-    _start(first, latent_dim**-0.5)
+    _start(first, inputs**-0.5)
     _start(last, (9 * widths[0]) ** -0.5)
     return nn.Sequential(*stages, nn.LeakyReLU(_SLOPE), last, nn.Tanh())
 
 
-def critic(width: int, channels: int, size: int) -> nn.Sequential:
+def critic(network: Resnet, channels: int, size: int) -> nn.Sequential:
     """Return a critic: images (N, channels, size, size) to logits (N,)."""
-    base, widths = _base(size), _widths(width, size)
+    base, widths = network.sizes[size], _widths(network, size)
     first = nn.Conv2d(channels, widths[0], 3, padding=1)
     stages: list[nn.Module] = [first]
     for outer, inner in pairwise(widths):
@@ -69,12 +71,7 @@ def _start(layer: nn.Linear | nn.Conv2d, std: float) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def _base(size: int) -> int:
-    """Return the side of the smallest feature map: 7 for 28, 8 for 32 and 64."""
-    return {28: 7, 32: 8, 64: 8}[size]
-
-
-def _widths(width: int, size: int) -> list[int]:
+def _widths(network: Resnet, size: int) -> list[int]:
     """Return the channels of the feature maps, from the image's side down to the base."""
-    halvings = (size // _base(size)).bit_length() - 1
-    return [width * min(_MOST, 2**level) for level in range(halvings + 1)]
+    halvings = (size // network.sizes[size]).bit_length() - 1
+    return [network.width * min(_MOST, 2**level) for level in range(halvings + 1)]

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.networks import NETWORKS, Dcgan, Network, check_losses
+from gansvc.gan.networks import build_critic, build_generator
 
 EVERY = pytest.mark.parametrize("name", list(NETWORKS))
 EVERY_SIZE = pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def pair(name: str, width: int = 4, latent_dim: int = 8, critic_norm: Literal["n
 
 def weights(network: Network, channels: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(seed)
-    players = (network.generator(channels), network.critic(channels))
+    players = (build_generator(network, channels), build_critic(network, channels))
     flat = [torch.cat([value.flatten().float() for value in player.state_dict().values()]) for player in players]
     return flat[0], flat[1]
 
@@ -44,7 +45,7 @@ def weights(network: Network, channels: int, seed: int) -> tuple[torch.Tensor, t
 @WIDTHS
 def test_generator_maps_latents_to_images(name: str, size: int, channels: int, width: int, latent_dim: int) -> None:
     torch.manual_seed(0)
-    generator = pair(name, width, latent_dim).generator(channels, size)
+    generator = build_generator(pair(name, width, latent_dim), channels, size)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.mul_(20)  # so that only a squashing last layer keeps the range
@@ -62,7 +63,7 @@ def test_critic_maps_images_to_logits(
     name: str, size: int, channels: int, width: int, latent_dim: int, critic_norm: Literal["none", "spectral"]
 ) -> None:
     torch.manual_seed(0)
-    critic = pair(name, width, latent_dim, critic_norm).critic(channels, size)
+    critic = build_critic(pair(name, width, latent_dim, critic_norm), channels, size)
     for count in (5, 1):
         logits = critic(torch.rand(count, channels, size, size) * 2 - 1)
         assert logits.shape == (count,)
@@ -76,7 +77,7 @@ def test_logits_are_not_squashed(name: str, size: int, channels: int) -> None:
     logits = []
     for seed in range(8):
         torch.manual_seed(seed)
-        critic = pair(name).critic(channels, size)
+        critic = build_critic(pair(name), channels, size)
         with torch.no_grad():
             for parameter in critic.parameters():
                 parameter.mul_(50)
@@ -88,7 +89,7 @@ def test_logits_are_not_squashed(name: str, size: int, channels: int) -> None:
 @EVERY
 @CHANNELS
 def test_critic_has_no_norm_layer_and_no_buffers(name: str, channels: int) -> None:
-    critic = pair(name).critic(channels)
+    critic = build_critic(pair(name), channels)
     assert [layer for layer in critic.modules() if isinstance(layer, _NormBase | nn.GroupNorm | nn.LayerNorm)] == []
     assert list(critic.buffers()) == []
 
@@ -97,7 +98,7 @@ def test_critic_has_no_norm_layer_and_no_buffers(name: str, channels: int) -> No
 @CHANNELS
 def test_a_logit_depends_on_its_own_image_alone(name: str, channels: int) -> None:
     torch.manual_seed(0)
-    critic = pair(name).critic(channels)
+    critic = build_critic(pair(name), channels)
     images = torch.randn(4, channels, 28, 28)
     alone = torch.cat([critic(images[index : index + 1]) for index in range(4)])
     torch.testing.assert_close(critic(images), alone)
@@ -107,7 +108,7 @@ def test_a_logit_depends_on_its_own_image_alone(name: str, channels: int) -> Non
 @CHANNELS
 def test_an_image_depends_on_its_own_latent_alone(network: Network, channels: int) -> None:
     torch.manual_seed(0)
-    generator = network.generator(channels).train()
+    generator = build_generator(network, channels).train()
     assert [layer for layer in generator.modules() if isinstance(layer, _NormBase)] == []
     assert list(generator.buffers()) == []
     z = torch.randn(4, 8)
@@ -120,7 +121,7 @@ def test_an_image_depends_on_its_own_latent_alone(network: Network, channels: in
 
 def test_batch_norm_ties_the_images_of_a_batch_together() -> None:
     torch.manual_seed(0)
-    generator, z = pair("dcgan").generator(3).train(), torch.randn(4, 8)
+    generator, z = build_generator(pair("dcgan"), 3).train(), torch.randn(4, 8)
     assert float((generator(z)[:2] - generator(z[:2])).detach().abs().max()) > 1e-4
 
 
@@ -129,7 +130,7 @@ def test_batch_norm_ties_the_images_of_a_batch_together() -> None:
 def test_every_pixel_and_every_parameter_takes_part(name: str, size: int, channels: int) -> None:
     torch.manual_seed(0)
     network = pair(name)
-    generator, critic = network.generator(channels, size), network.critic(channels, size)
+    generator, critic = build_generator(network, channels, size), build_critic(network, channels, size)
     images = generator(torch.randn(6, 8))
     images.retain_grad()
     critic(images).sum().backward()
@@ -141,13 +142,13 @@ def test_every_pixel_and_every_parameter_takes_part(name: str, size: int, channe
 
 @EVERY
 def test_critic_convolves(name: str) -> None:
-    critic = list(pair(name).critic(3).modules())
+    critic = list(build_critic(pair(name), 3).modules())
     assert sum(isinstance(layer, nn.Conv2d) for layer in critic) >= 2
     assert not any(isinstance(layer, nn.ConvTranspose2d) for layer in critic)
 
 
 def test_resnet_resamples_without_weights() -> None:
-    layers = list(pair("resnet").generator(3, 64).modules())
+    layers = list(build_generator(pair("resnet"), 3, 64).modules())
     # From 8 to 64 pixels the side doubles three times.
     assert sum(isinstance(layer, nn.Upsample) for layer in layers) == 3
     assert not any(isinstance(layer, nn.ConvTranspose2d) for layer in layers)
@@ -156,7 +157,7 @@ def test_resnet_resamples_without_weights() -> None:
 @pytest.mark.parametrize("width", [4, 8, 10, 12, 20, 64])
 def test_dcgan_generator_has_the_norm_that_was_asked_for(width: int) -> None:
     batch, group = (
-        list(Dcgan(width=width, latent_dim=8, generator_norm=norm).generator(3).modules())
+        list(build_generator(Dcgan(width=width, latent_dim=8, generator_norm=norm), 3).modules())
         for norm in ("batch", "group")
     )
     assert sum(isinstance(layer, nn.ConvTranspose2d) for layer in batch) == 3
@@ -170,7 +171,7 @@ def test_dcgan_generator_has_the_norm_that_was_asked_for(width: int) -> None:
 @pytest.mark.parametrize(("width", "fine"), [(4, 2), (9, 9), (32, 8)])
 def test_dcgan_critic_begins_at_the_images_own_size_if_asked(width: int, fine: int, channels: int) -> None:
     torch.manual_seed(0)
-    plain, stemmed = (Dcgan(width=width, latent_dim=8, critic_stem=stem).critic(channels) for stem in (0, fine))
+    plain, stemmed = (build_critic(Dcgan(width=width, latent_dim=8, critic_stem=stem), channels) for stem in (0, fine))
     sides: list[list[int]] = [[], []]
     for critic, found in zip((plain, stemmed), sides, strict=True):
         for layer in critic.modules():
@@ -218,8 +219,8 @@ def test_pair_starts_with_a_signal_at_every_width(name: str, size: int, channels
     torch.manual_seed(0)
     network = pair(name, width, 100)
     with torch.no_grad():
-        images = network.generator(channels, size)(torch.randn(64, 100))
-        logits = network.critic(channels, size)(torch.randn(64, channels, size, size))
+        images = build_generator(network, channels, size)(torch.randn(64, 100))
+        logits = build_critic(network, channels, size)(torch.randn(64, channels, size, size))
     # Neither grey without contrast nor stuck at tanh's ends; logits that noise can move.
     assert 0.01 < images.std().item() < 0.9
     assert 0.05 < logits.std().item() < 10
@@ -228,7 +229,7 @@ def test_pair_starts_with_a_signal_at_every_width(name: str, size: int, channels
 @EVERY
 def test_biases_start_at_zero(name: str) -> None:
     network = pair(name)
-    for player in (network.generator(3), network.critic(3)):
+    for player in (build_generator(network, 3), build_critic(network, 3)):
         biases = [value for key, value in player.named_parameters() if key.endswith("bias")]
         assert len(biases) >= 4
         assert not any(bool(bias.any()) for bias in biases)
@@ -239,7 +240,7 @@ def test_biases_start_at_zero(name: str) -> None:
 
 def spectral(name: str, size: int = 28, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return pair(name, critic_norm="spectral").critic(3, size)
+    return build_critic(pair(name, critic_norm="spectral"), 3, size)
 
 
 def convolutions(critic: nn.Module) -> list[nn.Conv2d]:
@@ -249,7 +250,7 @@ def convolutions(critic: nn.Module) -> list[nn.Conv2d]:
 @pytest.mark.parametrize("name", LOSSES)
 def test_spectral_norm_goes_with_every_loss_that_leaves_the_weights_alone(name: str) -> None:
     loss, network = LOSSES[name](name=name), pair("dcgan", critic_norm="spectral")
-    moved = network.critic(3, 28)
+    moved = build_critic(network, 3, 28)
     before = [parameter.clone() for parameter in moved.parameters()]
     loss.constrain(moved)
     if all(torch.equal(a, b) for a, b in zip(before, moved.parameters(), strict=True)):

@@ -1,4 +1,4 @@
-"""Where jobs are kept, how they are named, and which one a user means."""
+"""Jobs of a storage: their ids and folders, and which one a user means."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import time
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from gansvc.client import config
 from gansvc.errors import ClusterError, SpecError
 from gansvc.escapes import is_printable
 from gansvc.files import filesystems, homefolder
+from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record, Status
 
-STATUS = "status.json"
 _TRIES, _PAUSE = 30, 0.1
 _ID = re.compile(r"[a-z0-9-]+-(\d{8}-\d{6})-[0-9a-f]{4}")
 
@@ -29,13 +28,12 @@ class Job(Record):
     """Path or URI of the job folder."""
 
 
-def storage_uri(storage: str | None = None, cluster: str | None = None) -> str:
-    """Return where jobs are kept: what was given, else GANSVC_STORAGE, the profile's, or ``~/gansvc-jobs``."""
-    return config.storage(storage, cluster).value
-
-
-def new(name: str, storage: str | None = None) -> Job:
+def new(name: str, storage: str) -> Job:
     """Return a new job of that name, whose folder is made here and was nobody's before.
+
+    Args:
+        name: the job's name.
+        storage: folder or URI of all jobs.
 
     Raises:
         ClusterError: the storage can't be written, or all ids of this moment are taken.
@@ -45,12 +43,12 @@ def new(name: str, storage: str | None = None) -> Job:
         if Folder(job.folder).make():
             return job
         time.sleep(_PAUSE)  # the next second has ids of its own
-    raise ClusterError(f"storage: {storage_uri(storage)} has a job of each new id; submit again")
+    raise ClusterError(f"storage: {storage} has a job of each new id; submit again")
 
 
-def at(identity: str, storage: str | None = None) -> Job:
+def at(identity: str, storage: str) -> Job:
     """Return the job of that id, whether its folder is there or not."""
-    return Job(id=identity, folder=(Folder(storage_uri(storage), follow=True) / identity).uri)
+    return Job(id=identity, folder=(Folder(storage, follow=True) / identity).uri)
 
 
 def is_id(text: str) -> bool:
@@ -63,18 +61,18 @@ def new_id(name: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def every(storage: str | None = None) -> list[Job]:
+def every(storage: str) -> list[Job]:
     """Return the jobs of a storage, newest first.
 
     Raises:
         ClusterError: the storage can't be listed.
     """
-    root = Folder(storage_uri(storage), follow=True)
+    root = Folder(storage, follow=True)
     found = [(match[1], name) for name in root.names() if (match := _ID.fullmatch(name))]
     return [Job(id=name, folder=(root / name).uri) for _, name in sorted(found, reverse=True)]
 
 
-def find(job: str | None = None, storage: str | None = None) -> Job:
+def find(job: str | None, storage: str) -> Job:
     """Return the job of that id, unique beginning of an id, or folder; the newest one without a name.
 
     Raises:
@@ -82,7 +80,7 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
         ClusterError: the storage can't be asked.
     """
     jobs = every(storage)
-    where = Folder(storage_uri(storage), follow=True).uri
+    where = Folder(storage, follow=True).uri
     if job is None:
         if not jobs:
             raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
@@ -103,7 +101,7 @@ def find(job: str | None = None, storage: str | None = None) -> Job:
 def _named(job: Job) -> Job:
     """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
     try:
-        status = Folder(job.folder).read_record(STATUS, Status)
+        status = Folder(job.folder).read_record(layout.STATUS, Status)
     except ClusterError:
         return job  # whoever reads it says so
     return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
@@ -119,7 +117,7 @@ def _at(path: str) -> Job | None:
         # What a user names may be a link to the folder; what lies in a storage may not.
         folder = Folder(_without_link(path))
         # Its folder may have been moved or renamed: the id that the cluster knows stands inside.
-        status = folder.read_record(STATUS, Status)
+        status = folder.read_record(layout.STATUS, Status)
     except (SpecError, ClusterError):
         # An address can be nothing but a job's: what is wrong with it, or with its storage, is worth telling.
         if "://" in path:

@@ -1,4 +1,4 @@
-"""Class-conditional players, made of the unconditional ones; it imports torch, and is itself imported late."""
+"""Class-conditional players, made of the unconditional ones."""
 
 from __future__ import annotations
 
