@@ -171,6 +171,7 @@ def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | N
         f"{report.validation_metric}.png": lambda: figures.validation(report, styles),
         "losses.png": lambda: figures.losses(by_label, styles),
         "wasserstein.png": lambda: figures.wasserstein(by_label, styles),
+        "terms.png": lambda: figures.terms(by_label, styles),
         "search.png": lambda: searching.draw(report, styles),
         "best-by-images.png": lambda: spending.draw(report, styles, "images"),
         "best-by-seconds.png": lambda: spending.draw(report, styles, "seconds"),

@@ -144,16 +144,22 @@ def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: b
 def _training_key(report: Report, label: str) -> str:
     """Return all that decides the runs of a loss but their seeds, as text."""
     values = next((run.values for run in report.runs if run.label == label), None)
-    fields = {path: value for path, value in _fields(report.spec) if not path.startswith("search.")}
+    fields = {path: value for path, value in _fields(_plain_spec(report)) if not path.startswith("search.")}
     return json.dumps([values, fields], sort_keys=True)
 
 
 def _differences(reports: Sequence[Report]) -> Iterator[str]:
-    every = [dict(_fields(report.spec)) for report in reports]
+    every = [dict(_fields(_plain_spec(report))) for report in reports]
     for path in dict.fromkeys(path for fields in every for path in fields):
         values = [json.dumps(fields.get(path)) for fields in every]
         if len(set(values)) > 1:
             yield f"{path}: {', '.join(value if len(value) <= 60 else f'{value[:57]}...' for value in values)}"
+
+
+def _plain_spec(report: Report) -> Mapping[str, Any]:
+    """Return a report's spec, with the defaults of fields that are newer than it; as it is where it can't be read."""
+    spec = report.parsed_spec()
+    return report.spec if spec is None else spec.model_dump(mode="json", exclude_none=True)
 
 
 def _fields(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gansvc.report import floor, numbers
 from gansvc.report.document import Notes, Paragraph, Section, escape
@@ -45,7 +45,7 @@ def scores(report: Report) -> Table:
             text = numbers.format_cell(column, cell) + _mark(column, report.fid_rank_deficient and cell is not None)
             cells.append(Cell(text, "best" if cell is not None and cell.mean == best[column.key] else ""))
         names = (Cell(str(row.rank or "-")), loss_cell(row.label), Cell(str(len(row.seeds))))
-        rows.append(TableRow((*names, *cells), "first" if row.rank == 1 else ""))
+        rows.append(TableRow((*names, *cells), _standing(row)))
     if report.noise_floor is not None:
         floors = plain(*(_floor(report, report.noise_floor, column) for column in shown))
         rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *floors), "floor"))
@@ -75,7 +75,11 @@ def overview(board: Report | Comparison) -> Table:
             for column, cell in zip(board.columns, found, strict=True)
         ]
         texts += ["-" if row.best_share is None else numbers.format_percent(row.best_share)] if has_shares else []
-        rows.append(TableRow((Cell(str(row.rank or "-")), loss_cell(row.label), Cell(_seeds(row)), *plain(*texts))))
+        rows.append(
+            TableRow(
+                (Cell(str(row.rank or "-")), loss_cell(row.label), Cell(_seeds(row)), *plain(*texts)), _standing(row)
+            )
+        )
     if board.noise_floor:
         texts = ["-" if column.key not in board.noise_floor else _trusted(board, column) for column in board.columns]
         rest = [""] if has_shares else []
@@ -98,6 +102,10 @@ _RANKED = (TableColumn("rank", is_text=True), TableColumn("loss", is_text=True, 
 
 def _metric_columns(shown: list[Column] | tuple[Column, ...]) -> tuple[TableColumn, ...]:
     return tuple(TableColumn(column.title, better=column.better) for column in shown)
+
+
+def _standing(row: Row) -> Literal["", "first"]:
+    return "first" if row.rank == 1 else ""
 
 
 def _seeds(row: Row) -> str:
