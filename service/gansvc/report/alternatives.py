@@ -36,7 +36,7 @@ def _describe(report: Report, name: str) -> tuple[str, tuple[str, ...]]:
         case "wasserstein.png":
             return "Mean D(real) minus mean D(fake)", tuple(f"{label} {span}" for label in labels)
         case "terms.png":
-            return "What the losses' regularizers list", (f"every term {span}",)
+            return "Terms of the losses' regularizers", (f"every term {span}",)
         case "search.png":
             return f"val {validation} of every trial against each searched field", _search(report)
         case "best-by-images.png":

@@ -85,7 +85,7 @@ def wasserstein(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes 
 
 
 def terms(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes | None:
-    """Return what the losses' regularizers list against critic images: a panel per name, a colour per loss."""
+    """Return terms of the losses' regularizers against critic images: a panel per name, a colour per loss."""
     names = list(dict.fromkeys(name for runs in histories.values() for run in runs for name in run.terms))
     drawn = {label: runs for label, runs in histories.items() if any(run.terms for run in runs)}
 
@@ -99,7 +99,7 @@ def terms(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes | None
         _fit(axes, np.concatenate(values))
         axes.set_title(name)
 
-    return draw_panels(len(names), draw, legend="what the losses' regularizers list") if names else None
+    return draw_panels(len(names), draw, legend="terms of the losses' regularizers") if names else None
 
 
 def validation(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
