@@ -111,7 +111,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     _end_when_told(monitor)
     cluster.check(folder)
-    identity.hold(folder, identity.of_job(spec, cluster.content))
+    monitor.warn(*identity.hold(folder, identity.of_job(spec, cluster.content)))
     cluster.describe(spec, folder)
     folder.write(layout.JOB, jobfile.dump(spec))
     folder.write_lines(layout.STARTS, [*folder.read_lines(layout.STARTS, JobStart), JobStart(time=time.time())])

@@ -21,8 +21,7 @@ import safetensors.torch
 import torch
 
 from gansvc.errors import ClusterError, RunError
-from gansvc.gan import checkpoint
-from gansvc.gan.artifact import export
+from gansvc.gan import checkpoint, modelfolder
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -249,7 +248,7 @@ def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> 
 
 def test_the_best_generator_of_another_network_is_told(best: Folder, tiny: Callable[..., Any]) -> None:
     with pytest.raises(ClusterError, match=r"best.safetensors is of another network \(.*Missing key"):
-        export.best_generator(tiny(), 3, best)
+        modelfolder.load_best_generator(tiny(), 3, best)
 
 
 # --- a kill in the middle of an upload ------------------------------------------------------------------------------
@@ -296,3 +295,12 @@ def test_a_run_that_is_over_is_compared_with_what_is_asked_for(tmp_path: Path) -
     folder.write_record("run.json", record)
     with pytest.raises(RunError, match="an earlier gansvc wrote it; submit the job anew"):
         checkpoint.run_record(folder, IDENTITY)
+
+
+def test_a_checkpoint_without_a_hash_of_the_content_is_gone_on_with_and_says_so(folder: Folder) -> None:
+    found = checkpoint.newest(folder, IDENTITY | {"data": {"train_images": "a" * 64}})
+    assert found is not None and found[0] == 9
+    assert len(found[2]) == 1 and "had no hash of train_images" in found[2][0]
+    checkpoint.save(folder, 10, state(10), IDENTITY | {"data": {"train_images": "a" * 64}})
+    with pytest.raises(RunError, match=r"data\.train_images: aaaaaaaaaaaa there, bbbbbbbbbbbb here"):
+        checkpoint.newest(folder, IDENTITY | {"data": {"train_images": "b" * 64}})

@@ -12,20 +12,20 @@ from matplotlib.image import imread
 from gansvc.report import drawing, figures, model, usefulness
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
-from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
 from gansvc.store.folder import Folder
 
 from ..builders.classes import make_job, make_spec
 
-EXAM = Exam(
+EXAM = ClassifierProtocol(
     **{"classes": 2, "majority": 0.73, "train_images": 546, "of": 546, "val_images": 78, "test_images": 156},
     **{"steps": 312, "batch_size": 64},
 )
 
 
-def learned(what: str, share: float, real: int, generated: int, values: Sequence[float]) -> Learned:
+def learned(what: str, share: float, real: int, generated: int, values: Sequence[float]) -> MixtureResult:
     mean = sum(values) / len(values)
-    return Learned.model_validate(
+    return MixtureResult.model_validate(
         {"what": what, "share": share, "real_images": real, "generated_images": generated, "accuracy": mean}
         | {"accuracies": dict(enumerate(values)), "balanced_accuracy": mean - 0.1}
         | {"balanced_accuracies": {seed: value - 0.1 for seed, value in enumerate(values)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan.data import Images
-from gansvc.spec.identity import JobIdentity, differences, hold, of_job, refuse_another
+from gansvc.spec.identity import BEFORE_THE_FIELD, JobIdentity, differences, hold, of_job, refuse_another
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 
@@ -60,10 +61,44 @@ def test_other_data_is_refused_by_the_splits_that_differ(begun: Folder, tiny: Ma
     assert "was begun with other data (" in str(refused.value) and "train_images" not in str(refused.value)
     with pytest.raises(SpecError, match=r"begun with other data and another spec \(data.test"):
         hold(begun, of_job(tiny(search={"trials": 3}), DATA | {"test_images": "c" * 64}))
-    with pytest.raises(SpecError, match=r"data.val_labels: nothing there, dddddddddddd here"):
-        hold(begun, of_job(spec, DATA | {"val_labels": "d" * 64}))
+    with pytest.raises(SpecError, match=r"data.test_images: bbbbbbbbbbbb there, nothing here"):
+        hold(begun, of_job(spec, {"train_images": "a" * 64}))
     # The client knows the spec alone.
     assert refuse_another(begun, of_job(spec)) is not None
+
+
+def test_a_hash_that_an_identity_lacks_is_taken_once_and_told(begun: Folder, tiny: Make) -> None:
+    ours = of_job(tiny(search={"trials": 2}), DATA | {"val_labels": "d" * 64})
+    (warning,) = hold(begun, ours)
+    assert warning.startswith("identity.json had no hash of val_labels")
+    assert begun.read_record("identity.json", JobIdentity) == ours and hold(begun, ours) == ()
+    with pytest.raises(SpecError, match=r"data.val_labels: dddddddddddd there, eeeeeeeeeeee here"):
+        hold(begun, of_job(tiny(search={"trials": 2}), DATA | {"val_labels": "e" * 64}))
+
+
+def test_a_field_that_an_identity_lacks_means_what_was_done_before_it(begun: Folder, tiny: Make) -> None:
+    written = json.loads(begun.read("identity.json") or b"")
+    del written["network"]["critic_stem"]
+    begun.write("identity.json", json.dumps(written))
+    stemmed = tiny(search={"trials": 2}).with_values({"network.critic_stem": 4})
+    with pytest.raises(SpecError, match=r"another spec \(network.critic_stem: 0 there, 4 here\)"):
+        hold(begun, of_job(stemmed, DATA))
+    hold(begun, of_job(tiny(search={"trials": 2}), DATA))
+
+
+@pytest.mark.parametrize("path", BEFORE_THE_FIELD)
+def test_each_field_of_the_table_counts_where_only_one_side_has_it(path: str) -> None:
+    *sections, field = path.replace("*", "lsgan").split(".")
+
+    def nested(values: dict[str, object]) -> dict[str, object]:
+        for section in reversed(sections):
+            values = {section: values}
+        return values
+
+    before, without = BEFORE_THE_FIELD[path], nested({"other": 1})
+    same, unlike = nested({"other": 1, field: before}), nested({"other": 1, field: "another"})
+    assert differences(without, same) == differences(same, without) == []
+    assert len(differences(without, unlike)) == len(differences(unlike, without)) == 1
 
 
 def test_what_only_says_where_things_are_may_change(begun: Folder, tiny: Make, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from gansvc.catalog import torchfiles
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import tensorfile
-from gansvc.spec.identity import differences
+from gansvc.spec.identity import differences, hashes_taken, missing_hashes
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -59,9 +59,9 @@ def newest(folder: Folder, identity: dict[str, object]) -> tuple[int, dict[str, 
         if content is None:
             damaged.append(folder.path(name))
             continue
-        _refuse_another_run(folder.path(name), content["identity"], identity)
+        taken = _refuse_another_run(folder.path(name), content["identity"], identity)
         torch.set_rng_state(content["rng"])
-        warnings = [f"{path} is damaged; went on from the checkpoint before it" for path in damaged]
+        warnings = [*(f"{path} is damaged; went on from the checkpoint before it" for path in damaged), *taken]
         return content["step"], content["state"], warnings
     if not names:
         return None
@@ -133,8 +133,12 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _refuse_another_run(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def _refuse_another_run(path: str, theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Refuse a stored identity that isn't ours; return a warning where it lacks hashes of content."""
     if not theirs:
         raise RunError(f"{path} doesn't say what it was made of: an earlier gansvc wrote it; submit the job anew")
-    if found := differences(theirs, ours):
+    known = theirs.get("data", {})
+    taken = missing_hashes(known, ours.get("data", {})) if isinstance(known, dict) else {}
+    if found := differences(theirs | ({"data": known | taken} if taken else {}), ours):
         raise RunError(f"{path} is of another run ({'; '.join(found)}); resume with what it was made with")
+    return [hashes_taken(path, taken)] if taken else []

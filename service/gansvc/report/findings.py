@@ -8,7 +8,8 @@ from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.report.numbers import metric_title, pluralise
+from gansvc.catalog.metrics import METRICS
+from gansvc.report.numbers import join_words, metric_title, pluralise
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
@@ -33,6 +34,7 @@ def warnings(
         *_budget_warnings(spec, runs, trials),
         *_metric_warnings(spec, contract, scores),
         *_floor_warnings(scores, floor),
+        *_contract_warnings(scores, floor),
         *_trial_warnings(trials),
     )
 
@@ -137,9 +139,10 @@ def _metric_warnings(spec: JobSpec, contract: Contract | None, scores: Sequence[
     if contract is None:
         return []
     found = []
-    if "fid" in spec.evaluation.metrics and rank_deficient(contract):
+    ranked = [METRICS[name].columns[0].title for name in spec.evaluation.metrics if METRICS[name].columns[0].has_rank]
+    if ranked and rank_deficient(contract):
         found.append(
-            f"FID is rank-deficient: {pluralise(contract.samples, 'sample')} and "
+            f"{join_words(ranked)} is rank-deficient: {pluralise(contract.samples, 'sample')} and "
             f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
             "dimensions; read KID instead"
         )
@@ -161,6 +164,13 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
         f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
         for (of, why), titles in columns.items()
     ]
+
+
+def _contract_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
+    """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
+    others = (*scores[1:], *((floor,) if floor and scores else ()))
+    unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
+    return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
 
 
 def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gansvc.catalog import metrics
 from gansvc.catalog.datasets import floor_split
 from gansvc.report import numbers
 from gansvc.report.model import Column, Report, Row
@@ -13,12 +14,6 @@ FEW_IMAGES = 1_000
 """Images of a split below which a floor that can't be trusted is put down to them: KID's usual subset."""
 UNLIKE_SPLITS = 3
 """Deviations over its subsets above which the floor's KID, about 0 between like splits, says that they are unlike."""
-_WHY_SURPASSED = {
-    "is": "IS looks at no real image, so that generated ones can surpass them",
-    "precision": "precision favours typical images over varied ones",
-}
-_RISES_WITH_SAMPLES = ("is", "fid", "recall", "f_score")
-"""Columns that get better as more images are scored; KID and precision don't."""
 
 
 def doubts(
@@ -91,15 +86,16 @@ def headline_clause(
 def _reasons(key: str, floor: Mapping[str, float], mean: float, images: int, contract: Contract) -> list[str]:
     """Return what the numbers at hand say of a floor that is worse than a loss's mean."""
     split, reference, found = floor_split(contract.reference_split), contract.reference_split, []
+    column = metrics.column(key)
     if min(images, contract.reference_images) < FEW_IMAGES:
         found.append(f"few images ({images} of {split} against {contract.reference_images} of {reference})")
     kid, deviation = floor.get("kid"), floor.get("kid_std")
     if kid is not None and deviation and kid > UNLIKE_SPLITS * deviation:
         found.append(f"unlike splits (KID between {split} and {reference} is {kid:.4f}, of like ones about 0)")
-    if key in _RISES_WITH_SAMPLES and images < contract.samples:
+    if column and column.improves_with_samples and images < contract.samples:
         found.append(f"fewer images than the losses' {contract.samples}")
     if reference == "train":
         found.append(f"the losses were trained on the reference, the real {split} images aren't in it")
     if abs(floor[key] - mean) < floor.get(f"{key}_std", 0.0):
         found.append(f"a difference within the floor's own deviation ({floor[f'{key}_std']:.2g})")
-    return [*found, *([_WHY_SURPASSED[key]] if key in _WHY_SURPASSED else [])]
+    return [*found, *([column.floor_note] if column and column.floor_note else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from gansvc.catalog import metrics
 from gansvc.report import floor, numbers
 from gansvc.report.document import Notes, Paragraph, Section, escape
 from gansvc.report.model import MIN_SEEDS, SIGNIFICANT_SEEDS, Column, Report, Row
@@ -15,8 +16,6 @@ from gansvc.report.tables import Row as TableRow
 if TYPE_CHECKING:
     from gansvc.report.compare import Comparison
 
-_FOLLOWS = ("f_score",)
-"""Columns that follow from others: the F-score is the harmonic mean of precision and recall."""
 _FLOOR = "noise floor: real images"
 
 
@@ -35,7 +34,7 @@ def scores(report: Report) -> Table:
     A column that no loss has is left out, and so is one that follows from others: report.json has it.
     """
     present = {key for row in report.leaderboard for key in row.metrics}
-    shown = [c for c in report.columns if c.key in present and c.key not in _FOLLOWS] or report.columns
+    shown = [c for c in report.columns if c.key in present and not _follows(c)] or report.columns
     best = {column.key: _best(report, column) for column in shown}
     rows = []
     for row in report.leaderboard:
@@ -141,7 +140,14 @@ def _trusted(board: Report | Comparison, column: Column) -> str:
 
 
 def _mark(column: Column, rank_deficient: bool) -> str:
-    return " †" if rank_deficient and column.key in ("fid", "fid_inf") else ""
+    known = metrics.column(column.key)
+    return " †" if rank_deficient and known and known.has_rank else ""
+
+
+def _follows(column: Column) -> bool:
+    """Return whether a column is told by others, as the F-score is by precision and recall."""
+    known = metrics.column(column.key)
+    return known is not None and known.follows
 
 
 def _best(report: Report, column: Column) -> float | None:

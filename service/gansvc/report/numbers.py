@@ -6,20 +6,20 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from gansvc.catalog import metrics as table
 from gansvc.catalog.metrics import METRICS
 from gansvc.report.model import Cell, Column
 
 MISSING = "n/a"
 
-_TITLES = {"is": "IS", "fid": "FID", "fid_inf": "FID∞", "kid": "KID", "f_score": "F-score"}
-_DECIMALS = {"is": 2, "fid": 2, "fid_inf": 2, "kid": 4, "precision": 3, "recall": 3, "f_score": 3}
 SMALL = 5_000
-"""Images of a data set below which KID, unbiased at any size, stands before FID."""
+"""Images of a data set below which metrics that are unbiased at any size, as KID, stand before the others."""
 
 
 def metric_title(key: str) -> str:
     """Return a column's title: FID for ``fid``."""
-    return _TITLES.get(key, key)
+    known = table.column(key)
+    return known.title if known else key
 
 
 def metric_columns(
@@ -29,15 +29,16 @@ def metric_columns(
 
     Args:
         metrics: names of the asked metrics.
-        measured: columns that some score has; those of our own (``fid_inf``) stand only if they are among them.
+        measured: columns that some score has; optional ones (``fid_inf``) stand only if they are among them.
         images: images of the data set, all splits together, if known: KID comes first in a small one.
     """
-    names = sorted(metrics, key=lambda name: name != "kid") if images is not None and images < SMALL else metrics
+    small = images is not None and images < SMALL
+    names = sorted(metrics, key=lambda name: not METRICS[name].unbiased) if small else metrics
     return tuple(
-        Column(key=key, title=metric_title(key), better=METRICS[name].better, decimals=_DECIMALS.get(key, 4))
+        Column(key=one.key, title=one.title, better=one.better, decimals=one.decimals)
         for name in names
-        for key in (*(key for key, _ in METRICS[name].columns), *(key for key in METRICS[name].own if key in measured))
-        if not key.endswith("_std")
+        for one in METRICS[name].columns
+        if not one.optional or one.key in measured
     )
 
 
@@ -73,7 +74,8 @@ def format_percent(share: float | None) -> str:
 
 def format_validation(name: str, value: float | None) -> str:
     """Return a validation score in the decimals of its metric; ``n/a`` for None or NaN."""
-    return format_metric(Column(key=name, title=name, better="lower", decimals=_DECIMALS.get(name, 4)), value)
+    known = table.column(name)
+    return format_metric(Column(key=name, title=name, better="lower", decimals=known.decimals if known else 4), value)
 
 
 def format_setting(value: Any) -> str:

@@ -12,7 +12,7 @@ from gansvc.report.tables import Cell, Table, loss_cell, number_columns, plain, 
 from gansvc.report.tables import Row as TableRow
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
-from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
 
@@ -46,12 +46,12 @@ def of_report(report: Report) -> tuple[Usefulness, ...]:
     return tuple(sorted(whole, key=lambda one: (order.get(one.label, len(order)), one.seed)))
 
 
-def exam(report: Report) -> Exam | None:
+def exam(report: Report) -> ClassifierProtocol | None:
     """Return what all classifiers have in common; None where none was trained."""
     return next((one.exam for one in of_report(report)), None)
 
 
-def row(found: Usefulness, what: str, share: float | None = None) -> Learned | None:
+def row(found: Usefulness, what: str, share: float | None = None) -> MixtureResult | None:
     """Return one row of a measure; the first of its kind without a share."""
     return next((one for one in found.rows if one.what == what and share in (None, one.share)), None)
 
@@ -84,7 +84,7 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
     return Section("Usefulness", tuple(blocks))
 
 
-def table(report: Report, about: Exam) -> Table:
+def table(report: Report, about: ClassifierProtocol) -> Table:
     """Return the table: guessing, real images alone, then each loss."""
     found = of_report(report)
     guess = ("-", "nothing: always the largest class", "", "", _percent(about.majority), _percent(1 / about.classes))
@@ -98,7 +98,7 @@ def table(report: Report, about: Exam) -> Table:
     return Table((*text_columns("loss", "trained on"), *columns), tuple(rows))
 
 
-def _how_measured(report: Report, about: Exam) -> str:
+def _how_measured(report: Report, about: ClassifierProtocol) -> str:
     """Return what the classifiers learn from and are judged by, and what the numbers don't say."""
     count = seeds(report)
     chance = f" {count} seeds agree on a direction by chance 1 time in {2 ** (count - 1)}." if count > 1 else ""
@@ -113,7 +113,7 @@ def _how_measured(report: Report, about: Exam) -> str:
     )
 
 
-def _rules(about: Exam) -> tuple[str, ...]:
+def _rules(about: ClassifierProtocol) -> tuple[str, ...]:
     """Return what all classifiers have in common, a sentence or two each."""
     some, every = numbers.format_count(about.train_images), numbers.format_count(about.of)
     part = f", a stratified {some} of {every}" if about.of != about.train_images else ""
@@ -171,7 +171,7 @@ def _sentence(found: Usefulness) -> str:
     return said
 
 
-def _row(name: Cell, one: Learned, without: Learned | None) -> TableRow:
+def _row(name: Cell, one: MixtureResult, without: MixtureResult | None) -> TableRow:
     gains = _gains(one.accuracies, without.accuracies) if without else {}
     change = f"{_points(sum(gains.values()) / len(gains))} ({_range(gains, _points)})" if gains else ""
     share = f" ({numbers.format_percent(one.share)})" if one.real_images else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import Field
@@ -15,7 +16,17 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-"""File of the identity in a job folder."""
+BEFORE_THE_FIELD: dict[str, Any] = {
+    "losses.*.regularizers": [],
+    "loss.regularizers": [],
+    "network.conditional": False,
+    "network.critic_stem": 0,
+}
+"""What the product did before it had a field: the value that a stored identity without it means.
+
+By the field's path in the identity of a job or of a run; * stands for a label. A new field of what decides a result
+gets a row, or jobs that were begun before it are refused when they are resumed.
+"""
 _DIGITS = 12
 """Digits of a hash that a message shows."""
 _ABSENT = "nothing"
@@ -54,8 +65,10 @@ def of_job(spec: JobSpec, data: Mapping[str, str] | None = None) -> JobIdentity:
     )
 
 
-def hold(folder: Folder, ours: JobIdentity) -> None:
-    """Make sure that a job goes on as it began, and keep its identity with its first start.
+def hold(folder: Folder, ours: JobIdentity) -> tuple[str, ...]:
+    """Make sure that a job goes on as it began, and keep its identity with its first start; return warnings.
+
+    A hash of its content that the kept identity lacks is taken now.
 
     Raises:
         SpecError: an earlier start had another identity; the message lists the differences.
@@ -65,6 +78,8 @@ def hold(folder: Folder, ours: JobIdentity) -> None:
     losses = {**(theirs.losses if theirs else {}), **ours.losses}
     if (kept := ours.model_copy(update={"losses": losses})) != theirs:
         folder.write_record(layout.IDENTITY, kept)
+    taken = missing_hashes(theirs.data, ours.data) if theirs else {}
+    return (hashes_taken(layout.IDENTITY, taken),) if taken else ()
 
 
 def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
@@ -78,7 +93,8 @@ def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
     if theirs is None:
         return None
     unknown = set() if ours.data else {"data"}
-    if found := differences(theirs.model_dump(exclude=unknown), ours.model_dump(exclude=unknown)):
+    there = theirs.model_copy(update={"data": theirs.data | missing_hashes(theirs.data, ours.data)})
+    if found := differences(there.model_dump(exclude=unknown), ours.model_dump(exclude=unknown)):
         of_data = [line for line in found if line.startswith("data.")]
         kinds = [*(["other data"] if of_data else []), *(["another spec"] if len(of_data) < len(found) else [])]
         raise SpecError(
@@ -99,10 +115,24 @@ def of_validation(spec: JobSpec) -> dict[str, Any]:
     }
 
 
+def missing_hashes(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of content that an identity of now has and a stored one lacks: one by an earlier gansvc may."""
+    return {name: digest for name, digest in ours.items() if name not in theirs}
+
+
+def hashes_taken(path: str, taken: Collection[str]) -> str:
+    """Return the warning that a stored identity got hashes which it lacked."""
+    return (
+        f"{path} had no hash of {', '.join(taken)}, and has those of now from here on: whether that was the same "
+        "before can't be told"
+    )
+
+
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Return the fields in which a record differs from what is asked for now, as ``training.epochs: 1 there, 3 here``.
 
-    Losses that only one of two jobs has are no difference.
+    A field that one of them lacks has the value of ``BEFORE_THE_FIELD``. Losses that only one of two jobs has are no
+    difference.
     """
     there, here = (dict(_fields(_plain(side))) for side in (theirs, ours))
     shared = set(theirs.get("losses", ())) & set(ours.get("losses", ()))
@@ -111,8 +141,10 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
         section, _, rest = path.partition(".")
         if section == "losses" and rest.partition(".")[0] not in shared:
             continue
-        if there.get(path, _ABSENT) != here.get(path, _ABSENT):
-            found.append(f"{path}: {_shown(there.get(path, _ABSENT))} there, {_shown(here.get(path, _ABSENT))} here")
+        absent = next((value for pattern, value in BEFORE_THE_FIELD.items() if fnmatchcase(path, pattern)), _ABSENT)
+        one, other = there.get(path, absent), here.get(path, absent)
+        if one != other:
+            found.append(f"{path}: {_shown(one)} there, {_shown(other)} here")
     return found
 
 

@@ -13,14 +13,14 @@ from gansvc.store.folder import Folder
 from gansvc.store.scores import Score
 
 
-def every(target: Folder) -> list[Score]:
+def read_scores(target: Folder) -> list[Score]:
     """Return all scores of an evaluation folder, the noise floor left out."""
     names = [name for name in target.names() if layout.is_score(name) and name != layout.score(REAL)]
     found = (target.read_record(name, Score) for name in names)
     return [score for score in found if score is not None]
 
 
-def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+def outdated_fields(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
     """Return in what a score differs from what it would be made of now; nothing where it holds.
 
     Args:
@@ -29,8 +29,8 @@ def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping
         identity: the run's identity; empty for real images.
         data: hashes of the data set.
     """
-    there = {"weights": score.weights, "run": score.identity, "data": score.contract.data}
-    return differences(there, {"weights": weights, "run": dict(identity), "data": dict(data)})
+    there, here = {"weights": score.weights, "data": score.contract.data}, {"weights": weights, "data": dict(data)}
+    return [*differences(there, here), *(f"run.{line}" for line in differences(score.identity, identity))]
 
 
 def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:
