@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from gansvc.catalog import metrics
+from gansvc.catalog.metrics import MetricColumn
 from gansvc.report import floor, numbers
 from gansvc.report.document import Notes, Paragraph, Section, escape
 from gansvc.report.model import MIN_SEEDS, SIGNIFICANT_SEEDS, Column, Report, Row
@@ -129,7 +130,9 @@ def _confidence(row: Row, column: Column) -> tuple[Cell, ...]:
 
 def _floor(report: Report, real: Mapping[str, float], column: Column) -> str:
     value = real.get(column.key)
-    text = numbers.format_metric(column, value, real.get("is_std") if column.key == "is" else None)
+    # The deviation of KID is over subsets whose size follows the number of images, so it doesn't compare.
+    deviation = None if column.key == "kid" else real.get(f"{column.key}_std")
+    text = numbers.format_metric(column, value, deviation)
     text += _mark(column, report.noise_floor_rank_deficient and value is not None)
     return f"{text} ‡" if column.key in report.floor_doubts else text
 
@@ -145,7 +148,7 @@ def _mark(column: Column, rank_deficient: bool) -> str:
 
 
 def _follows(column: Column) -> bool:
-    """Return whether a column is told by others, as the F-score is by precision and recall."""
+    """Return whether a column follows from others, as the F-score is by precision and recall."""
     known = metrics.column(column.key)
     return known is not None and known.follows
 
@@ -180,11 +183,7 @@ def _how_to_read(report: Report) -> list[str]:
             "† rank-deficient: fewer images than the features have dimensions, so FID depends on the number of images "
             "more than on what they show."
         )
-    if report.column("fid_inf"):
-        said.append(
-            "FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images stay "
-            "as many as they are."
-        )
+    said += [known.note for known in _known(report) if known.note]
     if report.noise_floor is not None:
         said.append(_floor_note(report))
     return said
@@ -197,10 +196,19 @@ def _floor_note(report: Report) -> str:
         f"The noise floor scores {numbers.format_count(images)} real {escape(report.floor_split)} images in place of "
         f"generated ones{escape(floor.meaning(report))}"
     )
-    if contract and report.column("fid") and images != contract.samples:
+    if contract and images != contract.samples:
         samples = numbers.format_count(contract.samples)
-        said += f" FID falls as more images are scored, so its floor would be another at the losses' {samples} images."
+        falling = (one.title for one in _known(report) if one.improves_with_samples and one.better == "lower")
+        said += "".join(
+            f" {title} falls as more images are scored, so its floor would be another at the losses' {samples} images."
+            for title in falling
+        )
     return said
+
+
+def _known(report: Report) -> list[MetricColumn]:
+    """Return what the metrics' table says of a report's columns."""
+    return [known for column in report.columns if (known := metrics.column(column.key)) is not None]
 
 
 def _how_sure(report: Report) -> list[str]:
