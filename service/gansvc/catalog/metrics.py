@@ -152,6 +152,12 @@ class InceptionScore(Metric):
         return _renamed(isc_features_to_metric(fake.logits), "is", "is_std")
 
 
+_FID_INF = (
+    "FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images stay as many "
+    "as they are."
+)
+
+
 @dataclass(frozen=True)
 class FrechetDistance(Metric):
     """FID, and its extrapolation to infinitely many samples."""
@@ -160,16 +166,7 @@ class FrechetDistance(Metric):
     source = "Frechet Inception Distance (Heusel et al. 2017); extrapolated as by Chong and Forsyth (2020)"
     columns = (
         MetricColumn("fid", "FID", "lower", decimals=2, has_rank=True, improves_with_samples=True),
-        MetricColumn(
-            "fid_inf",
-            "FID∞",
-            "lower",
-            decimals=2,
-            has_rank=True,
-            optional=True,
-            note="FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images "
-            "stay as many as they are.",
-        ),
+        MetricColumn("fid_inf", "FID∞", "lower", decimals=2, has_rank=True, optional=True, note=_FID_INF),
     )
     generated, real, needs = 2, 2, "a covariance"
 

@@ -1,4 +1,4 @@
-"""What a person sees of a job: the live view, the lines where there is no terminal, the list. It prints nothing."""
+"""Live view, progress lines and job list, from status records."""
 
 from __future__ import annotations
 

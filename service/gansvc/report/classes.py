@@ -1,4 +1,4 @@
-"""What the data set's own classes say in a report: histograms, domain scores, and where the two rankings agree."""
+"""The data set's classes in a report: histograms, domain scores, and how far the two rankings agree."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def sentences(report: Report) -> list[str]:
         return []
     first = next(iter(found.values()))[0]
     said = [
-        f"The classifier gets {_percent(first.accuracy)} of the held-out (test) images right; "
-        f"always guessing the largest class, {_percent(first.majority)}"
+        f"The classifier gets {numbers.format_share(first.accuracy)} of the held-out (test) images right; "
+        f"always guessing the largest class, {numbers.format_share(first.majority)}"
         + ("" if first.accuracy > first.majority + 0.05 else ": too little to trust what it sees")
     ]
     for ranking in rankings(report):
@@ -119,9 +119,9 @@ def histogram_table(report: Report) -> Table:
         TableRow(
             plain(
                 _class_name(report.dataset.classes, index),
-                _percent(first.train[index]),
-                _percent(first.heldout[index]),
-                *(_percent(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
+                numbers.format_share(first.train[index]),
+                numbers.format_share(first.heldout[index]),
+                *(numbers.format_share(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
             )
         )
         for index in range(len(first.train))
@@ -130,7 +130,7 @@ def histogram_table(report: Report) -> Table:
 
 
 def _class_name(names: Sequence[str], index: int) -> str:
-    """Return the number of a class and what the data set calls it, where that is known and is no number, too."""
+    """Return the number of a class and, where that is known, what the data set calls it."""
     return f"{index} {names[index]}" if index < len(names) else str(index)
 
 
@@ -165,7 +165,3 @@ def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
 
 def _order(values: Mapping[str, float], column: MetricColumn) -> tuple[str, ...]:
     return tuple(sorted(values, key=values.__getitem__, reverse=column.better == "higher"))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

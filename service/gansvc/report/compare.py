@@ -1,4 +1,4 @@
-"""Several jobs on one leaderboard, from their reports alone, where their contracts allow it."""
+"""Merge the reports of several jobs into one leaderboard, where their contracts allow it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def merge(reports: Sequence[Report]) -> Comparison:
     Raises:
         SpecError: a job has no scores, there is only one job, or the contracts differ; the message names the fields.
     """
-    contract = _common(reports)
+    contract = _common_contract(reports)
     if (seeds := sum(len(row.seeds) for report in reports for row in report.leaderboard)) > 5 * MOST:
         raise SpecError(f"JOB: the jobs have {seeds:,} scored runs, and {5 * MOST:,} can be compared; name fewer jobs")
     shared = [column for column in reports[0].columns if all(other.column(column.key) for other in reports)]
@@ -76,7 +76,7 @@ def merge(reports: Sequence[Report]) -> Comparison:
     )
 
 
-def _common(reports: Sequence[Report]) -> Contract:
+def _common_contract(reports: Sequence[Report]) -> Contract:
     jobs = [report.job for report in reports]
     if len(set(jobs)) < 2 or len(set(jobs)) < len(jobs):
         raise SpecError(f"JOB: {', '.join(jobs) or 'nothing'} can't be compared; name two or more jobs, each once")
@@ -104,7 +104,7 @@ def _rows(reports: Sequence[Report], shown: Sequence[Column]) -> list[Row]:
             alike.append((report, row))
     labels = [label for label, _ in groups]
     return [
-        _joined(
+        _join_rows(
             label if labels.count(label) == 1 else f"{label} ({', '.join(report.job for report, _ in members)})",
             [row for _, row in members],
             shown,
@@ -125,7 +125,7 @@ def _has_learned(members: Sequence[tuple[Report, Row]]) -> bool | None:
     return next((said for said in (False, None) if said in found), True)
 
 
-def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: bool | None) -> Row:
+def _join_rows(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: bool | None) -> Row:
     cells = {}
     for column in shown:
         found = [row.metrics[column.key] for row in rows if column.key in row.metrics]

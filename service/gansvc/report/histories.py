@@ -1,4 +1,4 @@
-"""The histories of runs as columns of numbers, for the figures: a job's runs have hundreds of thousands of lines."""
+"""Read the histories of runs as arrays for the figures: a job's runs have hundreds of thousands of lines."""
 
 from __future__ import annotations
 

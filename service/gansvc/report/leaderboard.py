@@ -81,7 +81,9 @@ def overview(board: Report | Comparison) -> Table:
             )
         )
     if board.noise_floor:
-        texts = ["-" if column.key not in board.noise_floor else _trusted(board, column) for column in board.columns]
+        texts = [
+            "-" if column.key not in board.noise_floor else _overview_floor(board, column) for column in board.columns
+        ]
         rest = [""] if has_shares else []
         rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *plain(*texts, *rest)), "floor"))
     shares = number_columns("first in") if has_shares else ()
@@ -137,7 +139,7 @@ def _floor(report: Report, real: Mapping[str, float], column: Column) -> str:
     return f"{text} ‡" if column.key in report.floor_doubts else text
 
 
-def _trusted(board: Report | Comparison, column: Column) -> str:
+def _overview_floor(board: Report | Comparison, column: Column) -> str:
     text = numbers.format_metric(column, (board.noise_floor or {}).get(column.key))
     return f"{text} ‡" if column.key in board.floor_doubts else text
 
@@ -183,7 +185,7 @@ def _how_to_read(report: Report) -> list[str]:
             "† rank-deficient: fewer images than the features have dimensions, so FID depends on the number of images "
             "more than on what they show."
         )
-    said += [known.note for known in _known(report) if known.note]
+    said += [known.note for known in _catalog_columns(report) if known.note]
     if report.noise_floor is not None:
         said.append(_floor_note(report))
     return said
@@ -198,7 +200,7 @@ def _floor_note(report: Report) -> str:
     )
     if contract and images != contract.samples:
         samples = numbers.format_count(contract.samples)
-        falling = (one.title for one in _known(report) if one.improves_with_samples and one.better == "lower")
+        falling = (one.title for one in _catalog_columns(report) if one.improves_with_samples and one.better == "lower")
         said += "".join(
             f" {title} falls as more images are scored, so its floor would be another at the losses' {samples} images."
             for title in falling
@@ -206,7 +208,7 @@ def _floor_note(report: Report) -> str:
     return said
 
 
-def _known(report: Report) -> list[MetricColumn]:
+def _catalog_columns(report: Report) -> list[MetricColumn]:
     """Return what the metrics' table says of a report's columns."""
     return [known for column in report.columns if (known := metrics.column(column.key)) is not None]
 

@@ -1,4 +1,4 @@
-"""The pictures that a report shows beside its figures: grids of images with their titles, read from the job folder."""
+"""Read the grids of images that a report shows beside its figures, with their titles."""
 
 from __future__ import annotations
 

@@ -13,20 +13,6 @@ from gansvc.report.tables import Row as TableRow
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
-from gansvc.store.folder import Folder
-from gansvc.store.parallel import ask_all
-
-
-def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:
-    """Return what was measured in a job folder; nothing in unconditional jobs and those of earlier versions.
-
-    Raises:
-        ClusterError: a file isn't such a record.
-    """
-    names = [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    there = folder / layout.EVALUATION
-    found = ask_all(folder, lambda name: there.read_record(layout.usefulness(name), Usefulness), names)
-    return tuple(one for one in found if one is not None)
 
 
 def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
@@ -46,7 +32,7 @@ def of_report(report: Report) -> tuple[Usefulness, ...]:
     return tuple(sorted(whole, key=lambda one: (order.get(one.label, len(order)), one.seed)))
 
 
-def exam(report: Report) -> ClassifierProtocol | None:
+def common_protocol(report: Report) -> ClassifierProtocol | None:
     """Return what all classifiers have in common; None where none was trained."""
     return next((one.exam for one in of_report(report)), None)
 
@@ -77,7 +63,7 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
     if not (said := sentences(report, spec)):
         return None
     blocks: list[Block] = [bullets(said)]
-    if (about := exam(report)) is not None:
+    if (about := common_protocol(report)) is not None:
         blocks.append(table(report, about))
         blocks += [pictures["usefulness.png"]] if "usefulness.png" in pictures else []
         blocks += [Paragraph(_how_measured(report, about)), Bullets(_rules(about))]
@@ -87,7 +73,14 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
 def table(report: Report, about: ClassifierProtocol) -> Table:
     """Return the table: guessing, real images alone, then each loss."""
     found = of_report(report)
-    guess = ("-", "nothing: always the largest class", "", "", _percent(about.majority), _percent(1 / about.classes))
+    guess = (
+        "-",
+        "nothing: always the largest class",
+        "",
+        "",
+        numbers.format_share(about.majority),
+        numbers.format_share(1 / about.classes),
+    )
     rows = [TableRow(plain(*guess, ""))]
     rows += [_row(Cell("-"), one, None) for one in found[0].rows if one.what == "real"]
     for measured in found:
@@ -154,7 +147,7 @@ def _sentence(found: Usefulness) -> str:
     said = (
         f"Classifiers trained on the images of {found.label}, seed {found.seed}, alone get {_spread(alone.accuracies)} "
         f"of the real test images right, on the real ones {_spread(real.accuracies)}; always guessing the largest "
-        f"class gets {_percent(found.exam.majority)}, surpassed in {above} of "
+        f"class gets {numbers.format_share(found.exam.majority)}, surpassed in {above} of "
         f"{numbers.pluralise(len(alone.accuracies), 'seed')}"
     )
     for share in sorted({one.share for one in found.rows if one.what == "both"}):
@@ -192,15 +185,12 @@ def _gains(both: Mapping[int, float], without: Mapping[int, float]) -> dict[int,
 
 
 def _spread(values: Mapping[int, float]) -> str:
-    return f"{_percent(sum(values.values()) / len(values))} ({_range(values, lambda value: f'{100 * value:.1f}')})"
+    mean = sum(values.values()) / len(values)
+    return f"{numbers.format_share(mean)} ({_range(values, lambda value: f'{100 * value:.1f}')})"
 
 
 def _range(values: Mapping[int, float], written: Callable[[float], str]) -> str:
     return f"{written(min(values.values()))} to {written(max(values.values()))}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _points(difference: float) -> str:
