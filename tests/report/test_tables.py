@@ -84,3 +84,11 @@ def test_the_terminal_shows_every_cell_of_its_leaderboard(report: Report) -> Non
     shown = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in lines if line[:1] in "│┃"]
     assert shown == [[c.heading for c in table.columns], *([cell.text for cell in row.cells] for row in table.rows)]
     assert {row.standing for row in table.rows} == {"", "first", "floor"}
+
+
+def test_a_cell_that_only_reads_like_a_loss_has_no_colour(report: Report) -> None:
+    assert report.contract is not None
+    coloured = html.render(report, {}, []).count("--loss: #")
+    same = report.model_copy(update={"contract": report.contract.model_copy(update={"extractor": "wgan"})})
+    page = html.render(same, {}, [])
+    assert "<td>wgan</td>" in page and page.count("--loss: #") == coloured > 10

@@ -34,7 +34,7 @@ app = typer.Typer(
 app.add_typer(following.app)
 app.add_typer(preparing.app)
 
-MOST = 10
+MAX_DIFFERENCES = 10
 """Differences between jobs that are shown."""
 
 
@@ -198,9 +198,9 @@ def compare(
         show(_json(merged))
         return
     _out().print(scoretables.leaderboard(merged))
-    for difference in merged.differences[:MOST]:
+    for difference in merged.differences[:MAX_DIFFERENCES]:
         _say(f"the jobs were not given the same {difference}")
-    if left := len(merged.differences[MOST:]):
+    if left := len(merged.differences[MAX_DIFFERENCES:]):
         _say(f"and {left} more; --json has them all")
 
 
