@@ -31,7 +31,7 @@ class Ranking:
     """Kendall's tau-b: 1 where they agree, -1 where one is the other backwards; None where all values are alike."""
 
 
-def of_report(report: Report) -> dict[str, tuple[Classes, ...]]:
+def classes_by_label(report: Report) -> dict[str, tuple[Classes, ...]]:
     """Return what the classifier saw in each loss's runs, losses in the order of the leaderboard; empty without labels.
 
     Under ``real`` stands what it saw in fresh real images, if that is known.
@@ -42,7 +42,7 @@ def of_report(report: Report) -> dict[str, tuple[Classes, ...]]:
 
 def sentences(report: Report) -> list[str]:
     """Return what the classes come to, one sentence each, without full stops; none where the set has no classes."""
-    found = of_report(report)
+    found = classes_by_label(report)
     if not found:
         return []
     first = next(iter(found.values()))[0]
@@ -59,7 +59,7 @@ def sentences(report: Report) -> list[str]:
         count = len(ranking.by_extractor)
         tau = "n/a" if ranking.tau is None else f"{ranking.tau:.2f}"
         said.append(f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {count} losses")
-    return [*said, *_left_out(found)]
+    return [*said, *_missing_scores(found)]
 
 
 def rankings(report: Report) -> tuple[Ranking, ...]:
@@ -70,7 +70,7 @@ def rankings(report: Report) -> tuple[Ranking, ...]:
     for key, _ in _DOMAIN:
         column = report.column(key) or numbers.metric_columns((key,))[0]
         usual = {row.label: row.metrics[key].mean for row in report.leaderboard if key in row.metrics}
-        means = {label: _mean(seen, key) for label, seen in of_report(report).items() if label in usual}
+        means = {label: _mean(seen, key) for label, seen in classes_by_label(report).items() if label in usual}
         domain = {label: mean for label, mean in means.items() if mean is not None}
         if len(domain) < 2:
             continue
@@ -94,7 +94,7 @@ def scores_table(report: Report) -> Table:
     board = {row.label: row for row in report.leaderboard}
     reference = report.contract.reference_split if report.contract else "test"
     rows = []
-    for label, seen in of_report(report).items():
+    for label, seen in classes_by_label(report).items():
         texts = []
         for column in columns:
             cell = board[label].metrics.get(column.key) if label in board else None
@@ -111,7 +111,7 @@ def scores_table(report: Report) -> Table:
 
 def histogram_table(report: Report) -> Table:
     """Return the class histograms, a row per class, in percent; means over seeds."""
-    found = of_report(report)
+    found = classes_by_label(report)
     first = next(iter(found.values()))[0]
     losses = {label: seen for label, seen in found.items() if label != REAL}
     titles = ("labels of train", "seen in held-out images", *(f"seen in {label}" for label in losses))
@@ -153,7 +153,7 @@ def _mean(seen: Sequence[Classes], key: str) -> float | None:
     return fmean(values) if values else None
 
 
-def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
+def _missing_scores(found: Mapping[str, Sequence[Classes]]) -> list[str]:
     """Return which domain scores aren't there and why, one sentence for each reason."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for label, seen in found.items():

@@ -146,7 +146,7 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
 
 def usefulness(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return each classifier's accuracy as a dot, a place per mixture of images; what the loss gave, in its colour."""
-    found = learned.of_report(report)
+    found = learned.ranked_results(report)
     if not found or found[0].exam is None:
         return None
     majority = found[0].exam.majority

@@ -19,7 +19,7 @@ def audits_of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Colum
     return tuple(known[label, seed] for label, seed in best if seed is not None and (label, seed) in known)
 
 
-def of_report(report: Report) -> tuple[Audit, ...]:
+def reported_audits(report: Report) -> tuple[Audit, ...]:
     """Return the audits of a report's best seeds that were audited for memorisation."""
     by = report.column(report.objective)
     found = audits_of_best_seeds(report.audits, report.leaderboard, by) if by else ()
@@ -56,7 +56,7 @@ def verdict(audit: Audit) -> str:
 
 def section(report: Report, pictures: Mapping[str, Picture]) -> Section | None:
     """Return what the audits found and how it was measured; None where nothing was audited."""
-    found = of_report(report)
+    found = reported_audits(report)
     if not found or (memory := found[0].memorisation) is None:
         return None
     blocks: list[Block] = [

@@ -25,7 +25,7 @@ def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
     )
 
 
-def of_report(report: Report) -> tuple[Usefulness, ...]:
+def ranked_results(report: Report) -> tuple[Usefulness, ...]:
     """Return what was measured, losses in the order of the leaderboard."""
     order = {row.label: place for place, row in enumerate(report.leaderboard)}
     whole = [one for one in report.usefulness if one.exam is not None and one.rows]
@@ -34,7 +34,7 @@ def of_report(report: Report) -> tuple[Usefulness, ...]:
 
 def common_protocol(report: Report) -> ClassifierProtocol | None:
     """Return what all classifiers have in common; None where none was trained."""
-    return next((one.exam for one in of_report(report)), None)
+    return next((one.exam for one in ranked_results(report)), None)
 
 
 def row(found: Usefulness, what: str, share: float | None = None) -> MixtureResult | None:
@@ -47,10 +47,10 @@ def sentences(report: Report, spec: JobSpec | None) -> list[str]:
 
     Where nothing was measured and the set has classes, that is one sentence: how to get it.
     """
-    found = of_report(report)
+    found = ranked_results(report)
     if found:
         return [_sentence(one) for one in found]
-    if spec is None or spec.network.conditional or not classes.of_report(report):
+    if spec is None or spec.network.conditional or not classes.classes_by_label(report):
         return []
     return [
         "Not measured: what a classifier learns from generated images needs a generator that can be asked for a class; "
@@ -72,7 +72,7 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
 
 def table(report: Report, about: ClassifierProtocol) -> Table:
     """Return the table: guessing, real images alone, then each loss."""
-    found = of_report(report)
+    found = ranked_results(report)
     guess = (
         "-",
         "nothing: always the largest class",
@@ -126,7 +126,7 @@ def sampling_error(report: Report) -> float:
 
     The binomial one: sqrt(p (1 - p) / n).
     """
-    found = of_report(report)
+    found = ranked_results(report)
     real = row(found[0], "real", 1.0) if found else None
     if real is None or found[0].exam is None:
         return 0.0
@@ -135,7 +135,7 @@ def sampling_error(report: Report) -> float:
 
 def seeds(report: Report) -> int:
     """Return over how many seeds of the classifier the means are; 0 without a measure."""
-    return next((len(one.rows[0].accuracies) for one in of_report(report)), 0)
+    return next((len(one.rows[0].accuracies) for one in ranked_results(report)), 0)
 
 
 def _sentence(found: Usefulness) -> str:
