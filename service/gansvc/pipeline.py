@@ -112,7 +112,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     _end_when_told(monitor)
     cluster.check(folder)
     monitor.warn(*identity.hold(folder, identity.of_job(spec, cluster.content)))
-    cluster.describe(spec, folder)
+    cluster.describe(folder)
     folder.write(layout.JOB, jobfile.dump(spec))
     folder.write_lines(layout.STARTS, [*folder.read_lines(layout.STARTS, JobStart), JobStart(time=time.time())])
     found = spec

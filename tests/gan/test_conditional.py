@@ -367,7 +367,7 @@ def test_classes_are_called_by_the_numbers_in_the_file(tmp_path: Path) -> None:
     spec = job("dcgan", "lsgan", dataset={"name": "npz", "path": str(tmp_path / "mine.npz")})
     images = data.load(spec.dataset)
     assert images.labels["train"].tolist() == [1, 0, 1, 0]
-    assert data.class_names(spec.dataset, images) == ("3", "7")
+    assert images.titles == ("3", "7")
 
 
 def _kinds(images: Any, labels: Any) -> tuple[tuple[str, Any], ...]:

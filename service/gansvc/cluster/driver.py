@@ -54,9 +54,9 @@ class Cluster:
         """
         sharing.check(folder)
 
-    def describe(self, spec: JobSpec, folder: Folder) -> None:
+    def describe(self, folder: Folder) -> None:
         """Write down what the job trains on, for its report and for who estimates its time."""
-        folder.write_record(layout.DATA, data.describe(spec.dataset, self.images))
+        folder.write_record(layout.DATA, data.describe(self.images))
 
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
@@ -99,7 +99,7 @@ class Cluster:
     def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder, job: str) -> dict[str, str]:
         """Write the model folder of a scored run; return the reason by the name of each file that can't be made."""
         weights = folder / layout.TRAIN / layout.run_name(run.label, run.seed) / layout.CHECKPOINTS
-        classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
+        classes = self.images.titles if spec.network.conditional else ()
         return export.export(folder / layout.MODEL, job, spec, self.images.channels, run, score, weights, classes)
 
     def _at_once(self, share: Share, workers: int) -> int:

@@ -75,7 +75,7 @@ def scored(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     patch.undo()
     score = (folder / "evaluation").read_record("wgan-seed3.json", Score)
     assert score is not None
-    names = data.class_names(spec.dataset, images)
+    names = images.titles
     export.export(folder / "model", "tiny-1", spec, images.channels, run, score, weights, names)
     return Path((folder / "model").uri), score
 
