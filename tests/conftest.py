@@ -19,7 +19,8 @@ import torch
 
 from gansvc.client import local
 from gansvc.gan import data
-from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.sampling import chunks
+from gansvc.gan.scoring.features import extract
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec

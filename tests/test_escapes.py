@@ -19,7 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from gansvc.cli import output
 from gansvc.escapes import is_printable, printable, printable_json
-from gansvc.gan.artifact import card, export
+from gansvc.gan import modelfolder
+from gansvc.gan.artifact import card
 from gansvc.report import build, drawing, html, markdown
 from gansvc.report.model import Report
 from gansvc.spec import jobfile
@@ -120,7 +121,7 @@ def test_a_report_shows_what_its_records_hold_as_text(report: Report, text: str)
     found = planted(report, text)
     written = markdown.render(found, ("losses.png",))
     assert not driving(written)
-    page = html.render(found, written, {"figures/losses.png": figure(text)}, [(f"wgan{text}", grid(0))])
+    page = html.render(found, {"losses.png": figure(text)}, [(f"wgan{text}", grid(0))])
     assert not driving(page) and "&#x202e;" not in page
 
 
@@ -129,7 +130,7 @@ def test_a_report_shows_what_its_records_hold_as_text(report: Report, text: str)
 def test_a_models_card_shows_its_texts_as_text(text: str) -> None:
     changes = {"classes": [f"a{text}", "b"], "shares": [0.5, 0.5], "licence": text, "source": text, "torch": text}
     spec = {"published": [{"source": f"a{text}b"}]}
-    made = export.ModelCard.model_validate(CARD | changes | {"loss": {"label": "x", "a": text}, "spec": spec})
+    made = modelfolder.ModelCard.model_validate(CARD | changes | {"loss": {"label": "x", "a": text}, "spec": spec})
     written = card.readme(made, ())
     assert not driving(written)
     block = written.split("```yaml\n")[1].split("```")[0]

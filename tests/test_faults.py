@@ -25,12 +25,12 @@ import torch
 from safetensors.torch import load_file
 
 from gansvc import api
+from gansvc.catalog.metrics import Features
 from gansvc.cli.following import without_rays_own
 from gansvc.client import diagnosis, local, processes
 from gansvc.errors import SpecError
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.scoring.score import Features
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile

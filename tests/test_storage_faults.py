@@ -25,7 +25,6 @@ from gansvc.files import filesystems
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import Images
 from gansvc.gan.run import RunPlan, single_process
-from gansvc.gan.scoring.score import weights_hash
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
@@ -164,7 +163,7 @@ def test_a_job_on_a_disk_that_fills_up_ends_with_the_reason(
     assert "can't be written (ENOSPC: No space left on device); the disk is full: free space on it" in log
     last = next(line for line in log.splitlines() if line.startswith("Error: "))
     assert last.startswith(f"Error: storage: {small_disk}/{job.id}/"), "the job's reason is the storage's"
-    content = data.load(spec.dataset).content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
+    content = data.load(spec.dataset).content | {"extractor_weights": spec.evaluation.extractor.weights_hash()}
     plan = RunPlan(spec, "lsgan", 0, spec.training.epochs, spec.training.evaluations, content=content)
     found = checkpoint.newest(Folder(job.folder) / "train" / "lsgan-seed0" / "checkpoints", plan.identity())
     assert found is None or not found[2], "what is there is whole"

@@ -22,12 +22,14 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from gansvc.catalog.metrics import METRICS, Features
 from gansvc.gan import data
-from gansvc.gan.artifact.export import ModelCard
 from gansvc.gan.images import png
+from gansvc.gan.modelfolder import ModelCard
 from gansvc.gan.networks import build_generator
+from gansvc.gan.sampling import generate
+from gansvc.gan.scoring.features import extract, reference_features
 from gansvc.gan.scoring.metrics import measure
-from gansvc.gan.scoring.score import Features, extract, generate, reference_features
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
@@ -99,8 +101,7 @@ def _train(
     loop.steps(steps, score)
     evaluation = spec.evaluation
     fake = extract(generate(best, spec.network.latent_dim, evaluation.seed, evaluation.samples), evaluation.extractor)
-    size = min(len(fake), len(real))
-    scores = measure(fake, real, ("kid", "fid", "precision-recall"), 100, size)
+    scores = measure(fake, real, [METRICS[name] for name in ("kid", "fid", "precision-recall")]).metrics
     return best, scores | {"validation": validation, "step": chosen, "steps": steps, "seconds": loop.seconds}
 
 

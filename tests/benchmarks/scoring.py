@@ -15,14 +15,14 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from gansvc.catalog.labels import REAL
-from gansvc.catalog.metrics import METRICS
+from gansvc.catalog.metrics import FIDELITY_KEYS
 from gansvc.cluster import driver
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
-from gansvc.gan.artifact.export import best_generator
+from gansvc.gan.modelfolder import load_best_generator
 from gansvc.gan.networks import build_generator
+from gansvc.gan.sampling import generate
 from gansvc.gan.scoring import scorefiles
-from gansvc.gan.scoring.score import generate
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -73,7 +73,7 @@ def measure(rounds: int | None = None) -> Measured:
 
         theirs: list[dict[str, float]] = []
         pairs = alternate("evaluate", rounds or 3, plain, ours)
-        scored = {score.seed: score.metrics for score in scorefiles.every(folder / "evaluation")}
+        scored = {score.seed: score.metrics for score in scorefiles.read_scores(folder / "evaluation")}
     for seed, metrics in enumerate(theirs):
         refuse_unlike(scored[seed], metrics)
     what = (
@@ -87,10 +87,9 @@ def measure(rounds: int | None = None) -> Measured:
 
 def refuse_unlike(ours: dict[str, float], theirs: dict[str, float]) -> None:
     """Raise a RunError if a metric of ours is not the one that torch-fidelity gives under its own key."""
-    for metric in METRICS.values():
-        for column, key in metric.columns:
-            if not math.isclose(ours[column], theirs[key], rel_tol=TOLERANCE, abs_tol=1e-6):
-                raise RunError(f"evaluate: {column} is {ours[column]!r} here, {theirs[key]!r} by torch-fidelity")
+    for column, key in FIDELITY_KEYS.items():
+        if not math.isclose(ours[column], theirs[key], rel_tol=TOLERANCE, abs_tol=1e-6):
+            raise RunError(f"evaluate: {column} is {ours[column]!r} here, {theirs[key]!r} by torch-fidelity")
 
 
 def _ours(spec: JobSpec, cluster: driver.Cluster, runs: list[RunRecord], folder: Folder) -> float:
@@ -113,7 +112,7 @@ def _plain(
     with threads():
         for run in runs:
             weights = folder / "train" / layout.run_name(run.label, run.seed) / "checkpoints"
-            network = best_generator(spec, real.shape[1], weights).to(device())
+            network = load_best_generator(spec, real.shape[1], weights).to(device())
             made = generate(network, spec.network.latent_dim, spec.evaluation.seed, spec.evaluation.samples)
             found.append(_torch_fidelity(spec, torch.cat(list(made)), real))
     return time.monotonic() - started

@@ -11,7 +11,8 @@ from torch import nn
 from gansvc.errors import RunError
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, single_process
-from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.sampling import chunks
+from gansvc.gan.scoring.features import extract
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec

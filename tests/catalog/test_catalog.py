@@ -8,7 +8,7 @@ import pytest
 
 from gansvc.catalog.augments import AUGMENTS
 from gansvc.catalog.datasets import DATASETS, SPLITS
-from gansvc.catalog.extractors import EXTRACTORS
+from gansvc.catalog.extractors import EXTRACTORS, Extractor
 from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import NETWORKS
@@ -101,33 +101,31 @@ def test_lookup_and_its_error() -> None:
     )
 
 
-def test_metric_columns_and_keys_are_unique() -> None:
-    pairs = [pair for metric in METRICS.values() for pair in metric.columns]
-    assert not {column for metric in METRICS.values() for column in metric.own} & {column for column, _ in pairs}
-    assert len({column for column, _ in pairs}) == len(pairs)
-    assert len({key for _, key in pairs}) == len(pairs)
+def test_columns_of_metrics_are_unique() -> None:
+    keys = [column.key for metric in METRICS.values() for column in metric.columns]
+    assert len(set(keys)) == len(keys) and not [key for key in keys if key.endswith("_std")]
+    assert [name for name, metric in METRICS.items() if metric.name != name or metric.columns[0].optional] == []
 
 
-def test_metrics_rank_the_right_way() -> None:
-    assert {name: metric.better for name, metric in METRICS.items()} == {
-        "is": "higher",
-        "fid": "lower",
-        "kid": "lower",
-        "precision-recall": "higher",
-    }
-    assert [name for name, metric in METRICS.items() if metric.name != name] == []
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_that_fall_as_images_get_better_may_rank(name: str) -> None:
+    metric, asked = METRICS[name], {"name": "job", "dataset": "histology", "losses": ["lsgan"]}
+    if metric.may_rank:
+        assert metric.columns[0].better == "lower"
+        assert jobfile.validated(asked | {"search": {"objective": name}}).objective == name
+    else:
+        with pytest.raises(SpecError, match=f"search.objective: unknown objective '{name}'.*; known: fid, kid"):
+            jobfile.validated(asked | {"search": {"objective": name}})
 
 
-def test_metric_keys_are_torch_fidelitys() -> None:
-    fidelity = pytest.importorskip("torch_fidelity")
-    known = {
-        value
-        for module in ("metric_isc", "metric_fid", "metric_kid", "metric_prc")
-        for key, value in vars(__import__(f"{fidelity.__name__}.{module}", fromlist=[module])).items()
-        if key.startswith("KEY_METRIC_")
-    }
-    asked = {key for metric in METRICS.values() for _, key in metric.columns}
-    assert asked - known == set()
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_an_extractor_gives_features_of_the_width_that_it_says(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    extractor = Extractor(name=name)
+    if extractor.missing():
+        pytest.skip("its weights aren't here")
+    pool, logits = extractor.build()(torch.zeros(1, 3, 28, 28, dtype=torch.uint8))
+    assert pool.shape == (1, EXTRACTORS[name].dimensions) and len(logits) == 1
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from gansvc.cli import live, scoretables
+from gansvc.cli import live
 from gansvc.store import statusline
 from gansvc.store.records import Phase, Progress, Status
 
@@ -57,63 +57,11 @@ def test_the_view_shows_all_there_is() -> None:
     assert "low on [memory]" in shown
 
 
-def test_the_leaderboard_takes_the_reports_columns_and_does_without_them() -> None:
-    row = {"rank": 1, "label": "lsgan", "seeds": [0, 1], "metrics": {"kid": {"mean": 0.05, "std": 0.01}}}
-    columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
-    for report in ({"leaderboard": [row], "columns": columns, "headline": "lsgan [won]"}, {"leaderboard": [row]}, {}):
-        console = Console(file=StringIO(), width=120)
-        console.print(scoretables.leaderboard(report))
-        shown = console.file.getvalue()  # type: ignore[attr-defined]
-        assert not report or ("0.05" in shown and "± 0.01" in shown and "0, 1" in shown)
-        assert "columns" not in report or ("KID ↓" in shown and "lsgan [won]" in shown)
-        assert "first in" not in shown and "noise floor" not in shown
-
-
-def test_the_leaderboard_ends_with_the_noise_floor_and_says_how_often_each_is_best() -> None:
-    rows = [
-        {"rank": 1, "label": "lsgan", "metrics": {"kid": {"mean": 0.05}}, "best_share": 0.874},
-        {"rank": None, "label": "wgan", "metrics": {}},
-    ]
-    columns = [{"key": "kid", "title": "KID", "better": "lower", "decimals": 3}]
-    console = Console(file=StringIO(), width=120)
-    report = {"leaderboard": rows, "columns": columns, "noise_floor": {"kid": 0.004}}
-    console.print(scoretables.leaderboard(report | {"contract": {"reference_split": "test"}}))
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert any("all scores against the test split; ↑ higher" in text for text in lines)
-    assert not any("‡" in text for text in lines)
-    assert any("first in" in text for text in lines)
-    assert any("lsgan" in text and "0.050" in text and "87%" in text for text in lines)
-    assert any("noise floor: real images" in text and "0.004" in text for text in lines)
-
-
-def test_a_noise_floor_that_a_loss_surpasses_is_marked_in_that_column_alone() -> None:
-    columns = [{"key": key, "title": key, "better": "lower", "decimals": 3} for key in ("kid", "fid")]
-    row = {"rank": 1, "label": "lsgan", "metrics": {"kid": {"mean": 0.001}, "fid": {"mean": 9.0}}}
-    report = {"leaderboard": [row], "columns": columns, "noise_floor": {"kid": 0.004, "fid": 2.0}}
-    console = Console(file=StringIO(), width=120)
-    console.print(scoretables.leaderboard(report | {"floor_doubts": {"kid": "few images"}}))
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert any("0.004 ‡" in text and "2.000 ‡" not in text for text in lines)
-    assert "‡ not to be trusted: a loss scores better than these real images" in " ".join(" ".join(lines).split())
-
-
 def test_statuses_of_earlier_versions_say_score_for_the_metric_they_do_not_name() -> None:
     status = Status(
         job="small-1", name="small", phase="TRAINING", started=1.0, updated=2.0, best_label="wgan", best_objective=0.5
     )
     assert "best val score: wgan 0.5" in statusline.line(status)
-
-
-def test_a_rescored_model_stands_beside_its_card() -> None:
-    contract = {"reference_split": "train"}
-    score = {"metrics": {"kid": 0.0512345, "fid": 9.0}, "contract": {"reference_split": "test"}}
-    found = {"model": "a/model", "dataset": "histology", "score": score}
-    for card, shown in (({"metrics": {"kid": 0.25}, "contract": contract}, "0.25"), (None, "-")):
-        console = Console(file=StringIO(), width=120)
-        console.print(scoretables.rescored(found | {"card": card}))
-        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-        assert any("kid" in text and "0.051235" in text and shown in text for text in lines)
-        assert any("now, test split" in text and ("on its card, train split" in text) == bool(card) for text in lines)
 
 
 def test_the_table_of_jobs_shows_phase_progress_best_score_and_age() -> None:

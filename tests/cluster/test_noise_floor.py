@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from gansvc.catalog import frechet
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.gan.data import Images
-from gansvc.gan.scoring import fid
-from gansvc.gan.scoring.score import chunks, extract, subset
+from gansvc.gan.sampling import chunks, subset
+from gansvc.gan.scoring.features import extract
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
@@ -71,7 +72,7 @@ def test_it_is_measured_by_the_metric_that_chooses(tiny: Make, histology: Images
     found, extractor = scored(spec, histology, tmp_path), spec.evaluation.extractor
     chosen = histology.train[subset(160, 60, 0)[subset(60, 50, 0)]]
     val = histology.val[subset(60, 50, 0)]
-    expected = fid.distance(extract(chunks(chosen), extractor).pool, extract(chunks(val), extractor).pool)
+    expected = frechet.distance(extract(chunks(chosen), extractor).pool, extract(chunks(val), extractor).pool)
     assert found.validation == pytest.approx(expected, rel=1e-6) and expected > 1
 
 

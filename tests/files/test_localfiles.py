@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.gan.artifact import export
+from gansvc.gan import modelfolder
 from gansvc.gan.journal import Journal
 from gansvc.gan.run import RunPlan
 from gansvc.spec.job import JobSpec
@@ -222,7 +222,7 @@ def test_a_model_folder_with_what_is_no_file_is_refused(tmp_path: Path, outside:
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to(outside / "secret") if kind == "a link" else os.mkfifo(tmp_path / name)
     with pytest.raises(SpecError, match=f"{name} is {kind}, .*; or give the model/ folder of a pulled job"):
-        export.opened(tmp_path)
+        modelfolder.load_model(tmp_path)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

@@ -17,11 +17,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gansvc.catalog import arrays, extractors
+from gansvc.catalog import arrays, torchfiles
 from gansvc.client import local
 from gansvc.errors import ClusterError, RunError, SpecError
-from gansvc.gan import checkpoint
-from gansvc.gan.artifact import export
+from gansvc.gan import checkpoint, modelfolder
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 
@@ -112,7 +111,7 @@ def test_a_checkpoint_that_would_run_code_runs_none(yard: Yard, form: str) -> No
         assert began_anew(checkpoint.newest(folder, IDENTITY))
     (yard.work / "weights.pth").write_bytes(file.getvalue())
     with yard.watched(), pytest.raises(SpecError, match="doesn't fit this extractor"):
-        extractors._tensors(yard.work / "weights.pth")
+        torchfiles.read_weights(yard.work / "weights.pth")
     assert not target.exists()
     # The control: the file does run code where it is unpickled without limits.
     file.seek(0)
@@ -164,7 +163,7 @@ def test_a_good_model_folder_is_drawn_from(yard: Yard) -> None:
     yard.clear()
     (yard.work / "model.json").write_text(json.dumps(CARD))
     (yard.work / "generator.safetensors").write_bytes(WEIGHTS)
-    card, _ = export.opened(yard.work)
+    card, _ = modelfolder.load_model(yard.work)
     assert card.channels == 3 and yard.run("sample", ".", "-n", "2").code == 0
 
 

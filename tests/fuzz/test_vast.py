@@ -19,7 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gansvc.catalog import extractors, torchfiles
+from gansvc.catalog import torchfiles
 from gansvc.errors import GansvcError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.networks import build_generator
@@ -208,7 +208,7 @@ def test_a_file_that_takes_more_than_its_bytes_is_refused_unread(yard: Yard, bom
     path = yard.work / "weights.pth"
     path.write_bytes(data)
     with yard.watched(), pytest.raises(SpecError, match="doesn't fit this extractor"):
-        extractors._tensors(path)
+        torchfiles.read_weights(path)
     ended = subprocess.run([sys.executable, "-c", LIMITED, path], capture_output=True, text=True, check=False)
     assert ended.returncode == 0 and ended.stdout.startswith("it"), ended
 
@@ -293,4 +293,4 @@ def test_a_picture_that_is_vast_is_not_unpacked() -> None:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
     )
     with pytest.raises(ValueError, match="13000 x 13000"):
-        drawing.pixels(png)
+        drawing.decode_png(png)

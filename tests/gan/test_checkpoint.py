@@ -21,8 +21,7 @@ import safetensors.torch
 import torch
 
 from gansvc.errors import ClusterError, RunError
-from gansvc.gan import checkpoint
-from gansvc.gan.artifact import export
+from gansvc.gan import checkpoint, modelfolder
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -249,7 +248,7 @@ def test_a_damaged_best_generator_names_its_run_and_is_no_best(best: Folder) -> 
 
 def test_the_best_generator_of_another_network_is_told(best: Folder, tiny: Callable[..., Any]) -> None:
     with pytest.raises(ClusterError, match=r"best.safetensors is of another network \(.*Missing key"):
-        export.best_generator(tiny(), 3, best)
+        modelfolder.load_best_generator(tiny(), 3, best)
 
 
 # --- a kill in the middle of an upload ------------------------------------------------------------------------------

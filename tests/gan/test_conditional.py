@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 from torch.nn.utils import parametrize
 
 from gansvc.catalog.losses import LOSSES
+from gansvc.catalog.metrics import Features
 from gansvc.catalog.networks import NETWORKS, Network
 from gansvc.cluster import driver
 from gansvc.errors import SpecError
@@ -24,8 +25,7 @@ from gansvc.gan.conditional import Critic, Generator
 from gansvc.gan.networks import build_critic, build_generator
 from gansvc.gan.players import Batch, Players
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.sampling import class_number, generate_of
-from gansvc.gan.scoring.score import Features, generate
+from gansvc.gan.sampling import class_number, generate, generate_of
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.streams import sample_labels, sample_latents
 from gansvc.gan.train import train

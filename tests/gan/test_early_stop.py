@@ -13,7 +13,8 @@ from gansvc.cli.live import view
 from gansvc.gan.data import Images
 from gansvc.gan.networks import build_generator
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.sampling import chunks
+from gansvc.gan.scoring.features import extract
 from gansvc.gan.scoring.validation import Validator, spread
 from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec

@@ -24,9 +24,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gansvc.catalog.losses import LOSSES
+from gansvc.catalog.metrics import Features
 from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.scoring.score import Features, generate
+from gansvc.gan.sampling import generate
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile

@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gansvc.catalog.losses import LOSSES
+from gansvc.catalog.metrics import Features
 from gansvc.gan import checkpoint
 from gansvc.gan.journal import Journal
 from gansvc.gan.players import Players
 from gansvc.gan.run import RunPlan, Validation, single_process
-from gansvc.gan.scoring.score import Features
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec import jobfile

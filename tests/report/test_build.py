@@ -363,12 +363,12 @@ def test_tables_and_curves_of_validation_scores_have_no_floor_where_none_was_mea
     folder.write_record("evaluation/real.json", make_score("real", 0, real, kid=0.005))
     report = build(folder, make_spec())
     assert report.validation_floor is None and "against val" not in render(report)
-    assert drawing.noise_floor(Figure().subplots(), report) is None
+    assert drawing.draw_noise_floor(Figure().subplots(), report) is None
 
 
 def test_the_floor_of_curves_is_that_of_the_validation_split_and_its_legend_says_so(folder: Folder) -> None:
     axes = Figure().subplots()
-    assert drawing.noise_floor(axes, build(folder, make_spec())) == 0.002
+    assert drawing.draw_noise_floor(axes, build(folder, make_spec())) == 0.002
     (line,) = axes.get_lines()
     assert line.get_ydata() == [0.002, 0.002]
     assert line.get_label() == "noise floor, KID on val 0.0020:\nreal train images against val"
@@ -425,7 +425,7 @@ def test_the_commit_is_that_of_the_checkout(folder: Folder) -> None:
 
 
 def test_a_pictures_title_names_the_metric_the_split_and_the_value(written: tuple[Folder, model.Report]) -> None:
-    titles = [title for title, _ in pictures.gallery(*written)]
+    titles = [title for title, _ in pictures.read_gallery(*written)]
     assert titles[:2] == ["real images: KID on test 0.0050", "wgan-gp, seed 0: KID on test 0.0300"]
 
 
@@ -441,9 +441,9 @@ def test_figures_are_pictures(written: tuple[Folder, model.Report]) -> None:
 
 
 def test_a_loss_keeps_its_colour_when_another_one_falls_out() -> None:
-    colours = drawing.looks(LABELS)
+    colours = drawing.loss_styles(LABELS)
     assert len(set(colours.values())) == len(LABELS)
-    assert drawing.looks((*LABELS, "another"))["wgan-gp"] == colours["wgan-gp"]
+    assert drawing.loss_styles((*LABELS, "another"))["wgan-gp"] == colours["wgan-gp"]
 
 
 # Machado et al. 2009, "A physiologically-based model for simulation of color vision deficiency"; severity 1, linear.
@@ -466,7 +466,7 @@ def nearest(colours: Sequence[str], eye: str) -> float:
 
 @pytest.mark.parametrize("eye", EYES)
 def test_six_losses_are_told_apart_with_any_colour_vision(eye: str) -> None:
-    assert nearest([look.colour for look in drawing.looks("abcdef").values()], eye) > 15
+    assert nearest([look.colour for look in drawing.loss_styles("abcdef").values()], eye) > 15
     assert nearest(["#c83200", "#7d6400"], "deuteranopia") < 15, "a red and an olive that deuteranopia makes alike"
 
 
@@ -491,17 +491,17 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("eye", EYES)
 def test_losses_are_told_apart_in_the_dark_too_and_from_both_papers(eye: str) -> None:
-    colours = [look.colour for look in drawing.looks("abcdef").values()]
+    colours = [look.colour for look in drawing.loss_styles("abcdef").values()]
     assert nearest([turned_dark(colour) for colour in colours], eye) > 12
     assert min(contrast(colour, "#ffffff") for colour in colours) > 2
     assert min(contrast(turned_dark(colour), "#14171b") for colour in colours) > 3
     # What has no paper of its own is read on both; drawn text is black, so it turns white.
-    assert min(contrast(drawing.MIDDLE, paper) for paper in ("#ffffff", "#14171b")) > 4
+    assert min(contrast(drawing.MID_GREY, paper) for paper in ("#ffffff", "#14171b")) > 4
     assert contrast(turned_dark("#000000"), "#14171b") > 15
 
 
 def test_more_losses_than_colours_have_lines_and_marks_that_tell_them_apart() -> None:
-    looks = list(drawing.looks([f"loss-{number}" for number in range(20)]).values())
+    looks = list(drawing.loss_styles([f"loss-{number}" for number in range(20)]).values())
     assert len(set(looks)) == 20 and len({look.colour for look in looks}) == 6
     for one, other in combinations(looks, 2):
         assert one.colour != other.colour or (one.line != other.line and one.marker != other.marker)
@@ -524,10 +524,10 @@ def test_stars_of_losses_that_share_a_value_stand_beside_each_other(folder: Fold
         )
         for label in LABELS
     }
-    looks = drawing.looks(LABELS)
+    looks = drawing.loss_styles(LABELS)
     png = searching.draw(build(folder, make_spec()).model_copy(update={"trials": trials}), looks)
     assert png is not None
-    panels = dict(drawing.parts(png))
+    panels = dict(drawing.split_panels(png))
     for field in ("critic_lr", "n_critic"):
         pixels = imread(io.BytesIO(panels[field]), format="png")[..., :3]
         found = []
@@ -576,8 +576,8 @@ def test_a_metric_that_is_not_finite_is_left_out_and_said(folder: Folder) -> Non
 def test_one_history_line_and_settings_that_are_words_can_be_drawn(folder: Folder) -> None:
     folder.write_lines("train/lsgan-seed0/history.jsonl", [make_line(1, generator_loss=None)])
     run = build(folder, make_spec()).runs[0]
-    colours, line = drawing.looks(("lsgan", "wgan")), histories.read(folder, run)
-    nothing = histories.read(folder, run.model_copy(update={"seed": 9}))
+    colours, line = drawing.loss_styles(("lsgan", "wgan")), histories.read_history(folder, run)
+    nothing = histories.read_history(folder, run.model_copy(update={"seed": 9}))
     assert figures.losses({"lsgan": [line], "wgan": [nothing]}, colours)
     assert figures.wasserstein({"lsgan": [line]}, colours)
     assert figures.wasserstein({"lsgan": [nothing], "wgan": []}, colours) is None

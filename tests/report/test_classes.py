@@ -26,13 +26,15 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_rankings_are_of_the_means_over_seeds(folder: Folder) -> None:
     kid, inception_score = classes.rankings(build(folder, make_spec()))
-    assert kid.metric == "KID" and kid.usual == ("wgan", "wgan-gp", "lsgan", "hinge")
-    assert kid.domain == ("wgan-gp", "wgan", "lsgan", "hinge")
+    assert kid.metric == "KID" and kid.by_extractor == ("wgan", "wgan-gp", "lsgan", "hinge")
+    assert kid.by_classifier == ("wgan-gp", "wgan", "lsgan", "hinge")
     # One of six pairs is the other way round: (5 - 1) / 6.
     assert kid.tau == pytest.approx(4 / 6)
     # Higher is better, and the domain's IS rises where the extractor's falls.
-    assert inception_score.usual == ("wgan", "wgan-gp", "lsgan", "hinge")
-    assert inception_score.domain == inception_score.usual[::-1] and inception_score.tau == pytest.approx(-1)
+    assert inception_score.by_extractor == ("wgan", "wgan-gp", "lsgan", "hinge")
+    assert inception_score.by_classifier == inception_score.by_extractor[::-1] and inception_score.tau == pytest.approx(
+        -1
+    )
 
 
 def test_sentences_say_what_the_classifier_is_worth_and_where_the_rankings_part(folder: Folder) -> None:
@@ -94,7 +96,7 @@ def test_a_domain_score_that_few_images_do_not_give_is_told_once_with_the_reason
         "The domain IS of hinge is n/a: it came out as no finite number",
         f"The domain IS of fresh real images (val) is n/a: {why}",
     ]
-    assert classes.rankings(report)[1].usual == ("wgan", "wgan-gp", "lsgan"), "hinge has no domain IS to rank by"
+    assert classes.rankings(report)[1].by_extractor == ("wgan", "wgan-gp", "lsgan"), "hinge has no domain IS to rank by"
     text = render(report)
     assert "| fresh real images (val) | n/a | 0.0123 | n/a | n/a | 0.050 |" in text and text.count(why) == 1
 
@@ -119,9 +121,9 @@ def test_a_set_without_classes_has_no_such_section(folder: Folder) -> None:
 
 
 def test_the_histogram_calls_classes_by_their_names_where_they_are_known(folder: Folder) -> None:
-    assert [row[0] for row in classes.histogram_table(build(folder, make_spec()))[1]] == ["0", "1"]
+    assert [row.cells[0].text for row in classes.histogram_table(build(folder, make_spec())).rows] == ["0", "1"]
     images = {"train": 546, "val": 78, "test": 156}
     folder.write_record(layout.DATA, DataRecord(images=images, channels=1, classes=("malignant", "benign|no")))
     report = build(folder, make_spec())
-    assert [row[0] for row in classes.histogram_table(report)[1]] == ["0 malignant", "1 benign|no"]
+    assert [row.cells[0].text for row in classes.histogram_table(report).rows] == ["0 malignant", "1 benign|no"]
     assert r"| 1 benign\|no |" in render(report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,13 @@ import pytest
 
 from gansvc.cli import app
 from gansvc.errors import SpecError
-from gansvc.report import numbers, ranking
 from gansvc.report.compare import merge
-from gansvc.report.dataset import DatasetFacts
-from gansvc.report.model import Report, Versions
-from gansvc.spec import jobfile
+from gansvc.report.model import Report
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import RunRecord
-from gansvc.store.scores import Contract, Score
 
 from ..builders.jobs import CONTRACT
-
-
-def make_score(label: str, seed: int, contract: Contract, kid: float) -> Score:
-    metrics = {"kid": kid, "kid_std": 0.001, "fid": 90.0, "is": 2.0}
-    return Score(label=label, seed=seed, step=400, metrics=metrics, contract=contract, seconds=3)
-
-
-def report(job: str, kid: dict[str, dict[int, float]], values: dict[str, Any] | None = None, **changes: Any) -> Report:
-    """Return the report of a job whose losses scored so, seed by seed."""
-    contract = changes.pop("contract", CONTRACT)
-    scores = [make_score(label, seed, contract, kid=v) for label, found in kid.items() for seed, v in found.items()]
-    columns = numbers.columns(changes.pop("metrics", ("kid", "fid")))
-    rows = ranking.leaderboard(list(kid), scores, columns, columns[0])
-    runs = [
-        RunRecord(label=label, seed=seed, values=values or {"critic_lr": 1e-4}, state="finished")
-        for label, found in kid.items()
-        for seed in found
-    ]
-    seeds = sorted({seed for found in kid.values() for seed in found}) or [0]
-    given: dict[str, Any] = {"name": job, "dataset": "histology", "losses": list(kid) or ["wgan"]}
-    given |= {"training": {"seeds": seeds} | changes.pop("training", {}), "cluster": changes.pop("cluster", None)}
-    spec = jobfile.validated(given)
-    facts: dict[str, Any] = {"job": job, "name": "n", "created": datetime.now(UTC), "versions": Versions(python="3")}
-    facts |= {"headline": "h", "objective": columns[0].key, "columns": columns, "leaderboard": rows}
-    facts |= {"noise_floor": {"kid": 0.01, "fid": 2.0}, "noise_floor_images": 9, "contract": contract if kid else None}
-    facts |= {"published": (), "curves": (), "validation_metric": "kid", "trials": {}, "budgets": (), "warnings": ()}
-    facts |= {"dataset": DatasetFacts(name="d", images={}, channels=3, size=28, licence="l", source="s")}
-    return Report.model_validate(facts | {"runs": runs, "spec": spec.model_dump(mode="json"), **changes})
+from ..builders.reports import make_report as report
 
 
 def test_losses_of_two_jobs_stand_on_one_leaderboard() -> None:

@@ -15,7 +15,7 @@ from gansvc.store.scores import Contract, Score
 
 from ..builders.jobs import CONTRACT, make_job, make_score, make_spec
 
-COLUMNS = numbers.columns(("kid", "is", "fid", "precision-recall"))
+COLUMNS = numbers.metric_columns(("kid", "is", "fid", "precision-recall"))
 REAL = {"kid": 0.005, "kid_std": 0.002, "is": 3.4, "is_std": 0.1, "fid": 20.0, "precision": 0.9, "recall": 0.8}
 SMALL = CONTRACT.model_copy(update={"samples": 500, "reference_images": 156})
 LARGE = CONTRACT.model_copy(update={"samples": 2000, "reference_images": 4000})

@@ -24,9 +24,9 @@ def test_a_history_keeps_its_numbers_and_nothing_else_in_memory(tmp_path: Path) 
     folder, lines = Folder(tmp_path), 2000
     made_jobs.trained(folder, 5, lines)
     runs = [made_jobs.record(label, seed) for label in made_jobs.LABELS for seed in range(5)]
-    histories.read(folder, runs[0])
+    histories.read_history(folder, runs[0])
     tracemalloc.start()
-    read = [histories.read(folder, run) for run in runs]
+    read = [histories.read_history(folder, run) for run in runs]
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert all(len(course.critic_loss) == lines for course in read)
@@ -38,30 +38,30 @@ def test_a_history_takes_the_later_line_of_a_step_and_names_a_damaged_one(tmp_pa
     lines = [made_jobs.line(step) for step in (10, 20, 30)]
     again = made_jobs.line(20).model_copy(update={"critic_loss": 7.0, "wasserstein": None})
     folder.write_lines(NAME, [*lines, again])
-    course = histories.read(folder, RUN)
+    course = histories.read_history(folder, RUN)
     assert course.critic_images.tolist() == [640, 1280, 1920]
     assert course.critic_loss[1] == 7.0 and np.isnan(course.wasserstein[1]) and course.generator_loss[2] > 0.9
     folder.write(NAME, "\n" + lines[0].model_dump_json() + '\n{"step": 3\n')
     with pytest.raises(ClusterError, match=r"history.jsonl: line 3 is not a History"):
-        histories.read(folder, RUN)
+        histories.read_history(folder, RUN)
 
 
 def test_a_long_history_is_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder(tmp_path)
     folder.write_lines(NAME, [made_jobs.line(step) for step in range(1, 26)])
-    whole = histories.read(folder, RUN)
+    whole = histories.read_history(folder, RUN)
     monkeypatch.setattr(histories, "_AT_ONCE", 10)
-    assert all(map(np.array_equal, histories.read(folder, RUN), whole)) and len(whole.critic_loss) == 25
+    assert all(map(np.array_equal, histories.read_history(folder, RUN), whole)) and len(whole.critic_loss) == 25
 
 
 def test_a_thinned_curve_keeps_its_ends_and_its_peaks() -> None:
     ys = np.sin(np.linspace(0, 9, 100_003))
     ys[[31_415, 92_653]] = [50.0, -50.0]
     ys[5000:9000] = np.nan
-    shown = drawing.thinned(ys)
+    shown = drawing.decimate(ys)
     assert len(shown) < 1100 and {0, 31_415, 92_653, len(ys) - 1} <= set(shown.tolist())
     assert np.isnan(ys[shown]).any(), "a gap stays one"
-    assert drawing.thinned(ys[:700]).tolist() == list(range(700))
+    assert drawing.decimate(ys[:700]).tolist() == list(range(700))
 
 
 def test_the_search_figure_has_no_more_parts_for_more_trials() -> None:
@@ -79,7 +79,7 @@ def test_the_search_figure_has_no_more_parts_for_more_trials() -> None:
         ]
         axes = Figure().subplots()
         searching._trials(
-            axes, [(trial.values["critic_lr"], trial) for trial in trials], drawing.looks(["lsgan"])["lsgan"], 0
+            axes, [(trial.values["critic_lr"], trial) for trial in trials], drawing.loss_styles(["lsgan"])["lsgan"], 0
         )
         marks = [len(line.get_xdata()) for line in axes.lines if line.get_marker() != "None"]  # type: ignore[arg-type]
         assert sum(marks) == count

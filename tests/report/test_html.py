@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from gansvc.report import drawing, html, markdown, model
+from gansvc.report import drawing, html, model
 from gansvc.report.build import build, write
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -168,7 +168,7 @@ def test_the_page_says_what_the_markdown_says(written: tuple[Folder, str]) -> No
 
 
 def test_a_loss_has_its_figures_colour_in_every_table(written: tuple[Folder, str]) -> None:
-    for label, colour in ((label, look.colour) for label, look in drawing.looks(LABELS).items()):
+    for label, colour in ((label, look.colour) for label, look in drawing.loss_styles(LABELS).items()):
         cells = re.findall(rf'<td style="--loss: (#\w+)" class="key loss">{label}(?:, seed \d)?</td>', written[1])
         assert len(cells) >= 1 + 2 + 1, "in the leaderboard, the runs and the budgets"
         assert set(cells) == {colour}
@@ -180,7 +180,7 @@ def test_text_is_shown_and_not_obeyed(written: tuple[Folder, str]) -> None:
     assert report is not None
     evil = "<script>alert(1)</script> ![x](http://example.org/x.png) [y](javascript:alert(1))"
     changed = report.model_copy(update={"name": evil, "headline": evil, "warnings": (evil,)})
-    page = Elements(html.render(changed, markdown.render(changed), {}, []))
+    page = Elements(html.render(changed, {}, []))
     assert not page.all("script") and not page.all("img")
     assert all(str(attributes["href"]).startswith("#") for attributes in page.all("a"))
 
@@ -201,8 +201,8 @@ def test_a_figure_is_cut_into_its_panels_and_its_legend() -> None:
         axes.plot([0, 1], [0, index], label="line")
         axes.set_title(f"panel {index}")
 
-    png = drawing.panels(4, draw, across=3, legend="what it means")
-    found = drawing.parts(png)
+    png = drawing.draw_panels(4, draw, across=3, legend="what it means")
+    found = drawing.split_panels(png)
     assert [name for name, _ in found] == ["panel 0", "panel 1", "panel 2", "panel 3", "legend"]
     parts = [Image.open(io.BytesIO(part)) for _, part in found]
     whole = Image.open(io.BytesIO(png))
@@ -213,7 +213,7 @@ def test_a_figure_is_cut_into_its_panels_and_its_legend() -> None:
     # Nothing stands between the parts: together they hold the figure's ink.
     ink = sum(_ink(part) for part in parts)
     assert ink == pytest.approx(_ink(whole), rel=0.03)
-    assert drawing.parts(grid(1)) == [], "a picture without panels stays whole"
+    assert drawing.split_panels(grid(1)) == [], "a picture without panels stays whole"
 
 
 def test_photographs_in_a_panel_keep_their_colours() -> None:
@@ -222,7 +222,7 @@ def test_photographs_in_a_panel_keep_their_colours() -> None:
     def draw(axes: Axes, index: int) -> None:
         axes.imshow(pixels, interpolation="nearest")
 
-    for _, part in drawing.parts(drawing.panels(2, draw)):
+    for _, part in drawing.split_panels(drawing.draw_panels(2, draw)):
         colours = Image.open(io.BytesIO(part)).convert("RGB").getcolors(100_000)
         assert colours is not None and len(colours) > 6000
 

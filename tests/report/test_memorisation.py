@@ -68,7 +68,10 @@ def test_the_best_seed_stands_for_its_loss(folder: Folder) -> None:
     assert len(report.audits) == 6
     assert [(found.label, found.seed) for found in memorisation.of_report(report)] == [("wgan", 0), ("lsgan", 1)]
     higher = model.Column(key="kid", title="", better="higher", decimals=4)
-    assert [found.seed for found in memorisation.of_best_seeds(report.audits, report.leaderboard, higher)] == [1, 2]
+    assert [found.seed for found in memorisation.audits_of_best_seeds(report.audits, report.leaderboard, higher)] == [
+        1,
+        2,
+    ]
 
 
 def test_copying_is_a_warning_and_the_first_one(folder: Folder) -> None:

@@ -136,9 +136,9 @@ def test_a_score_of_step_0_that_is_not_known_costs_no_place_and_is_said() -> Non
 
 def test_learning_is_judged_by_the_means_over_the_scored_seeds() -> None:
     up, down = run("a", 0, 1.0, 1.3), run("a", 1, 1.0, 0.6)
-    assert ranking.learned([up, down]) is True and ranking.learned([up]) is False
-    assert ranking.learned([run("a", 0, 1.0, 1.0)]) is False, "as good as step 0 is no better"
-    assert ranking.learned([up, run("a", 1, None, 0.6)]) is None and ranking.learned([]) is None
+    assert ranking.has_learned([up, down]) is True and ranking.has_learned([up]) is False
+    assert ranking.has_learned([run("a", 0, 1.0, 1.0)]) is False, "as good as step 0 is no better"
+    assert ranking.has_learned([up, run("a", 1, None, 0.6)]) is None and ranking.has_learned([]) is None
 
 
 def test_six_seeds_that_agree_need_no_reservation() -> None:

@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from gansvc.report import resampling
+from gansvc.report import model, resampling
 from gansvc.report.resampling import best_shares, difference, interval
 
 THREE = {"a": {0: 1.0, 1: 5.0, 2: 3.0}, "b": {0: 2.0, 1: 2.0, 2: 4.0}, "c": {0: 3.0, 1: 9.0, 2: 2.5}}
@@ -19,9 +19,9 @@ THREE = {"a": {0: 1.0, 1: 5.0, 2: 3.0}, "b": {0: 2.0, 1: 2.0, 2: 4.0}, "c": {0: 
 
 def test_every_resampling_of_few_seeds_is_drawn_once() -> None:
     for count in (2, 3, 4, 5):
-        listed = sorted(map(tuple, resampling.draws(count).tolist()))
+        listed = sorted(map(tuple, resampling.resample_indices(count).tolist()))
         assert listed == sorted(itertools.product(range(count), repeat=count))
-    assert resampling.draws(8).shape == (resampling.DRAWS, 8)
+    assert resampling.resample_indices(8).shape == (resampling.DRAWS, 8)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -117,7 +117,7 @@ def test_intervals_over_few_seeds_cover_as_seldom_as_the_module_says(count: int,
 
 def test_enough_is_the_first_number_whose_chance_is_under_five_percent() -> None:
     chances = {k: 2 * comb(k, k) / 2**k for k in range(2, 10)}
-    assert min(k for k, chance in chances.items() if chance < 0.05) == resampling.ENOUGH
+    assert min(k for k, chance in chances.items() if chance < 0.05) == model.SIGNIFICANT_SEEDS
 
 
 def test_another_process_draws_the_same() -> None:

@@ -60,14 +60,14 @@ def test_seconds_are_counted_in_processes() -> None:
 
 
 def test_the_mean_takes_each_seeds_last_step_and_ends_where_the_first_seed_ends() -> None:
-    xs, ys = spending.mean(spending.best_so_far(report(), "wgan", "seconds"))
+    xs, ys = spending.mean_steps(spending.best_so_far(report(), "wgan", "seconds"))
     assert xs.tolist() == [7, 27, 47, 67]
     assert ys.tolist() == pytest.approx([(0.8 + 0.6) / 2, (0.5 + 0.6) / 2, (0.5 + 0.6) / 2, (0.2 + 0.6) / 2])
 
 
 def test_seeds_that_never_overlap_have_no_mean() -> None:
     early, late = (np.array([0.0, 1.0]), np.ones(2)), (np.array([2.0, 3.0]), np.ones(2))
-    xs, ys = spending.mean([early, late])
+    xs, ys = spending.mean_steps([early, late])
     assert len(xs) == len(ys) == 0
 
 
@@ -76,7 +76,7 @@ def test_old_reports_without_times_have_no_such_figure() -> None:
     for curve in data["curves"]:
         for point in curve["points"]:
             del point["seconds"]
-    old, colours = Report.model_validate(data), drawing.looks(["wgan"])
+    old, colours = Report.model_validate(data), drawing.loss_styles(["wgan"])
     assert spending.draw(old, colours, "seconds") is None
     assert spending.draw(report(curves=()), colours, "images") is None
     picture = spending.draw(old, colours, "images")
@@ -84,6 +84,6 @@ def test_old_reports_without_times_have_no_such_figure() -> None:
 
 
 def test_the_search_and_the_noise_floor_are_drawn() -> None:
-    colours = drawing.looks(["wgan"])
+    colours = drawing.loss_styles(["wgan"])
     whole = spending.draw(report(), colours, "images")
     assert whole is not None and whole != spending.draw(report(budgets=()), colours, "images")

@@ -12,20 +12,20 @@ from matplotlib.image import imread
 from gansvc.report import drawing, figures, model, usefulness
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
-from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
 from gansvc.store.folder import Folder
 
 from ..builders.classes import make_job, make_spec
 
-EXAM = Exam(
+EXAM = ClassifierProtocol(
     **{"classes": 2, "majority": 0.73, "train_images": 546, "of": 546, "val_images": 78, "test_images": 156},
     **{"steps": 312, "batch_size": 64},
 )
 
 
-def learned(what: str, share: float, real: int, generated: int, values: Sequence[float]) -> Learned:
+def learned(what: str, share: float, real: int, generated: int, values: Sequence[float]) -> MixtureResult:
     mean = sum(values) / len(values)
-    return Learned.model_validate(
+    return MixtureResult.model_validate(
         {"what": what, "share": share, "real_images": real, "generated_images": generated, "accuracy": mean}
         | {"accuracies": dict(enumerate(values)), "balanced_accuracy": mean - 0.1}
         | {"balanced_accuracies": {seed: value - 0.1 for seed, value in enumerate(values)}}
@@ -60,7 +60,7 @@ def measured(folder: Folder) -> Folder:
 
 def test_the_sentence_gives_each_number_its_seeds(measured: Folder) -> None:
     report = build(measured, make_spec())
-    first, second = usefulness.sentences(report)
+    first, second = usefulness.sentences(report, make_spec())
     assert first == (
         "Classifiers trained on the images of wgan, seed 0, alone get 73.0 % (70.0 to 75.0) of the real test images "
         "right, on the real ones 84.0 % (83.0 to 85.0); always guessing the largest class gets 73.0 %, surpassed in 2 "
@@ -77,7 +77,7 @@ def test_a_failed_measure_is_a_warning(measured: Folder) -> None:
     report = build(measured, make_spec())
     told = "hinge-seed0 was scored, but the usefulness of its images wasn't measured: RuntimeError: out of | memory"
     assert told in report.warnings
-    assert "hinge" not in "".join(usefulness.sentences(report))
+    assert "hinge" not in "".join(usefulness.sentences(report, make_spec()))
 
 
 def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
@@ -98,7 +98,7 @@ def test_markdown_page_and_figure_show_it(measured: Folder) -> None:
 
     page = model.read_html(measured) or ""
     assert '<section id="usefulness"' in page
-    colour = drawing.looks(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"].colour
+    colour = drawing.loss_styles(["lsgan", "wgan", "wgan-gp", "hinge"])["wgan"].colour
     assert f'style="--loss: {colour}" class="key loss">wgan, seed 0</td>' in page
     pixels = imread(io.BytesIO(measured.read("report/figures/usefulness.png") or b""), format="png")
     drawn = (abs(pixels[..., :3] - [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) < 0.02).all(axis=-1)
@@ -116,14 +116,15 @@ def test_a_part_of_a_large_set_is_named_as_such(measured: Folder) -> None:
 
 def test_an_unconditional_job_says_how_to_get_it_where_there_are_classes(folder: Folder, tmp_path: Path) -> None:
     report = build(folder, make_spec())
-    (line,) = usefulness.sentences(report)
+    (line,) = usefulness.sentences(report, make_spec())
     assert line.endswith("set network: {conditional: true}")
     text = render(report)
     assert "## Usefulness" in text and "Train on synthetic" not in text
     assert figures.usefulness(report, {}) is None
     assert "## Usefulness" not in render(report.model_copy(update={"audits": ()})), "the set may have no classes"
-    conditional = {**report.spec, "network": {**report.spec["network"], "conditional": True}}
-    assert usefulness.sentences(report.model_copy(update={"spec": conditional})) == [], "scored by an older version"
+    conditional = make_spec().with_values({"network.conditional": True})
+    assert usefulness.sentences(report, conditional) == [], "scored by an older version"
+    assert usefulness.sentences(report, None) == [], "its spec can't be read"
 
 
 def test_a_report_of_an_earlier_version_still_reads(folder: Folder) -> None:

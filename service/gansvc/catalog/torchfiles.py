@@ -11,7 +11,11 @@ import pickletools
 import re
 import struct
 import zipfile
+from pathlib import Path
 from typing import Any
+
+from gansvc.catalog import filekinds
+from gansvc.errors import SpecError
 
 _CALLS = re.compile(
     r"collections OrderedDict|torch (Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage"
@@ -46,6 +50,34 @@ def load(data: bytes) -> Any:
     content = torch.load(stream, map_location="cpu", weights_only=True)
     _refuse_repeated(content, len(data))
     return content
+
+
+def read_weights(weights: Path) -> dict[str, Any]:
+    """Return the tensors of a weights file by their names; a file that holds anything else isn't unpickled.
+
+    Raises:
+        SpecError: it is no plain file of tensors.
+    """
+    import torch
+
+    found = filekinds.kind(weights)
+    if found not in ("", "a PyTorch file", "a zip archive", "a Python pickle", "a tar archive"):
+        raise misfit(weights, f"it is {found}, not weights that PyTorch saved")
+    try:
+        state = load(weights.read_bytes())
+    except Exception as error:  # a made-up file stumbles anywhere in torch's unpickler, which executes none of it
+        raise misfit(weights, error) from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise misfit(weights, "it holds something other than tensors")
+    return dict(state)
+
+
+def misfit(weights: Path, reason: object) -> SpecError:
+    """Return the error of a weights file that isn't the extractor's."""
+    first = str(reason).strip().splitlines()[0] if str(reason).strip() else "it can't be read"
+    return SpecError(
+        f"evaluation.extractor.weights: {weights} doesn't fit this extractor ({first}); give the right file"
+    )
 
 
 def _refuse_inflated(data: bytes) -> None:

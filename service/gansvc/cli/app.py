@@ -197,7 +197,7 @@ def compare(
     if as_json:
         show(_json(merged))
         return
-    _out().print(scoretables.leaderboard(merged.model_dump(mode="json")))
+    _out().print(scoretables.leaderboard(merged))
     for difference in merged.differences[:MOST]:
         _say(f"the jobs were not given the same {difference}")
     if left := len(merged.differences[MOST:]):
@@ -218,7 +218,7 @@ def evaluate(
     if as_json:
         show(_json(found))
         return
-    _out().print(scoretables.rescored(found.model_dump(mode="json")))
+    _out().print(scoretables.rescored(found))
     if found.card and found.differences:
         unlike = found.card.contract.unlike(found.score.contract)
         _say(f"the two don't compare: their contracts differ in {', '.join(unlike)}")

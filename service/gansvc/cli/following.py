@@ -13,6 +13,7 @@ from gansvc.cli import live, scoretables
 from gansvc.cli.options import AsJson, JobName, Storage
 from gansvc.cli.output import as_json as _json
 from gansvc.cli.output import err, fail, out, say, show
+from gansvc.report.model import Report
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
 
@@ -91,7 +92,7 @@ def follow(job: Job, as_json: bool) -> None:
     if as_json:
         show(_json(_ending(job, last)))
     elif last.phase == "SUCCEEDED":
-        out().print(scoretables.leaderboard(api.report(job, "json")))
+        out().print(scoretables.leaderboard(Report.model_validate(api.report(job, "json"))))
         for title, path in api.results(job).items():
             show(f"{title}: {path}")
     if last.phase != "SUCCEEDED":

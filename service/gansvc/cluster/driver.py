@@ -18,7 +18,6 @@ from gansvc.gan import data
 from gansvc.gan.artifact import export
 from gansvc.gan.data import Images
 from gansvc.gan.run import RunPlan
-from gansvc.gan.scoring.score import weights_hash
 from gansvc.spec import splits
 from gansvc.spec.capacity import Share, fitting, misfit, shares
 from gansvc.spec.job import JobSpec
@@ -126,7 +125,7 @@ def connect(spec: JobSpec) -> Cluster:
     each = shares(spec.resources, any(node.gpus for node in nodes))
     worker, trial = each["training"], each["search"]
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
-    content = images.content | {"extractor_weights": weights_hash(spec.evaluation.extractor)}
+    content = images.content | {"extractor_weights": spec.evaluation.extractor.weights_hash()}
     assets = Assets(ray.put(images.train), validator, labels, len(images.train), content)
     threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, nodes)

@@ -10,14 +10,16 @@ from torch import nn
 
 from gansvc.catalog.datasets import floor_split
 from gansvc.catalog.labels import REAL
+from gansvc.catalog.metrics import Features
 from gansvc.errors import ClusterError, RunError, reason_of
 from gansvc.gan import tensorfile
-from gansvc.gan.artifact.export import best_generator
 from gansvc.gan.data import Images
 from gansvc.gan.images import png
+from gansvc.gan.modelfolder import load_best_generator
+from gansvc.gan.sampling import generate, subset
 from gansvc.gan.scoring import audit, usefulness
-from gansvc.gan.scoring import score as evaluate
-from gansvc.gan.scoring.score import Features, joined
+from gansvc.gan.scoring.features import extract_samples, join, reference_features
+from gansvc.gan.scoring.score import make_score
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
@@ -29,7 +31,7 @@ from gansvc.store.scores import Score
 
 GRID = 64
 
-Prepared = tuple[Features, audit.Reals | str | None]
+Prepared = tuple[Features, audit.RealReference | str | None]
 """Features of the reference split, and what the audits share; why that couldn't be made, or None without audits."""
 Extracted = tuple[Features, float]
 """Features, and the seconds that an evaluator took for them."""
@@ -57,13 +59,13 @@ class Evaluator:
         """Return the features of the reference split, and what the audits share."""
         evaluation = self.spec.evaluation
         reference = self.images.split(evaluation.reference)
-        features = evaluate.reference_features(reference, evaluation.extractor, self.device)
+        features = reference_features(reference, evaluation.extractor, self.device)
         if self.useful:
-            usefulness.prepare(self.images, self.device)
+            usefulness.cache_baselines(self.images, self.device)
         if not evaluation.audit:
             return features, None
         try:
-            return features, audit.reals(self.images, features, evaluation, self.device)
+            return features, audit.real_reference(self.images, features, evaluation, self.device)
         except Exception as error:  # an audit beside the scores must not cost the scores
             return features, reason_of(error)
 
@@ -74,10 +76,10 @@ class Evaluator:
         """
         started, evaluation = time.monotonic(), self.spec.evaluation
         if run is None:
-            features = evaluate.reference_features(self._real(), evaluation.extractor, self.device)
+            features = reference_features(self._floor_images(), evaluation.extractor, self.device)
         else:
             network, dim = self._generator(run), self.spec.network.latent_dim
-            features = evaluate.extract_samples(network, dim, evaluation, evaluation.samples, part, parts)
+            features = extract_samples(network, dim, evaluation, evaluation.samples, part, parts)
         return features, time.monotonic() - started
 
     def score(self, run: RunRecord | None, prepared: Prepared, *parts: Extracted) -> str:
@@ -90,9 +92,9 @@ class Evaluator:
         """
         started, evaluation, (reference, real) = time.monotonic(), self.spec.evaluation, prepared
         label, seed, step = (run.label, run.seed, run.best_step or 0) if run else (REAL, 0, 0)
-        features, extracting = joined([part for part, _ in parts]), sum(seconds for _, seconds in parts)
+        features, extracting = join([part for part, _ in parts]), sum(seconds for _, seconds in parts)
         images = self.images.split(evaluation.reference)
-        found = evaluate.score(label, seed, step, features, images, reference, evaluation, self.images.content)
+        found = make_score(label, seed, step, features, images, reference, evaluation, self.images.content)
         if run is None:
             found = found.model_copy(update={"validation": self._validation_floor(features, reference)})
         else:
@@ -102,10 +104,10 @@ class Evaluator:
         if real is not None and shows:
             self._audit(run, found, features, real)
         if run is not None and file_stem(run) in self.useful:
-            learned = usefulness.usefulness(run, self._generator(run), self.spec, self.images, self.device)
+            learned = usefulness.measure(run, self._generator(run), self.spec, self.images, self.device)
             self.target.write_record(layout.usefulness(file_stem(run)), learned)
         if shows:
-            self.target.write(layout.scored_grid(file_stem(run)), png(self._shown(run)))
+            self.target.write(layout.scored_grid(file_stem(run)), png(self._grid_images(run)))
         # The score comes last: where it is, all else is.
         whole = found.model_copy(update={"seconds": time.monotonic() - started + extracting})
         self.target.write_record(layout.score(file_stem(run)), whole)
@@ -122,17 +124,17 @@ class Evaluator:
         evaluation, count = self.spec.evaluation, len(validator.reference)
         train = reference if evaluation.reference == "train" else real
         if len(train) < min(count, len(self.images.train)):
-            some = self.images.train[evaluate.subset(len(self.images.train), count, evaluation.seed)]
-            train = evaluate.reference_features(some, evaluation.extractor, self.device)
-        chosen = evaluate.subset(len(train), count, evaluation.seed)
-        return validator.measured(Features(train.pool[chosen], train.logits[chosen]))
+            some = self.images.train[subset(len(self.images.train), count, evaluation.seed)]
+            train = reference_features(some, evaluation.extractor, self.device)
+        chosen = subset(len(train), count, evaluation.seed)
+        return validator.score(Features(train.pool[chosen], train.logits[chosen]))
 
-    def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals | str) -> None:
+    def _audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.RealReference | str) -> None:
         """Write the audit; where it fails, a record that says why."""
         try:
             if isinstance(real, str):
                 raise RunError(real)
-            record = self._audited(run, score, features, real)
+            record = self._make_audit(run, score, features, real)
         except ClusterError:
             raise
         except Exception as error:  # an audit beside the scores must not cost the scores
@@ -140,35 +142,35 @@ class Evaluator:
             record = Audit(**about, extractor=score.contract.extractor, failed=reason_of(error))
         self.target.write_record(layout.audit(file_stem(run)), record)
 
-    def _audited(self, run: RunRecord | None, score: Score, features: Features, real: audit.Reals) -> Audit:
+    def _make_audit(self, run: RunRecord | None, score: Score, features: Features, real: audit.RealReference) -> Audit:
         if run is None:
             # Fresh real images, which the classifier hasn't learned, are the best that a generator can come to.
             fresh = self.images.val
-            shown = fresh[evaluate.subset(len(fresh), audit.AUDITED, self.spec.evaluation.seed)]
+            shown = fresh[subset(len(fresh), audit.MAX_AUDITED, self.spec.evaluation.seed)]
         else:
-            shown = torch.cat(list(self._samples(run, min(audit.AUDITED, len(features)))))
+            shown = torch.cat(list(self._samples(run, min(audit.MAX_AUDITED, len(features)))))
         record = audit.audit(score, features if run else None, shown, self.images, real)
         if record.memorisation is not None and record.memorisation.pairs:
-            self.target.write(layout.pairs(file_stem(run)), audit.pairs(record.memorisation, shown, real))
+            self.target.write(layout.pairs(file_stem(run)), audit.draw_pairs(record.memorisation, shown, real))
         return record
 
     def _generator(self, run: RunRecord) -> nn.Module:
         weights = self.train / layout.run_name(run.label, run.seed) / layout.CHECKPOINTS
-        return best_generator(self.spec, self.images.channels, weights).to(self.device)
+        return load_best_generator(self.spec, self.images.channels, weights).to(self.device)
 
     def _samples(self, run: RunRecord, count: int) -> Iterable[torch.Tensor]:
-        return evaluate.generate(self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count)
+        return generate(self._generator(run), self.spec.network.latent_dim, self.spec.evaluation.seed, count)
 
-    def _real(self) -> torch.Tensor:
+    def _floor_images(self) -> torch.Tensor:
         """Take as many real images as are generated, or all there are: a set against itself has no noise."""
         evaluation = self.spec.evaluation
         real = self.images.split(floor_split(evaluation.reference))
-        return real[evaluate.subset(len(real), evaluation.samples, evaluation.seed)]
+        return real[subset(len(real), evaluation.samples, evaluation.seed)]
 
-    def _shown(self, run: RunRecord | None) -> torch.Tensor:
+    def _grid_images(self, run: RunRecord | None) -> torch.Tensor:
         if run is not None:
             return torch.cat(list(self._samples(run, min(GRID, self.spec.evaluation.samples))))
-        real = self._real()
+        real = self._floor_images()
         # Spread over the set: neighbours in a file are often alike.
         return real[torch.linspace(0, len(real) - 1, min(GRID, len(real))).long()]
 
@@ -177,8 +179,8 @@ def make_validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validat
     """Return the job's Validator, made of the validation images, uint8 (N, C, H, W)."""
     torch.set_num_threads(max(1, int(share.cpus)))
     evaluation = spec.evaluation
-    chosen = images[evaluate.subset(len(images), evaluation.validation_samples, evaluation.seed)]
-    features = evaluate.reference_features(chosen, evaluation.extractor, _device(share))
+    chosen = images[subset(len(images), evaluation.validation_samples, evaluation.seed)]
+    features = reference_features(chosen, evaluation.extractor, _device(share))
     return Validator(evaluation, spec.objective, features, spec.network.latent_dim)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
 from gansvc.gan.data import Images
+from gansvc.gan.sampling import CHUNK
 from gansvc.gan.scoring import usefulness
-from gansvc.gan.scoring.score import CHUNK
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
@@ -64,12 +64,12 @@ def score_all(
     todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
-    useful = usefulness.chosen(spec, runs)
+    useful = usefulness.select_runs(spec, runs)
     actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
-    yield from _shared_out(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
+    yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
 
 
-def _shared_out(
+def _dispatch(
     todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any], tell: Callable[[Sequence[str], int], None]
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.

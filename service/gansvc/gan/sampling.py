@@ -1,16 +1,47 @@
-"""Images of asked classes, by a conditional generator."""
+"""Images by a generator: sample i of (seed, i) alone, or images of classes that are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from gansvc.errors import SpecError, unknown_name
 from gansvc.gan.images import pictures
-from gansvc.gan.scoring.score import chunks
-from gansvc.gan.streams import sample_latents
+from gansvc.gan.streams import Stream, generator, sample_labels, sample_latents
+
+CHUNK = 50
+"""Images generated, and fed to an extractor, together: fixed, so that no score depends on how the work is shared."""
+
+
+def chunks(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Cut images, or what belongs to each, into chunks of the one size that all scores use."""
+    return torch.split(images, CHUNK)
+
+
+def chunk_ranges(count: int, rank: int = 0, world_size: int = 1) -> list[range]:
+    """Return this worker's chunks of the samples 0..count-1."""
+    return [range(first, min(first + CHUNK, count)) for first in range(rank * CHUNK, count, world_size * CHUNK)]
+
+
+@torch.no_grad()
+def generate(
+    network: nn.Module, latent_dim: int, seed: int, count: int, rank: int = 0, world_size: int = 1
+) -> Iterable[torch.Tensor]:
+    """Yield this worker's chunks of the generated samples 0..count-1, uint8 (n, C, H, W) on the CPU.
+
+    A conditional generator is asked for classes as often as they occur in its train split.
+
+    Raises:
+        NotFiniteError: an image isn't finite.
+    """
+    network.eval()
+    device, shares = next(network.parameters()).device, getattr(network, "shares", None)
+    for drawn in chunk_ranges(count, rank, world_size):
+        inputs = [sample_latents(seed, drawn.start, drawn.stop, latent_dim)]
+        inputs += [] if shares is None else [sample_labels(seed, drawn.start, drawn.stop, shares)]
+        yield pictures(network(*(part.to(device) for part in inputs)))
 
 
 @torch.no_grad()
@@ -31,6 +62,11 @@ def generate_of(network: nn.Module, latent_dim: int, seed: int, labels: torch.Te
     latents = sample_latents(seed, 0, len(labels), latent_dim)
     parts = zip(chunks(latents), chunks(labels), strict=True)
     return torch.cat([pictures(network(z.to(device), of.to(device))) for z, of in parts])
+
+
+def subset(count: int, size: int, seed: int) -> torch.Tensor:
+    """Return the indices of a fixed random subset, in rising order; all of them where size isn't smaller."""
+    return torch.randperm(count, generator=generator(seed, Stream.SUBSET))[:size].sort().values
 
 
 def class_number(asked: str, names: Sequence[str]) -> int:

@@ -1,79 +1,50 @@
-"""What a report's pictures show, in words with their key numbers: for readers who can't see them."""
+"""Text alternatives of a report's pictures, with their key numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from gansvc.report import memorisation, numbers, spending
 from gansvc.report import usefulness as learned
+from gansvc.report.document import Picture
 from gansvc.report.model import Curve, Report, Row
-from gansvc.report.tables import escape
-from gansvc.store import layout
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of the report."""
-
-    name: str
-    """File name below report/figures/."""
-    caption: str
-    """What stands below it."""
-    alternative: str
-    """What it shows, with its key numbers."""
-
-    @property
-    def markdown(self) -> str:
-        """The picture as Markdown, with its caption as the title."""
-        quoted = self.caption.replace('"', "'")
-        return f'![{escape(self.alternative)}]({layout.figure(self.name)} "{escape(quoted)}")'
-
-
-def pictures(report: Report, names: Sequence[str]) -> dict[str, Picture]:
+def describe_figures(report: Report, names: Sequence[str]) -> dict[str, Picture]:
     """Return the named pictures of a report."""
-    told = {name: _of(report, name) for name in names}
-    return {name: Picture(name, caption, f"{caption}: {said}") for name, (caption, said) in told.items()}
+    return {name: Picture(name, *_describe(report, name)) for name in names}
 
 
-def panel(alternative: str, name: str) -> str:
-    """Return the part of a figure's alternative that tells of one panel; of a legend, and of what isn't told, its name.
-
-    Parts are separated by semicolons and begin with their panel's name.
-    """
-    caption, _, parts = alternative.partition(": ")
-    told = [part for part in parts.split("; ") if part.startswith(f"{name} ")]
-    return f"{caption}: {'; '.join(told) or name}"
-
-
-def shown_seed(row: Row, key: str) -> int | None:
+def representative_seed(row: Row, key: str) -> int | None:
     """Return the seed whose images stand for a loss: the one nearest to its mean, so that nobody picks."""
     cell = row.metrics.get(key)
     return None if cell is None else min(cell.values, key=lambda seed: abs(cell.values[seed] - cell.mean))
 
 
-def _of(report: Report, name: str) -> tuple[str, str]:
-    """Return the caption of a picture and what it shows; a picture that this module doesn't know has its name alone."""
+def _describe(report: Report, name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the caption of a picture and what its parts show; one that this module doesn't know has its name alone."""
     validation = report.validation_metric.upper()
     last = max((run.critic_images for run in report.runs), default=0)
     labels = list(dict.fromkeys(run.label for run in report.runs))
-    span = f"over {numbers.count(last)} critic images"
+    span = f"over {numbers.format_count(last)} critic images"
     match name:
         case "samples.png":
             return "Real images beside each loss's generated images", _samples(report)
         case "losses.png":
-            return "Critic and generator losses", "; ".join(f"{label} {span}" for label in labels)
+            return "Critic and generator losses", tuple(f"{label} {span}" for label in labels)
         case "wasserstein.png":
-            return "Mean D(real) minus mean D(fake)", "; ".join(f"{label} {span}" for label in labels)
+            return "Mean D(real) minus mean D(fake)", tuple(f"{label} {span}" for label in labels)
+        case "terms.png":
+            return "Terms of the critic's loss", (f"every term {span}",)
         case "search.png":
             return f"val {validation} of every trial against each searched field", _search(report)
         case "best-by-images.png":
-            told = _best_so_far(report, "images", "critic images")
-            return f"Best val {validation} so far against critic images", told
+            costs = _best_so_far(report, "images", "critic images")
+            return f"Best val {validation} so far against critic images", costs
         case "best-by-seconds.png":
-            told = _best_so_far(report, "seconds", "process-seconds")
-            return f"Best val {validation} so far against process-seconds", told
+            costs = _best_so_far(report, "seconds", "process-seconds")
+            return f"Best val {validation} so far against process-seconds", costs
         case "pairs.png":
             return "Generated images above their nearest training and held-out images", _pairs(report)
         case "usefulness.png":
@@ -81,22 +52,22 @@ def _of(report: Report, name: str) -> tuple[str, str]:
         case _ if name == f"{report.validation_metric}.png":
             return f"{validation} on the validation split", _validation(report, labels)
         case _:
-            return name, name
+            return name, (name,)
 
 
-def _samples(report: Report) -> str:
+def _samples(report: Report) -> tuple[str, ...]:
     by = report.column(report.objective)
     split = f" on {report.contract.reference_split}" if report.contract else ""
     found = [f"real {report.floor_split} images"]
     for row in report.leaderboard:
-        seed = shown_seed(row, report.objective)
+        seed = representative_seed(row, report.objective)
         if by is not None and seed is not None:
-            value = numbers.metric(by, row.metrics[by.key].values[seed])
+            value = numbers.format_metric(by, row.metrics[by.key].values[seed])
             found.append(f"{row.label} seed {seed}, {by.title}{split} {value}")
-    return "; ".join(found)
+    return tuple(found)
 
 
-def _validation(report: Report, labels: Sequence[str]) -> str:
+def _validation(report: Report, labels: Sequence[str]) -> tuple[str, ...]:
     found = []
     for label in labels:
         curves = [curve for curve in report.curves if curve.label == label]
@@ -106,7 +77,7 @@ def _validation(report: Report, labels: Sequence[str]) -> str:
             found.append(f"{label} {begins}to {_score(report, least)} at best")
     if report.validation_floor is not None:
         found.append(f"real images {_score(report, report.validation_floor)}")
-    return "; ".join(found)
+    return tuple(found)
 
 
 def _mean(curves: Sequence[Curve], step: int | None) -> float | None:
@@ -120,48 +91,50 @@ def _mean(curves: Sequence[Curve], step: int | None) -> float | None:
     return fmean(values) if values else None
 
 
-def _search(report: Report) -> str:
+def _search(report: Report) -> tuple[str, ...]:
     trials = [trial for records in report.trials.values() for trial in records]
     found = []
     for field in dict.fromkeys(field for trial in trials for field in trial.values):
         having = [trial for trial in trials if field in trial.values]
         scored = [(trial.objective, trial) for trial in having if trial.objective is not None]
-        text = f"{field} in {numbers.times(len(having), 'trial')}"
+        text = f"{field} in {numbers.pluralise(len(having), 'trial')}"
         if scored:
             score, best = min(scored, key=lambda pair: pair[0])
-            text += f", best {best.label} {_score(report, score)} at {numbers.setting(best.values[field])}"
+            text += f", best {best.label} {_score(report, score)} at {numbers.format_setting(best.values[field])}"
         failed = len(having) - len(scored)
         found.append(text + (f", {failed} without a score" if failed else ""))
-    return "; ".join(found)
+    return tuple(found)
 
 
-def _best_so_far(report: Report, cost: spending.Cost, unit: str) -> str:
+def _best_so_far(report: Report, cost: spending.Cost, unit: str) -> tuple[str, ...]:
     found = []
     for label in dict.fromkeys(curve.label for curve in report.curves):
         if seeds := spending.best_so_far(report, label, cost):
-            xs, ys = spending.mean(seeds)
+            xs, ys = spending.mean_steps(seeds)
             if len(xs):
-                found.append(f"{label} {_score(report, float(ys[-1]))} after {numbers.count(float(xs[-1]))} {unit}")
-    return "; ".join(found)
+                found.append(
+                    f"{label} {_score(report, float(ys[-1]))} after {numbers.format_count(float(xs[-1]))} {unit}"
+                )
+    return tuple(found)
 
 
-def _pairs(report: Report) -> str:
+def _pairs(report: Report) -> tuple[str, ...]:
     found = []
     for one in memorisation.of_report(report):
         pair = next(iter(one.memorisation.pairs), None) if one.memorisation else None
         if pair is not None:
             near = f"the closest pair {pair.to_train:.1f} from train and {pair.to_heldout:.1f} from held-out"
             found.append(f"{one.label}, seed {one.seed} {near}")
-    return "; ".join(found)
+    return tuple(found)
 
 
-def _usefulness(report: Report) -> str:
+def _usefulness(report: Report) -> tuple[str, ...]:
     found = []
     for one in learned.of_report(report):
-        rows = [f"{row.what} {numbers.percent(row.share)} {100 * row.accuracy:.1f} %" for row in one.rows]
+        rows = [f"{row.what} {numbers.format_percent(row.share)} {100 * row.accuracy:.1f} %" for row in one.rows]
         found.append(f"{one.label}, seed {one.seed}: {', '.join(rows)}")
-    return "; ".join(found)
+    return tuple(found)
 
 
 def _score(report: Report, value: float) -> str:
-    return numbers.objective(report.validation_metric, value)
+    return numbers.format_validation(report.validation_metric, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,12 +21,13 @@ from gansvc.report import (
     numbers,
     pictures,
     provenance,
+    published,
     ranking,
     searching,
     spending,
     usefulness,
 )
-from gansvc.report.model import Curve, CurvePoint, PublishedRow, Report, Row
+from gansvc.report.model import Curve, CurvePoint, Report
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -49,22 +50,22 @@ def build(folder: Folder, spec: JobSpec) -> Report:
     contract = ranking.common_contract(scores, real)
     data = dataset.facts(folder, spec)
     measured = {key for score in scores for key in score.metrics}
-    columns = numbers.columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
+    columns = numbers.metric_columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
     validation_metric = spec.objective
     by = next((column for column in columns if column.key == validation_metric), columns[0])
     rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
     audits, starts = memorisation.gather(folder, spec), folder.read_lines(layout.STARTS, JobStart)
-    copies = [*memorisation.warnings(memorisation.of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
+    copies = [*memorisation.warnings(memorisation.audits_of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
     useful = usefulness.gather(folder, spec)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
     doubts = floor.doubts(metrics, reals, columns, rows, contract)
-    split, beside = contract.reference_split if contract else "", floor.beside(rows, by, metrics, doubts)
+    split, clause = contract.reference_split if contract else "", floor.headline_clause(rows, by, metrics, doubts)
     return Report(
         job=folder.uri.rstrip("/").rpartition("/")[2],
         name=spec.name,
         created=datetime.now(UTC),
         versions=provenance.current(),
-        headline=ranking.headline(rows, by, spec.dataset.title, split, beside),
+        headline=ranking.headline(rows, by, spec.dataset.title, split, clause),
         winner=ranking.winner(rows, by),
         objective=by.key,
         columns=columns,
@@ -76,7 +77,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         fid_rank_deficient=findings.rank_deficient(contract),
         noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
-        published=_published(spec, rows),
+        published=published.gather(spec, rows),
         dataset=data,
         runs=tuple(runs),
         curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
@@ -88,7 +89,7 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         starts=tuple(starts),
         warnings=(
             *copies,
-            *findings.of_starts(starts),
+            *findings.resume_warnings(starts),
             *usefulness.warnings(useful),
             *floor.warnings(doubts),
             *findings.warnings(spec, runs, scores, trials, real),
@@ -107,7 +108,6 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
 
     Raises:
         ClusterError: the storage fails.
-        SpecError: the report's spec isn't valid.
     """
     drawn, failed = {}, {}
     for name, draw in _figures(folder, report).items():
@@ -122,10 +122,8 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
             drawn[name] = data
     for name, data in drawn.items():
         folder.write(f"{layout.REPORT}/{layout.figure(name)}", data)
-    text = markdown.render(report, tuple(drawn))
-    folder.write(layout.REPORT_MARKDOWN, text)
-    shown = {layout.figure(name): data for name, data in drawn.items()}
-    folder.write(layout.REPORT_HTML, html.render(report, text, shown, pictures.gallery(folder, report)))
+    folder.write(layout.REPORT_MARKDOWN, markdown.render(report, tuple(drawn)))
+    folder.write(layout.REPORT_HTML, html.render(report, drawn, pictures.read_gallery(folder, report)))
     # report.json comes last: where it is, the whole report is.
     folder.write_record(layout.REPORT_JSON, report)
     return failed
@@ -159,32 +157,23 @@ def _curve(folder: Folder, run: RunRecord) -> Curve:
     return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))
 
 
-def _published(spec: JobSpec, rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
-    ours = {row.label: {key: cell.mean for key, cell in row.metrics.items()} for row in rows}
-    found = []
-    for entry in spec.published:
-        numbers_of = entry.model_dump(exclude_none=True, exclude={"loss", "source"})
-        own = {key: value for key, value in ours.get(entry.loss, {}).items() if key in numbers_of}
-        found.append(PublishedRow(label=entry.loss, published=numbers_of, ours=own, source=entry.source))
-    return tuple(found)
-
-
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
     """Return how each figure is drawn, by its name."""
-    labels = [loss["label"] for loss in report.spec["losses"]]
-    found = zip(report.runs, ask_all(folder, partial(histories.read, folder), report.runs), strict=True)
-    courses: dict[str, list[histories.Course]] = {label: [] for label in labels}
-    for run, course in found:
-        courses[run.label].append(course)
-    looks = drawing.looks(labels)
+    found = zip(report.runs, ask_all(folder, partial(histories.read_history, folder), report.runs), strict=True)
+    by_label: dict[str, list[histories.RunHistory]] = {label: [] for label in report.labels}
+    for run, history in found:
+        by_label[run.label].append(history)
+    styles = drawing.loss_styles(report.labels)
     return {
-        "samples.png": lambda: figures.samples(pictures.real_grid(folder, report), pictures.grids(folder, report)),
-        f"{report.validation_metric}.png": lambda: figures.validation(report, looks),
-        "losses.png": lambda: figures.losses(courses, looks),
-        "wasserstein.png": lambda: figures.wasserstein(courses, looks),
-        "search.png": lambda: searching.draw(report, looks),
-        "best-by-images.png": lambda: spending.draw(report, looks, "images"),
-        "best-by-seconds.png": lambda: spending.draw(report, looks, "seconds"),
-        "pairs.png": lambda: figures.pairs(pictures.pairs(folder, report)),
-        "usefulness.png": lambda: figures.usefulness(report, looks),
+        "samples.png": lambda: figures.samples(
+            pictures.read_real_grid(folder, report), pictures.read_grids(folder, report)
+        ),
+        f"{report.validation_metric}.png": lambda: figures.validation(report, styles),
+        "losses.png": lambda: figures.losses(by_label, styles),
+        "wasserstein.png": lambda: figures.wasserstein(by_label, styles),
+        "search.png": lambda: searching.draw(report, styles),
+        "best-by-images.png": lambda: spending.draw(report, styles, "images"),
+        "best-by-seconds.png": lambda: spending.draw(report, styles, "seconds"),
+        "pairs.png": lambda: figures.pairs(pictures.read_pairs(folder, report)),
+        "usefulness.png": lambda: figures.usefulness(report, styles),
     }

@@ -8,7 +8,11 @@ from statistics import fmean
 
 from gansvc.catalog.labels import REAL
 from gansvc.report import numbers
-from gansvc.report.model import Column, Report
+from gansvc.report.document import Paragraph, Section, bullets
+from gansvc.report.model import Column as MetricColumn
+from gansvc.report.model import Report
+from gansvc.report.tables import Cell, Column, Table, loss_cell, number_columns, plain, text_columns
+from gansvc.report.tables import Row as TableRow
 from gansvc.store.audits import Audit, Classes
 
 _FRESH = "fresh real images (val)"
@@ -21,8 +25,8 @@ class Ranking:
 
     metric: str
     """KID or IS."""
-    usual: tuple[str, ...]
-    domain: tuple[str, ...]
+    by_extractor: tuple[str, ...]
+    by_classifier: tuple[str, ...]
     tau: float | None
     """Kendall's tau-b: 1 where they agree, -1 where one is the other backwards; None where all values are alike."""
 
@@ -48,14 +52,13 @@ def sentences(report: Report) -> list[str]:
         + ("" if first.accuracy > first.majority + 0.05 else ": too little to trust what it sees")
     ]
     for ranking in rankings(report):
-        usual, domain = ", ".join(ranking.usual), ", ".join(ranking.domain)
+        usual, domain = ", ".join(ranking.by_extractor), ", ".join(ranking.by_classifier)
         verb = f"disagree: {usual} by the extractor's features, {domain} by the classifier's"
         if usual == domain:
             verb = f"agree ({usual})"
+        count = len(ranking.by_extractor)
         tau = "n/a" if ranking.tau is None else f"{ranking.tau:.2f}"
-        said.append(
-            f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {len(ranking.usual)} losses"
-        )
+        said.append(f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {count} losses")
     return [*said, *_left_out(found)]
 
 
@@ -65,7 +68,7 @@ def rankings(report: Report) -> tuple[Ranking, ...]:
 
     found = []
     for key, _ in _DOMAIN:
-        column = report.column(key) or numbers.columns((key,))[0]
+        column = report.column(key) or numbers.metric_columns((key,))[0]
         usual = {row.label: row.metrics[key].mean for row in report.leaderboard if key in row.metrics}
         means = {label: _mean(seen, key) for label, seen in of_report(report).items() if label in usual}
         domain = {label: mean for label, mean in means.items() if mean is not None}
@@ -77,48 +80,67 @@ def rankings(report: Report) -> tuple[Ranking, ...]:
     return tuple(found)
 
 
-def scores_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the domain scores beside the usual ones; the last row is fresh real images, if known."""
-    columns = [report.column(key) or numbers.columns((key,))[0] for key, _ in _DOMAIN]
-    rows = {row.label: row for row in report.leaderboard}
+def section(report: Report) -> Section | None:
+    """Return what the classes come to, with both tables; None where the set has no classes."""
+    said = sentences(report)
+    if not said:
+        return None
+    return Section("Classes", (bullets(said), scores_table(report), histogram_table(report), Paragraph(_HOW)))
+
+
+def scores_table(report: Report) -> Table:
+    """Return the domain scores beside the extractor's; the last row is fresh real images, if known."""
+    columns = [report.column(key) or numbers.metric_columns((key,))[0] for key, _ in _DOMAIN]
+    board = {row.label: row for row in report.leaderboard}
     reference = report.contract.reference_split if report.contract else "test"
-    table = []
+    rows = []
     for label, seen in of_report(report).items():
-        cells = [_FRESH if label == REAL else label]
+        texts = []
         for column in columns:
-            cell = rows[label].metrics.get(column.key) if label in rows else None
-            cells += [numbers.cell(column, cell), numbers.metric(column, _mean(seen, column.key))]
-        table.append([*cells, f"{fmean(one.distance for one in seen):.3f}"])
-    head = [
-        "loss",
-        *(
-            f"{name} on {split}"
-            for column, (_, domain) in zip(columns, _DOMAIN, strict=True)
-            for name, split in ((column.title, reference), (domain, "test"))
-        ),
+            cell = board[label].metrics.get(column.key) if label in board else None
+            texts += [numbers.format_cell(column, cell), numbers.format_metric(column, _mean(seen, column.key))]
+        name = Cell(_FRESH) if label == REAL else loss_cell(label)
+        rows.append(TableRow((name, *plain(*texts, f"{fmean(one.distance for one in seen):.3f}"))))
+    titles = [
+        f"{name} on {split}"
+        for column, (_, domain) in zip(columns, _DOMAIN, strict=True)
+        for name, split in ((column.title, reference), (domain, "test"))
     ]
-    return [*head, "distance of class histograms"], table
+    return Table((*text_columns("loss"), *number_columns(*titles, "distance of class histograms")), tuple(rows))
 
 
-def histogram_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the class histograms, a row per class, in percent; means over seeds."""
+def histogram_table(report: Report) -> Table:
+    """Return the class histograms, a row per class, in percent; means over seeds."""
     found = of_report(report)
-    if not found:
-        return [], []
     first = next(iter(found.values()))[0]
-    names = report.dataset.classes
     losses = {label: seen for label, seen in found.items() if label != REAL}
-    head = ["class", "labels of train", "seen in held-out images", *(f"seen in {label}" for label in losses)]
+    titles = ("labels of train", "seen in held-out images", *(f"seen in {label}" for label in losses))
     rows = [
-        [
-            f"{index} {names[index]}" if index < len(names) else str(index),
-            _percent(first.train[index]),
-            _percent(first.heldout[index]),
-            *(_percent(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
-        ]
+        TableRow(
+            plain(
+                _class_name(report.dataset.classes, index),
+                _percent(first.train[index]),
+                _percent(first.heldout[index]),
+                *(_percent(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
+            )
+        )
         for index in range(len(first.train))
     ]
-    return head, rows
+    return Table((Column("class", is_text=True), *number_columns(*titles)), tuple(rows))
+
+
+def _class_name(names: Sequence[str], index: int) -> str:
+    """Return the number of a class and what the data set calls it, where that is known and is no number, too."""
+    return f"{index} {names[index]}" if index < len(names) else str(index)
+
+
+_HOW = (
+    "A small convolutional network, trained once on the labelled train split, says which class it sees in each image; "
+    "its own mistakes are in the histograms of held-out (test) and generated images alike. Domain IS and domain KID "
+    "are computed from its logits and features, against all held-out images; they compare with nothing but each other. "
+    "The distance of class histograms is the total variation between what it sees in generated and in held-out images, "
+    "0 to 1. Values are means over seeds; classes are numbered in the order of their labels."
+)
 
 
 def _of(audits: Sequence[Audit], label: str) -> tuple[Classes, ...]:
@@ -141,7 +163,7 @@ def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
     return [f"The {name} of {', '.join(labels)} is n/a: {why}" for (name, why), labels in lacking.items()]
 
 
-def _order(values: Mapping[str, float], column: Column) -> tuple[str, ...]:
+def _order(values: Mapping[str, float], column: MetricColumn) -> tuple[str, ...]:
     return tuple(sorted(values, key=values.__getitem__, reverse=column.better == "higher"))
 
 

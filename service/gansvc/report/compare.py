@@ -16,7 +16,7 @@ from gansvc.store.records import Record, RunRecord
 from gansvc.store.scores import Contract
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
-_NOT_GIVEN = {"name", "losses", "published", "resources", "evaluation", "cluster"}
+_NOT_COMPARED = {"name", "losses", "published", "resources", "evaluation", "cluster"}
 _NOT_TRAINED = {"training.seeds", "training.workers", "training.max_restarts", "dataset.root", "dataset.path"}
 
 
@@ -57,14 +57,14 @@ def merge(reports: Sequence[Report]) -> Comparison:
     if not shared:
         raise SpecError("JOB: the jobs share no metric; score them with the same evaluation.metrics")
     by = next((column for column in shared if column.key == reports[0].objective), shared[0])
-    rows = ranking.ordered(_rows(reports, shared), by)
+    rows = ranking.rank_rows(_rows(reports, shared), by)
     having = next((report for report in reports if report.noise_floor is not None), reports[0])
     real = having.noise_floor
     doubts = floor.doubts(real, having.noise_floor_images, shared, rows, contract)
-    beside = floor.beside(rows, by, real, doubts)
+    clause = floor.headline_clause(rows, by, real, doubts)
     return Comparison(
         jobs=tuple(report.job for report in reports),
-        headline=ranking.headline(rows, by, reports[0].dataset.name, contract.reference_split, beside),
+        headline=ranking.headline(rows, by, reports[0].dataset.name, contract.reference_split, clause),
         winner=ranking.winner(rows, by),
         objective=by.key,
         columns=tuple(shared),
@@ -97,7 +97,7 @@ def _rows(reports: Sequence[Report], shown: Sequence[Column]) -> list[Row]:
     groups: dict[tuple[str, str], list[tuple[Report, Row]]] = {}
     for report in reports:
         for row in report.leaderboard:
-            alike = groups.setdefault((row.label, _given(report, row.label)), [])
+            alike = groups.setdefault((row.label, _training_key(report, row.label)), [])
             if any(set(row.seeds) & set(other.seeds) for _, other in alike):
                 # The same seeds again: two rows, not twice the evidence.
                 alike = groups.setdefault((row.label, report.job), [])
@@ -108,20 +108,20 @@ def _rows(reports: Sequence[Report], shown: Sequence[Column]) -> list[Row]:
             label if labels.count(label) == 1 else f"{label} ({', '.join(report.job for report, _ in members)})",
             [row for _, row in members],
             shown,
-            _learned(members),
+            _has_learned(members),
         )
         for (label, _), members in groups.items()
     ]
 
 
-def _learned(members: Sequence[tuple[Report, Row]]) -> bool | None:
+def _has_learned(members: Sequence[tuple[Report, Row]]) -> bool | None:
     """Return whether a loss that several jobs trained learned; validation scores of unlike metrics aren't averaged."""
     runs: dict[str, list[RunRecord]] = defaultdict(list)
     for report, row in members:
         runs[report.validation_metric] += [
             run for run in report.runs if run.label == row.label and run.seed in row.seeds
         ]
-    found = {ranking.learned(alike) for alike in runs.values()}
+    found = {ranking.has_learned(alike) for alike in runs.values()}
     return next((said for said in (False, None) if said in found), True)
 
 
@@ -141,7 +141,7 @@ def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: b
     return Row(rank=None, label=label, seeds=seeds, metrics=cells, learned=learned)
 
 
-def _given(report: Report, label: str) -> str:
+def _training_key(report: Report, label: str) -> str:
     """Return all that decides the runs of a loss but their seeds, as text."""
     values = next((run.values for run in report.runs if run.label == label), None)
     fields = {path: value for path, value in _fields(report.spec) if not path.startswith("search.")}
@@ -160,7 +160,7 @@ def _fields(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
     """Yield the dotted paths and values of what a spec gives to every loss."""
     for name, value in spec.items():
         path = f"{above}{name}"
-        if path in _NOT_GIVEN | _NOT_TRAINED:
+        if path in _NOT_COMPARED | _NOT_TRAINED:
             continue
         if isinstance(value, Mapping) and path != "search.space":
             yield from _fields(value, f"{path}.")

@@ -1,4 +1,4 @@
-"""The data set in a report: what the job's driver found when it read it, and what is to be said of that."""
+"""The data set in a report: facts that the job's driver recorded, notes and warnings."""
 
 from __future__ import annotations
 

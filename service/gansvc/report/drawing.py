@@ -1,4 +1,4 @@
-"""What the figures share: the palette, the style, panels of one size, axes that read well."""
+"""Matplotlib helpers of the figures: the palette, panels, axes, thinned curves."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D")
 GREY = "#666666"
-MIDDLE = "#7a7a7a"
+MID_GREY = "#7a7a7a"
 """Grey that is read on white and on dark paper alike, for what stands on none of its own."""
 DPI = 144
-_ACROSS = 500
+_CURVE_BINS = 500
 """Stretches of a curve that a panel's width tells apart."""
 PARTS = "Parts"
-_LARGEST = 2**24
+_MAX_PIXELS = 2**24
 """Pixels of a picture; a grid of a job has a million."""
-_DRAWN = 3000
+_MAX_PLOT_COLOURS = 3000
 """Above so many colours a picture counts as a photograph; three lines, smoothed, make 1,700."""
 _STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -51,9 +51,9 @@ _STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "auto",
 }
-ON_ANY_PAPER = {
+TRANSPARENT = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), MIDDLE),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), MID_GREY),
 }
 """Style of a figure without paper of its own: what holds photographs isn't turned dark with a page."""
 
@@ -61,8 +61,8 @@ ON_ANY_PAPER = {
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class Look(NamedTuple):
-    """How a loss is drawn, the same in all figures: unlike any other of the job's."""
+class LossStyle(NamedTuple):
+    """How a loss is drawn in every figure, unlike any other of the job's."""
 
     colour: str
     line: str | tuple[int, tuple[float, ...]]
@@ -73,15 +73,15 @@ class Look(NamedTuple):
     """0 for the first six losses, which their colours tell apart; 1 for the next six, and so on."""
 
 
-def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """Return each label's look, in the job's order: after six the colours come again with other lines and marks."""
+def loss_styles(labels: Sequence[str]) -> dict[str, LossStyle]:
+    """Return each label's style, in the job's order: after six the colours come again with other lines and marks."""
     groups = [divmod(place, len(_COLOURS)) for place in range(len(labels))]
     every = [(group % len(_LINES), _COLOURS[colour]) for group, colour in groups]
-    made = [Look(colour, _LINES[group], _MARKERS[group], group) for group, colour in every]
+    made = [LossStyle(colour, _LINES[group], _MARKERS[group], group) for group, colour in every]
     return dict(zip(labels, made, strict=True))
 
 
-def panels(
+def draw_panels(
     count: int,
     draw: Callable[[Axes, int], None],
     size: tuple[float, float] = (4, 3),
@@ -93,7 +93,7 @@ def panels(
 
     Rows are as equal as can be: of five panels, at most four across, three stand above two. With a legend title, the
     first panel's entries stand below the figure. The file's text field PARTS holds where each panel and the legend
-    stand, so that ``parts`` can cut them out for a narrow page.
+    stand, so that ``split_panels`` can cut them out for a narrow page.
     """
     rows = math.ceil(count / across)
     columns = math.ceil(count / rows)
@@ -115,7 +115,7 @@ def panels(
     return file.getvalue()
 
 
-def parts(png: bytes) -> list[tuple[str, bytes]]:
+def split_panels(png: bytes) -> list[tuple[str, bytes]]:
     """Return each panel of a figure and then its legend, as a name and PNG bytes; none where it isn't so divided."""
     from PIL import Image
 
@@ -124,7 +124,7 @@ def parts(png: bytes) -> list[tuple[str, bytes]]:
         for name, box in json.loads(picture.info.get(PARTS, "[]")):
             part, file = picture.crop(box), BytesIO()
             part = part if _is_clear(part) else part.convert("RGB")
-            if part.mode == "RGB" and part.getcolors(_DRAWN) is not None:
+            if part.mode == "RGB" and part.getcolors(_MAX_PLOT_COLOURS) is not None:
                 # A drawing, no photograph: a palette makes the file a third as large and looks the same.
                 part = part.quantize(256, dither=Image.Dither.NONE)
             part.save(file, "PNG", optimize=True)
@@ -132,15 +132,15 @@ def parts(png: bytes) -> list[tuple[str, bytes]]:
     return found if len(found) > 1 else []
 
 
-def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+def decode_png(png: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return a picture of the job folder, 0 to 1.
 
     Raises:
         ValueError: it is larger than any that a job draws: few bytes can stand for gigabytes.
     """
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    if width * height > _LARGEST:
-        raise ValueError(f"it has {width} x {height} pixels, and at most {_LARGEST:,} are drawn")
+    if width * height > _MAX_PIXELS:
+        raise ValueError(f"it has {width} x {height} pixels, and at most {_MAX_PIXELS:,} are drawn")
     return imread(BytesIO(png), format="png")
 
 
@@ -176,13 +176,13 @@ def _boxes(figure: Figure) -> list[tuple[str, tuple[int, int, int, int]]]:
     ]
 
 
-def images_axis(axes: Axes) -> None:
+def set_images_axis(axes: Axes) -> None:
     """Mark the x axis as critic images, written 20k."""
     axes.set_xlabel("critic images")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def log_axis(axes: Axes) -> None:
+def set_log_axis(axes: Axes) -> None:
     """Make the y axis logarithmic, with plain numbers at 1, 2 and 5."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -190,12 +190,14 @@ def log_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def noise_floor(axes: Axes, report: Report) -> float | None:
+def draw_noise_floor(axes: Axes, report: Report) -> float | None:
     """Draw the noise floor of the validation scores as a line, and return it; None where it wasn't measured."""
     name, floor = report.validation_metric, report.validation_floor
     if floor is None:
         return None
-    text = f"noise floor, {name.upper()} on val {numbers.objective(name, floor)}:\nreal train images against val"
+    text = (
+        f"noise floor, {name.upper()} on val {numbers.format_validation(name, floor)}:\nreal train images against val"
+    )
     axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
     return floor
 
@@ -208,9 +210,9 @@ def cut_outliers(axes: Axes, values: Array) -> None:
         axes.annotate("axis cut", (0.98, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=7, color=GREY)
 
 
-def thinned(ys: Array) -> np.ndarray[Any, np.dtype[np.intp]]:
+def decimate(ys: Array) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Return which points of a curve to draw: all, or the lowest and the highest of each stretch of a pixel's width."""
-    size = -(-len(ys) // _ACROSS)
+    size = -(-len(ys) // _CURVE_BINS)
     if size <= 2:
         return np.arange(len(ys))
     whole = np.append(ys, np.full(-len(ys) % size, np.nan)).reshape(-1, size)
@@ -220,6 +222,6 @@ def thinned(ys: Array) -> np.ndarray[Any, np.dtype[np.intp]]:
     return np.unique(chosen)
 
 
-def floats(values: Sequence[float | None]) -> Array:
+def to_array(values: Sequence[float | None]) -> Array:
     """Return values as an array, NaN for None: a line leaves it out."""
     return np.array(values, dtype=np.float64)

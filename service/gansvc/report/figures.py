@@ -16,23 +16,23 @@ from gansvc.report import numbers
 from gansvc.report import usefulness as learned
 from gansvc.report.drawing import (
     GREY,
-    ON_ANY_PAPER,
+    TRANSPARENT,
     Array,
-    Look,
+    LossStyle,
     cut_outliers,
-    floats,
-    images_axis,
-    log_axis,
-    noise_floor,
-    panels,
-    pixels,
-    thinned,
+    decimate,
+    decode_png,
+    draw_noise_floor,
+    draw_panels,
+    set_images_axis,
+    set_log_axis,
+    to_array,
 )
-from gansvc.report.histories import Course
+from gansvc.report.histories import RunHistory
 from gansvc.report.model import Curve, Report
 from gansvc.store.audits import Audit
 
-Histories = Mapping[str, Sequence[Course]]
+Histories = Mapping[str, Sequence[RunHistory]]
 """Label to the history of each of its seeds."""
 
 
@@ -45,14 +45,14 @@ def samples(real: tuple[str, bytes | None], grids: Sequence[tuple[str, bytes]]) 
 
     def draw(axes: Axes, index: int) -> None:
         title, grid = shown[index]
-        axes.imshow(pixels(grid), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(decode_png(grid), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title)
         axes.set_axis_off()
 
-    return panels(len(shown), draw, size=(3.3, 3.5), across=4)
+    return draw_panels(len(shown), draw, size=(3.3, 3.5), across=4)
 
 
-def losses(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
+def losses(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return the critic's loss (left axis) and the generator's (right axis) against critic images, a panel per loss."""
     drawn = [label for label, runs in histories.items() if any(len(run.critic_images) for run in runs)]
 
@@ -61,30 +61,30 @@ def losses(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
         right = axes.twinx()
         right.grid(False)
         right.spines["right"].set_visible(True)
-        _curves(axes, histories[label], lambda run: run.critic_loss, color=looks[label].colour)
+        _curves(axes, histories[label], lambda run: run.critic_loss, color=styles[label].colour)
         _curves(right, histories[label], lambda run: run.generator_loss, color=GREY, linestyle=(0, (3, 1.5)))
         axes.set_title(label)
-        axes.set_ylabel("critic loss (solid)", color=looks[label].colour)
+        axes.set_ylabel("critic loss (solid)", color=styles[label].colour)
         right.set_ylabel("generator loss (dashed)", color=GREY)
 
-    return panels(len(drawn), draw) if drawn else None
+    return draw_panels(len(drawn), draw) if drawn else None
 
 
-def wasserstein(histories: Histories, looks: Mapping[str, Look]) -> bytes | None:
+def wasserstein(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return mean D(real) - mean D(fake) against critic images, a panel per loss: their scales don't compare."""
     drawn = [label for label, runs in histories.items() if any(len(run.critic_images) for run in runs)]
 
     def draw(axes: Axes, index: int) -> None:
         label = drawn[index]
-        _curves(axes, histories[label], lambda run: run.wasserstein, color=looks[label].colour)
+        _curves(axes, histories[label], lambda run: run.wasserstein, color=styles[label].colour)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_title(label)
         axes.set_ylabel("mean D(real) - mean D(fake)")
 
-    return panels(len(drawn), draw) if drawn else None
+    return draw_panels(len(drawn), draw) if drawn else None
 
 
-def validation(report: Report, looks: Mapping[str, Look]) -> bytes | None:
+def validation(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return the validation score against critic images: thin lines per seed, a thick one for their mean."""
     curves = [curve for curve in report.curves if any(point.objective is not None for point in curve.points)]
     if not curves:
@@ -92,17 +92,17 @@ def validation(report: Report, looks: Mapping[str, Look]) -> bytes | None:
     name = report.validation_metric.upper()
 
     def draw(axes: Axes, index: int) -> None:
-        for label, look in looks.items():
-            _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, look)
-        floor = noise_floor(axes, report)
+        for label, loss_style in styles.items():
+            _seeds_and_mean(axes, [curve for curve in curves if curve.label == label], label, loss_style)
+        floor = draw_noise_floor(axes, report)
         values = [point.objective for curve in curves for point in curve.points] + [floor]
         if all(value is None or value > 0 for value in values):
-            log_axis(axes)
+            set_log_axis(axes)
         axes.set_ylabel(f"{name} on the validation split (lower is better)")
-        images_axis(axes)
+        set_images_axis(axes)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
-    return panels(1, draw, size=(5.4, 4.4))
+    return draw_panels(1, draw, size=(5.4, 4.4))
 
 
 def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
@@ -110,7 +110,7 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
 
     def draw(axes: Axes, index: int) -> None:
         audit, grid = audits[index]
-        picture = pixels(grid)
+        picture = decode_png(grid)
         axes.imshow(picture, interpolation="nearest")
         found = audit.memorisation.pairs if audit.memorisation else ()
         (height, width), count = picture.shape[:2], max(1, len(found))
@@ -123,10 +123,10 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
         axes.set_title(f"{audit.label}, seed {audit.seed}")
         axes.set_xlabel("distance to that training image, and below it to that held-out image")
 
-    return panels(len(audits), draw, size=(6.4, 3.3), across=1, style=ON_ANY_PAPER) if audits else None
+    return draw_panels(len(audits), draw, size=(6.4, 3.3), across=1, style=TRANSPARENT) if audits else None
 
 
-def usefulness(report: Report, looks: Mapping[str, Look]) -> bytes | None:
+def usefulness(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return each classifier's accuracy as a dot, a place per mixture of images; what the loss gave, in its colour."""
     found = learned.of_report(report)
     if not found or found[0].exam is None:
@@ -140,33 +140,35 @@ def usefulness(report: Report, looks: Mapping[str, Look]) -> bytes | None:
             for one in measured.rows:
                 if one.what == "real" and turn > 0:
                     continue
-                colour, shift_here = (GREY, 0.0) if one.what == "real" else (looks[measured.label].colour, shift)
+                colour, shift_here = (GREY, 0.0) if one.what == "real" else (styles[measured.label].colour, shift)
                 x = places.index((one.what, one.share)) + shift_here
                 ys = [100 * value for value in one.accuracies.values()]
-                mark = "o" if one.what == "real" else looks[measured.label].marker
+                mark = "o" if one.what == "real" else styles[measured.label].marker
                 axes.plot([x] * len(ys), ys, mark, color=colour, markersize=4.5, alpha=0.8)
                 axes.plot([x - 0.08, x + 0.08], [100 * one.accuracy] * 2, color=colour, linewidth=1.6)
-            look = looks[measured.label]
-            axes.plot([], [], look.marker, color=look.colour, label=f"{measured.label}, seed {measured.seed}")
+            loss_style = styles[measured.label]
+            axes.plot(
+                [], [], loss_style.marker, color=loss_style.colour, label=f"{measured.label}, seed {measured.seed}"
+            )
         axes.plot([], [], "o", color=GREY, label="real images only")
         axes.axhline(100 * majority, color=GREY, linestyle="--", linewidth=1.2, label="always the largest class")
-        names = [what if what == "generated" else f"{what}\n{numbers.percent(share)}" for what, share in places]
+        names = [what if what == "generated" else f"{what}\n{numbers.format_percent(share)}" for what, share in places]
         axes.set_xticks(range(len(places)), names)
         axes.set_xlim(-0.5, len(places) - 0.5)
         axes.set_ylabel("accuracy on real test images, %")
 
-    return panels(1, draw, size=(5.4, 3.6), legend="dots: seeds of the classifier; bars: their means")
+    return draw_panels(1, draw, size=(5.4, 3.6), legend="dots: seeds of the classifier; bars: their means")
 
 
-def _curves(axes: Axes, runs: Sequence[Course], value: Callable[[Course], Array], **style: Any) -> None:
+def _curves(axes: Axes, runs: Sequence[RunHistory], value: Callable[[RunHistory], Array], **style: Any) -> None:
     alone = len(runs) == 1
     for run in runs:
         ys = value(run)
-        shown = thinned(ys)
+        shown = decimate(ys)
         marker = "o" if np.isfinite(ys).sum() == 1 else None
         xs, width, alpha = run.critic_images[shown], 1.4 if alone else 0.8, 1 if alone else 0.75
         axes.plot(xs, ys[shown], linewidth=width, alpha=alpha, marker=marker, **style)
-    images_axis(axes)
+    set_images_axis(axes)
     values = np.concatenate([value(run) for run in runs]) if runs else np.empty(0)
     drawn = values[np.isfinite(values)]
     if not len(drawn):
@@ -175,19 +177,19 @@ def _curves(axes: Axes, runs: Sequence[Course], value: Callable[[Course], Array]
     cut_outliers(axes, drawn)
 
 
-def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, look: Look) -> None:
+def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, loss_style: LossStyle) -> None:
     if not curves:
         return
     alone = len(curves) == 1
     for curve in curves:
         axes.plot(
             [point.critic_images for point in curve.points],
-            floats([point.objective for point in curve.points]),
-            color=look.colour,
-            linestyle=look.line,
+            to_array([point.objective for point in curve.points]),
+            color=loss_style.colour,
+            linestyle=loss_style.line,
             linewidth=1.8 if alone else 0.8,
             alpha=1 if alone else 0.6,
-            marker=look.marker,
+            marker=loss_style.marker,
             markersize=4 if alone else 2.5,
             label=f"{label} (seed {curve.seed})" if alone else None,
         )
@@ -200,8 +202,8 @@ def _seeds_and_mean(axes: Axes, curves: Sequence[Curve], label: str, look: Look)
     axes.plot(
         shared,
         means,
-        color=look.colour,
-        linestyle=look.line,
+        color=loss_style.colour,
+        linestyle=loss_style.line,
         linewidth=2.2,
         label=f"{label} (mean of {len(curves)} seeds)",
     )

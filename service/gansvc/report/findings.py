@@ -1,4 +1,4 @@
-"""What a reader must know before believing a report: restarts, failures, missing seeds, metrics beyond their reach."""
+"""Report warnings: restarts, failures, missing seeds, unequal budgets, metrics that too few images make unreliable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from math import lcm
 
 from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.labels import REAL
-from gansvc.report.numbers import times, title
+from gansvc.catalog.metrics import METRICS
+from gansvc.report.numbers import join_words, metric_title, pluralise
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
@@ -28,24 +29,25 @@ def warnings(
     """Return the warnings, one sentence each, the gravest first."""
     contract = scores[0].contract if scores else None
     return (
-        *_of_seeds(spec, runs, scores),
-        *_of_runs(runs),
-        *_of_budgets(spec, runs, trials),
-        *_of_metrics(spec, contract, scores),
-        *_of_floor(scores, floor),
-        *_of_trials(trials),
+        *_seed_warnings(spec, runs, scores),
+        *_run_warnings(runs),
+        *_budget_warnings(spec, runs, trials),
+        *_metric_warnings(spec, contract, scores),
+        *_floor_warnings(scores, floor),
+        *_contract_warnings(scores, floor),
+        *_trial_warnings(trials),
     )
 
 
-def of_starts(starts: Sequence[JobStart]) -> list[str]:
+def resume_warnings(starts: Sequence[JobStart]) -> list[str]:
     """Return how often the job was resumed, as a sentence, or nothing."""
     if len(starts) < 2:
         return []
     last = datetime.fromtimestamp(starts[-1].time, UTC)
-    return [f"the job was resumed {times(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
+    return [f"the job was resumed {pluralise(len(starts) - 1, 'time')}, at last on {last:%Y-%m-%d at %H:%M} UTC"]
 
 
-def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
+def _seed_warnings(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score]) -> list[str]:
     found = []
     if len(spec.training.seeds) == 1 and len(spec.losses) > 1:
         found.append("one seed only: the ranking isn't supported by seeds; give training.seeds three or more")
@@ -61,20 +63,20 @@ def _of_seeds(spec: JobSpec, runs: Sequence[RunRecord], scores: Sequence[Score])
                 found.append(f"{layout.run_name(loss.label, seed)} was trained but not scored")
         if done and len(done) < len(spec.training.seeds):
             found.append(
-                f"{loss.label} is averaged over {len(done)} of {times(len(spec.training.seeds), 'seed')}; "
+                f"{loss.label} is averaged over {len(done)} of {pluralise(len(spec.training.seeds), 'seed')}; "
                 "the seeds left out may be its worst"
             )
     return found
 
 
-def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
+def _run_warnings(runs: Sequence[RunRecord]) -> list[str]:
     found = []
     for run in runs:
         name = layout.run_name(run.label, run.seed)
         if run.state in ("diverged", "failed"):
             found.append(f"{name} {run.state} at step {run.step}: {run.reason or 'no reason was recorded'}")
         if run.starts > 1:
-            found.append(f"{name} was restarted {times(run.starts - 1, 'time')}")
+            found.append(f"{name} was restarted {pluralise(run.starts - 1, 'time')}")
         found += [f"{name}: {warning}" for warning in run.warnings]
         start, best = run.initial_objective, run.best_objective
         if start is not None and best is not None and best >= start:
@@ -82,7 +84,9 @@ def _of_runs(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _of_budgets(spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+def _budget_warnings(
+    spec: JobSpec, runs: Sequence[RunRecord], trials: Mapping[str, Sequence[TrialRecord]]
+) -> list[str]:
     """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
     ended = [run for run in runs if run.state == "finished"]
     steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
@@ -112,7 +116,7 @@ def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, 
     ]
 
 
-def _of_trials(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
+def _trial_warnings(trials: Mapping[str, Sequence[TrialRecord]]) -> list[str]:
     return [
         f"trial {trial.trial} of {label} {trial.state}: {trial.reason or 'no reason was recorded'}"
         for label, records in trials.items()
@@ -131,15 +135,16 @@ def _dimensions(contract: Contract) -> int:
     return entry.dimensions if entry else 0
 
 
-def _of_metrics(spec: JobSpec, contract: Contract | None, scores: Sequence[Score]) -> list[str]:
+def _metric_warnings(spec: JobSpec, contract: Contract | None, scores: Sequence[Score]) -> list[str]:
     if contract is None:
         return []
     found = []
-    if "fid" in spec.evaluation.metrics and rank_deficient(contract):
+    ranked = [METRICS[name].columns[0].title for name in spec.evaluation.metrics if METRICS[name].columns[0].has_rank]
+    if ranked and rank_deficient(contract):
         found.append(
-            f"FID is rank-deficient: {times(contract.samples, 'sample')} and "
-            f"{times(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature dimensions; "
-            "read KID instead"
+            f"{join_words(ranked)} is rank-deficient: {pluralise(contract.samples, 'sample')} and "
+            f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
+            "dimensions; read KID instead"
         )
     found += _left_out(scores)
     return found
@@ -154,14 +159,21 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
     columns: dict[tuple[str, str], list[str]] = {}
     for (key, why), names in runs.items():
         of = f" of {', '.join(names)}" if any(key in score.metrics for score in scores) else ""
-        columns.setdefault((of, why), []).append(title(key))
+        columns.setdefault((of, why), []).append(metric_title(key))
     return [
         f"{', '.join(titles)}{of} {'was' if len(titles) == 1 else 'were'} left out: {why}"
         for (of, why), titles in columns.items()
     ]
 
 
-def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
+def _contract_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
+    """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
+    others = (*scores[1:], *((floor,) if floor and scores else ()))
+    unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
+    return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
+
+
+def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
     if not scores:
         return []
     contract, measured = scores[0].contract, {key for score in scores for key in score.metrics}
@@ -174,5 +186,7 @@ def _of_floor(scores: Sequence[Score], floor: Score | None) -> list[str]:
             f"the noise floor's KID is taken over subsets of {floor.contract.kid_subset_size} images, "
             f"the losses' over {contract.kid_subset_size}; the means compare, the deviations don't"
         )
-    found += [f"the noise floor has no {title(key)}: {why}" for key, why in floor.skipped.items() if key in measured]
+    found += [
+        f"the noise floor has no {metric_title(key)}: {why}" for key, why in floor.skipped.items() if key in measured
+    ]
     return found

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from gansvc.errors import ClusterError
-from gansvc.report.drawing import Array, floats
+from gansvc.report.drawing import Array, to_array
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import History, RunRecord
@@ -18,7 +18,7 @@ _AT_ONCE = 10_000
 """Lines that are taken apart together: one at a time is slow, all together take much memory."""
 
 
-class Course(NamedTuple):
+class RunHistory(NamedTuple):
     """One run's training in the order of its steps; NaN where a value isn't finite."""
 
     critic_images: Array
@@ -41,8 +41,8 @@ class _Line(TypedDict):
 _LINES = TypeAdapter(list[_Line])
 
 
-def read(folder: Folder, run: RunRecord) -> Course:
-    """Return the course of a run, empty where it has no history.
+def read_history(folder: Folder, run: RunRecord) -> RunHistory:
+    """Return the history of a run, empty where it has no history.
 
     Raises:
         ClusterError: a line of its history isn't one.
@@ -55,17 +55,17 @@ def read(folder: Folder, run: RunRecord) -> Course:
         try:
             found = _LINES.validate_json(b"[" + b",".join(line for line in some if line.strip()) + b"]")
         except ValidationError:
-            at = first + next((place for place, line in enumerate(some, start=1) if not _holds(line)), 1)
+            at = first + next((place for place, line in enumerate(some, start=1) if not _is_line(line)), 1)
             raise ClusterError(f"{folder.path(name)}: line {at} is not a {History.__name__}") from None
         for column, field in zip(columns, _Line.__annotations__, strict=True):
-            column.append(floats([line[field] for line in found]))  # type: ignore[literal-required]
+            column.append(to_array([line[field] for line in found]))  # type: ignore[literal-required]
     step, *drawn = (np.concatenate(column) if column else np.empty(0) for column in columns)
     # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
     _, last = np.unique(step[::-1], return_index=True)
-    return Course(*(column[::-1][last] for column in drawn))
+    return RunHistory(*(column[::-1][last] for column in drawn))
 
 
-def _holds(line: bytes) -> bool:
+def _is_line(line: bytes) -> bool:
     try:
         _LINES.validate_json(b"[" + line + b"]")
     except ValidationError:

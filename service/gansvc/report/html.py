@@ -1,188 +1,116 @@
-"""A report as one HTML file: report.md's own text as a page, with every picture inside it and nothing to fetch.
+"""A report as one HTML page, with every picture inside it and nothing to fetch.
 
-The Markdown stays the one place where the report's prose and tables are written. Here its second-level headings become
-the page's sections, its pictures are put inline, cut into panels that restack on a phone, and its tables get the
-losses' colours; the frame and the style stand in report.html.j2.
+The page's frame, its style and the form of each block stand in report.html.j2. Here the tables get the losses' colours,
+and the figures are cut into panels that restack on a phone.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
-from itertools import pairwise
 
 import jinja2
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from gansvc.escapes import printable
-from gansvc.report import drawing
-from gansvc.report.alternatives import panel
+from gansvc.report import drawing, sections
+from gansvc.report.document import Picture
 from gansvc.report.model import Report
-from gansvc.store import layout
+from gansvc.report.tables import Cell, Column
 
 CSS_PIXELS = 96
 """An inch on a page."""
-GALLERY = layout.figure("samples.png")
-"""The picture that the page shows as one picture per loss instead."""
-PHOTOS = (layout.figure("pairs.png"),)
-"""Figures that hold images of the data set."""
-_KEYS = ("loss", "run", "trial")
-"""Titles of the column that stays in sight when a wide table is scrolled."""
+PHOTOS = ("samples.png", "pairs.png")
+"""Figures that hold images of the data set: they stay as they are where plots are turned dark with the page."""
 _LONG = re.compile(r"\S{24}")
 """A word, as a hash, that may be broken anywhere."""
-_HEAD = Markup('<div class="scroll" tabindex="0" role="region" aria-label="Table: {}"><table>\n')
 
 
 @dataclass(frozen=True)
-class Section:
-    """A second-level heading and what stands below it."""
+class Image:
+    """One picture of the page."""
 
-    id: str
-    title: str
-    body: Markup
+    alternative: str
+    png: bytes
+
+    @property
+    def width(self) -> int:
+        """Its width on the page: given there, the page doesn't jump while it is laid out."""
+        return self._side(16)
+
+    @property
+    def height(self) -> int:
+        """Its height on the page."""
+        return self._side(20)
+
+    @property
+    def address(self) -> str:
+        """The picture itself."""
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
+    def _side(self, place: int) -> int:
+        # A PNG's width and height stand at bytes 16 to 24.
+        return int.from_bytes(self.png[place : place + 4], "big") * CSS_PIXELS // drawing.DPI
 
 
-def render(report: Report, markdown: str, pictures: Mapping[str, bytes], grids: Sequence[tuple[str, bytes]]) -> str:
+def render(report: Report, figures: Mapping[str, bytes], grids: Sequence[tuple[str, bytes]]) -> str:
     """Return the report as one HTML page.
 
     Args:
         report: the report.
-        markdown: the same report as Markdown.
-        pictures: PNG by the address that the Markdown gives it, as ``figures/kid.png``.
-        grids: title and PNG of the real images, then of each loss's: the page's side by side.
+        figures: PNG by the name of each file in report/figures/.
+        grids: title and PNG of the real images, then of each loss's: the page shows them in place of samples.png.
     """
-    looks = drawing.looks([loss["label"] for loss in report.spec["losses"]])
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    styles = drawing.loss_styles(report.labels)
+    # Tags in the text are shown, not obeyed.
+    parser = MarkdownIt("commonmark", {"html": False})
+    environment.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "inline": lambda text: Markup(parser.renderInline(text)),  # noqa: S704 - the parser escaped it
+        "head_attributes": _head_attributes,
+        "cell_attributes": partial(_cell_attributes, styles),
+        "images": partial(_images, figures),
+        "form": lambda picture, images: f"{_form(images)} {'photos' if picture.name in PHOTOS else 'plots'}",
+    }
     template = environment.from_string(files("gansvc.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    shown = _Page(looks, pictures, grids)
-    # A character may come from the Markdown, from a record, from a picture's own text, or be named by a number.
-    return printable(template.render(report=report, sections=list(shown.sections(markdown))), keep="\n")
+    gallery = [Image(f"Images: {title}", png) for title, png in grids]
+    document = sections.document(report, tuple(figures))
+    page = template.render(report=report, document=document, gallery=list(zip(gallery, grids, strict=True)))
+    # A character may come from a record, from a picture's own text, or be named by a number.
+    return printable(page, keep="\n")
 
 
-class _Page:
-    """Turns a report's Markdown into sections."""
-
-    def __init__(
-        self, looks: Mapping[str, drawing.Look], pictures: Mapping[str, bytes], grids: Sequence[tuple[str, bytes]]
-    ) -> None:
-        self._looks, self._pictures, self._grids = looks, pictures, grids
-        # Tags in the text are shown, not obeyed.
-        self._parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-        self._parser.add_render_rule("image", lambda _, tokens, i, *rest: self._picture(tokens[i]))
-        self._parser.add_render_rule("table_open", lambda _, t, i, o, env: _HEAD.format(env["title"]))
-        self._parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-        self._parser.add_render_rule(
-            "fence", lambda _, t, i, *rest: f'<pre tabindex="0">{escape(t[i].content)}</pre>\n'
-        )
-
-    def sections(self, markdown: str) -> Iterator[Section]:
-        """Yield the sections in their order; what stands above the first one is the template's to say."""
-        tokens = self._parser.parse(markdown)
-        starts = [i for i, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
-        for start, end in pairwise([*starts, len(tokens)]):
-            title = _text(tokens[start + 1])
-            body = tokens[start + 3 : end]
-            if body:
-                yield Section(re.sub(r"\W+", "-", title.lower()).strip("-"), title, self._body(title, body))
-
-    def _body(self, title: str, tokens: list[Token]) -> Markup:
-        for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-            if token.type == "inline" and [child.type for child in token.children or ()] == ["image"]:
-                before.hidden = after.hidden = True  # a figure is no part of a paragraph
-        self._mark_rows(tokens)
-        # A third-level heading with a table under it is for who asks: it opens on a click, and in print. So is what
-        # explains the leaderboard, because the samples belong on the first screen.
-        cuts = [0, *(i for i, token in enumerate(tokens) if token.tag == "h3" and token.nesting == 1), len(tokens)]
-        html = ""
-        for start, end in pairwise(cuts):
-            part = tokens[start:end]
-            if start and any(token.type == "table_open" for token in part):
-                heading, table = self._html(part[:3], title), self._html(part[3:], title)
-                html += f"<details><summary>{heading}</summary>{table}</details>\n"
-            elif title == "Leaderboard":
-                end = next((i for i, token in enumerate(part, 1) if token.type == "table_close"), len(part))
-                table, note = self._html(part[:end], title), self._html(part[end:], title)
-                summary = "How to read this table, and how sure its order is"
-                html += f"{table}<details><summary>{summary}</summary>{note}</details>\n"
-            else:
-                html += self._html(part, title)
-        return Markup(html)  # noqa: S704 - the parser escaped it
-
-    def _html(self, tokens: list[Token], title: str) -> str:
-        return str(self._parser.renderer.render(tokens, self._parser.options, {"title": title}))
-
-    def _mark_rows(self, tokens: list[Token]) -> None:
-        """Mark the leaderboard's first row and noise floor, and what _mark_cell marks."""
-        row, column, keys, ranked = Token("tr_open", "tr", 1), 0, -1, False
-        for token, content in pairwise(tokens):
-            if token.type == "tr_open":
-                row, column = token, 0
-            elif token.type in ("th_open", "td_open"):
-                text = _text(content)
-                if token.tag == "th":
-                    token.attrSet("scope", "col")
-                    ranked = text == "rank" if column == 0 else ranked
-                    keys = column if text in _KEYS else -1 if column == 0 else keys
-                elif column == 0 and ranked and text in ("1", ""):
-                    row.attrSet("class", "first" if text else "floor")
-                self._mark_cell(token, text, column == keys)
-                column += 1
-
-    def _mark_cell(self, cell: Token, text: str, key: bool) -> None:
-        """Give a cell that names a loss its colour; mark it as key, as loss and as one that holds a long word."""
-        look = self._looks.get(text.partition(", seed ")[0]) if cell.tag == "td" else None
-        if look:
-            cell.attrSet("style", f"--loss: {look.colour}")
-        marks = {"key": key, "loss": look is not None, "long": _LONG.search(text) is not None}
-        marks |= {f"group-{look.group}": look.group > 0} if look else {}
-        if any(marks.values()):
-            cell.attrSet("class", " ".join(name for name, holds in marks.items() if holds))
-
-    def _picture(self, token: Token) -> Markup:
-        """Return a figure, or only the name of a picture that isn't there."""
-        address, said = str(token.attrs.get("src", "")), token.content
-        caption = str(token.attrs.get("title", "")) or said
-        if address == GALLERY and self._grids:
-            return _gallery(caption, self._grids)
-        if address not in self._pictures:
-            return escape(said)
-        png = self._pictures[address]
-        # Plots are turned dark with the page; photographs stay as they are.
-        kind = "photos" if address in PHOTOS else "plots"
-        parts = [_image(panel(said, name), part) for name, part in drawing.parts(png)]
-        if parts:
-            return _figure(f"panels {kind}", caption, parts)
-        return _figure(f"whole {kind}", caption, [_image(said, png)])
+def _head_attributes(column: Column) -> dict[str, str | None]:
+    return {"scope": "col", "class": _classes(column, column.heading)}
 
 
-def _figure(kind: str, title: str, inside: Sequence[Markup]) -> Markup:
-    return Markup('<figure class="{}">\n<div>{}</div>\n<figcaption>{}</figcaption>\n</figure>\n').format(
-        kind, Markup("\n").join(inside), title
-    )
+def _cell_attributes(styles: Mapping[str, drawing.LossStyle], cell: Cell, column: Column) -> dict[str, str | None]:
+    """Return a cell's HTML attributes: one that names a loss has its colour."""
+    style = styles.get(cell.loss or "")
+    marks = () if style is None else ("loss", *([f"group-{style.group}"] if style.group else []))
+    return {"style": style and f"--loss: {style.colour}", "class": _classes(column, cell.text, *marks)}
 
 
-def _gallery(title: str, grids: Sequence[tuple[str, bytes]]) -> Markup:
-    one = Markup("<figure>{}<figcaption>{}</figcaption></figure>\n")
-    shown = [one.format(_image(f"Images: {name}", png), name) for name, png in grids]
-    return Markup('<div class="gallery" role="group" aria-label="{}">\n{}</div>\n').format(
-        title, Markup("").join(shown)
-    )
+def _classes(column: Column, text: str, *marks: str) -> str | None:
+    found = {"key": column.is_key, **dict.fromkeys(marks, True), "number": not column.is_text}
+    found["long"] = _LONG.search(text) is not None
+    return " ".join(name for name, holds in found.items() if holds) or None
 
 
-def _image(alt: str, png: bytes) -> Markup:
-    # A PNG's width and height stand at bytes 16 to 24; given here, the page doesn't jump while it is laid out.
-    sides = [int.from_bytes(png[at : at + 4], "big") * CSS_PIXELS // drawing.DPI for at in (16, 20)]
-    address = f"data:image/png;base64,{b64encode(png).decode()}"
-    return Markup('<img alt="{}" width="{}" height="{}" src="{}">').format(alt, *sides, address)
+def _images(figures: Mapping[str, bytes], picture: Picture) -> list[Image]:
+    """Return a figure's panels, or the one that it is."""
+    png = figures[picture.name]
+    panels = [Image(picture.panel(name), part) for name, part in drawing.split_panels(png)]
+    return panels or [Image(picture.alternative, png)]
 
 
-def _text(token: Token) -> str:
-    """Return what a reader sees of an inline token."""
-    return "".join(child.content for child in token.children or ())
+def _form(images: Sequence[Image]) -> str:
+    return "panels" if len(images) > 1 else "whole"

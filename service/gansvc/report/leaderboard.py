@@ -1,79 +1,145 @@
-"""The leaderboard as Markdown: one table of the scores, narrow enough for a page, and one of how sure the order is."""
+"""The leaderboard: the scores, narrow enough for a page, how sure their order is, and what a terminal shows of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from gansvc.report import numbers
-from gansvc.report.model import FEWEST, Column, Report, Row
-from gansvc.report.tables import escape, table
+from gansvc.catalog import metrics
+from gansvc.report import floor, numbers
+from gansvc.report.document import Notes, Paragraph, Section, escape
+from gansvc.report.model import MIN_SEEDS, SIGNIFICANT_SEEDS, Column, Report, Row
+from gansvc.report.tables import Cell, Table, loss_cell, number_columns, plain, text_columns
+from gansvc.report.tables import Column as TableColumn
+from gansvc.report.tables import Row as TableRow
 
-_FOLLOWS = ("f_score",)
-"""Columns that are told by others: the F-score is the harmonic mean of precision and recall."""
-ARROWS = {"lower": "↓", "higher": "↑"}
+if TYPE_CHECKING:
+    from gansvc.report.compare import Comparison
+
+_FLOOR = "noise floor: real images"
 
 
-def scores(report: Report) -> str:
+def section(report: Report) -> Section:
+    """Return the leaderboard with what a reader must know to read it."""
+    notes: list[Paragraph | Table] = [Paragraph("\n".join(_how_to_read(report)))]
+    if (table := confidence(report)) is not None:
+        notes += [Paragraph("How sure the order is:"), table, Paragraph("\n".join(_how_sure(report)))]
+    folded = Notes("How to read this table, and how sure its order is", tuple(notes))
+    return Section("Leaderboard", (scores(report), folded))
+
+
+def scores(report: Report) -> Table:
     """Return the table of all losses' metrics.
 
     A column that no loss has is left out, and so is one that follows from others: report.json has it.
     """
-    held = {key for row in report.leaderboard for key in row.metrics}
-    shown = [c for c in report.columns if c.key in held and c.key not in _FOLLOWS] or report.columns
+    present = {key for row in report.leaderboard for key in row.metrics}
+    shown = [c for c in report.columns if c.key in present and not _follows(c)] or report.columns
     best = {column.key: _best(report, column) for column in shown}
     rows = []
     for row in report.leaderboard:
         cells = []
         for column in shown:
             cell = row.metrics.get(column.key)
-            text = numbers.cell(column, cell) + _mark(column, report.fid_rank_deficient and cell is not None)
-            is_best = cell is not None and cell.mean == best[column.key]
-            cells.append(f"**{text}**" if is_best else text)
-        rows.append([str(row.rank) if row.rank else "-", escape(row.label), str(len(row.seeds)), *cells])
+            text = numbers.format_cell(column, cell) + _mark(column, report.fid_rank_deficient and cell is not None)
+            cells.append(Cell(text, "best" if cell is not None and cell.mean == best[column.key] else ""))
+        names = (Cell(str(row.rank or "-")), loss_cell(row.label), Cell(str(len(row.seeds))))
+        rows.append(TableRow((*names, *cells), "first" if row.rank == 1 else ""))
     if report.noise_floor is not None:
-        rows.append(["", "*noise floor: real images*", "", *(_floor(report, report.noise_floor, c) for c in shown)])
-    return table(["rank", "loss", "seeds", *(f"{c.title} {ARROWS[c.better]}" for c in shown)], rows, left=2)
+        floors = plain(*(_floor(report, report.noise_floor, column) for column in shown))
+        rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *floors), "floor"))
+    return Table((*_RANKED, TableColumn("seeds"), *_metric_columns(shown)), tuple(rows))
 
 
-def sureness(report: Report) -> str:
-    """Return the table of how sure the ranking is; nothing where no loss has two seeds, and so no interval."""
+def confidence(report: Report) -> Table | None:
+    """Return the table of how sure the ranking is; None where no loss has two seeds, and so no interval."""
     by = report.column(report.objective)
     ranked = [row for row in report.leaderboard if by is not None and by.key in row.metrics]
     if by is None or not any(len(row.metrics[by.key].values) > 1 for row in ranked):
-        return ""
-    head = [f"{by.title}: mean", "95 % interval", "difference to the first row", "first in"]
-    head += ["deviation over subsets"] if any(row.metrics[by.key].within is not None for row in ranked) else []
-    return table(["loss", "seeds", *head], [_sure(row, by)[: len(head) + 2] for row in ranked], left=2)
+        return None
+    titles = [f"{by.title}: mean", "95 % interval", "difference to the first row", "first in"]
+    titles += ["deviation over subsets"] if any(row.metrics[by.key].within is not None for row in ranked) else []
+    columns = (*text_columns("loss", "seeds"), *number_columns(*titles))
+    return Table(columns, tuple(TableRow(_confidence(row, by)[: len(columns)]) for row in ranked))
 
 
-def few_seeds(report: Report) -> list[str]:
-    """Return the labels of the losses with too few seeds for a share of the resamplings."""
-    return [row.label for row in report.leaderboard if row.seeds and len(row.seeds) < FEWEST]
+def overview(board: Report | Comparison) -> Table:
+    """Return the leaderboard for a terminal: every column, the seeds themselves, and how often each loss is first."""
+    has_shares = any(row.best_share is not None for row in board.leaderboard)
+    rows = []
+    for row in board.leaderboard:
+        found = [row.metrics.get(column.key) for column in board.columns]
+        texts = [
+            "-" if cell is None else numbers.format_metric(column, cell.mean, cell.std)
+            for column, cell in zip(board.columns, found, strict=True)
+        ]
+        texts += ["-" if row.best_share is None else numbers.format_percent(row.best_share)] if has_shares else []
+        rows.append(TableRow((Cell(str(row.rank or "-")), loss_cell(row.label), Cell(_seeds(row)), *plain(*texts))))
+    if board.noise_floor:
+        texts = ["-" if column.key not in board.noise_floor else _trusted(board, column) for column in board.columns]
+        rest = [""] if has_shares else []
+        rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *plain(*texts, *rest)), "floor"))
+    shares = number_columns("first in") if has_shares else ()
+    seeds = TableColumn("seeds", is_text=True)
+    return Table((*_RANKED, seeds, *_metric_columns(board.columns), *shares), tuple(rows))
 
 
-def _sure(row: Row, column: Column) -> list[str]:
+def caption(board: Report | Comparison) -> str:
+    """Return what stands below the leaderboard in a terminal."""
+    parts = [f"all scores against the {board.contract.reference_split} split"] if board.contract else []
+    parts.append("↑ higher is better, ↓ lower is better")
+    parts += ["‡ not to be trusted: a loss scores better than these real images"] if board.floor_doubts else []
+    return "; ".join(parts)
+
+
+_RANKED = (TableColumn("rank", is_text=True), TableColumn("loss", is_text=True, is_key=True))
+
+
+def _metric_columns(shown: list[Column] | tuple[Column, ...]) -> tuple[TableColumn, ...]:
+    return tuple(TableColumn(column.title, better=column.better) for column in shown)
+
+
+def _seeds(row: Row) -> str:
+    return ", ".join(map(str, row.seeds))
+
+
+def _confidence(row: Row, column: Column) -> tuple[Cell, ...]:
     cell, gap = row.metrics[column.key], row.difference
-    between = "" if gap is None else f"{numbers.metric(column, gap.mean)} ({numbers.span(column, gap.interval)})"
-    return [
-        escape(row.label),
-        ", ".join(map(str, row.seeds)),
-        numbers.metric(column, cell.mean),
-        numbers.span(column, cell.interval),
+    between = ""
+    if gap is not None:
+        between = f"{numbers.format_metric(column, gap.mean)} ({numbers.format_interval(column, gap.interval)})"
+    texts = (
+        _seeds(row),
+        numbers.format_metric(column, cell.mean),
+        numbers.format_interval(column, cell.interval),
         between or ("-" if row.rank == 1 else numbers.MISSING),
-        numbers.percent(row.best_share),
-        numbers.metric(column, cell.within),
-    ]
+        numbers.format_percent(row.best_share),
+        numbers.format_metric(column, cell.within),
+    )
+    return (loss_cell(row.label), *plain(*texts))
 
 
 def _floor(report: Report, real: Mapping[str, float], column: Column) -> str:
     value = real.get(column.key)
-    text = numbers.metric(column, value, real.get("is_std") if column.key == "is" else None)
+    text = numbers.format_metric(column, value, real.get("is_std") if column.key == "is" else None)
     text += _mark(column, report.noise_floor_rank_deficient and value is not None)
     return f"{text} ‡" if column.key in report.floor_doubts else text
 
 
+def _trusted(board: Report | Comparison, column: Column) -> str:
+    text = numbers.format_metric(column, (board.noise_floor or {}).get(column.key))
+    return f"{text} ‡" if column.key in board.floor_doubts else text
+
+
 def _mark(column: Column, rank_deficient: bool) -> str:
-    return " †" if rank_deficient and column.key in ("fid", "fid_inf") else ""
+    known = metrics.column(column.key)
+    return " †" if rank_deficient and known and known.has_rank else ""
+
+
+def _follows(column: Column) -> bool:
+    """Return whether a column is told by others, as the F-score is by precision and recall."""
+    known = metrics.column(column.key)
+    return known is not None and known.follows
 
 
 def _best(report: Report, column: Column) -> float | None:
@@ -82,3 +148,72 @@ def _best(report: Report, column: Column) -> float | None:
     if len(means) < 2:
         return None
     return min(means) if column.better == "lower" else max(means)
+
+
+def _most_seeds(report: Report) -> int:
+    return max((len(row.seeds) for row in report.leaderboard), default=0)
+
+
+def _how_to_read(report: Report) -> list[str]:
+    """Return what the columns, the ranks and the marks of the scores mean, a line each."""
+    by, contract = report.column(report.objective), report.contract
+    split = f" All scores of this table are against the {escape(contract.reference_split)} split." if contract else ""
+    said = [
+        f"Ranked by {escape(by.title if by else report.objective)}, {by.better if by else 'lower'} is better.{split} "
+        "Values are means over so many seeds, ± the sample standard deviation over them; with one seed ± is the "
+        "metric's own deviation, over the splits of IS and the subsets of KID."
+    ]
+    if _most_seeds(report) == 1:
+        said.append(
+            "One seed gives no interval, no difference and no order of the losses: the ranks only sort this table."
+        )
+    if report.fid_rank_deficient or report.noise_floor_rank_deficient:
+        said.append(
+            "† rank-deficient: fewer images than the features have dimensions, so FID depends on the number of images "
+            "more than on what they show."
+        )
+    if report.column("fid_inf"):
+        said.append(
+            "FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images stay "
+            "as many as they are."
+        )
+    if report.noise_floor is not None:
+        said.append(_floor_note(report))
+    return said
+
+
+def _floor_note(report: Report) -> str:
+    """Return what the noise floor is, and where it is no goal."""
+    images, contract = report.noise_floor_images, report.contract
+    said = (
+        f"The noise floor scores {numbers.format_count(images)} real {escape(report.floor_split)} images in place of "
+        f"generated ones{escape(floor.meaning(report))}"
+    )
+    if contract and report.column("fid") and images != contract.samples:
+        samples = numbers.format_count(contract.samples)
+        said += f" FID falls as more images are scored, so its floor would be another at the losses' {samples} images."
+    return said
+
+
+def _how_sure(report: Report) -> list[str]:
+    """Return what the intervals and shares mean, and where they are too narrow, a line each."""
+    few = [escape(row.label) for row in report.leaderboard if row.seeds and len(row.seeds) < MIN_SEEDS]
+    unsupported = f", and is not supported for {', '.join(few)}" if few else ""
+    said = [
+        "The interval is the 95 % bootstrap interval of the mean over seeds; the difference to the first row is "
+        'paired, seed by seed, with its interval; "first in" is the share of resamplings of the seeds, the same for '
+        f"all losses, in which a loss comes first. It takes {MIN_SEEDS} seeds{unsupported}. A winner is named where "
+        "the first loss learned, its mean validation score being below that of its untrained generators, and where "
+        f"over {MIN_SEEDS} seeds or more the interval of its difference to every other loss leaves out 0."
+    ]
+    if (most := _most_seeds(report)) < SIGNIFICANT_SEEDS:
+        range_only = ""
+        if most < 4:
+            chance = "1 time in 2" if most == 2 else "3 times in 4"
+            range_only = f": they span the worst seed to the best, and hold the true mean about {chance}"
+        said.append(
+            f"With {most} seeds these intervals are too narrow{range_only}. Two equal losses differ in the same "
+            f"direction in all {most} seeds 1 time in {2 ** (most - 1)}; under 5 % that falls with "
+            f"{SIGNIFICANT_SEEDS} seeds."
+        )
+    return said

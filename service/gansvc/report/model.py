@@ -8,16 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from gansvc.catalog.datasets import floor_split
+from gansvc.errors import SpecError
 from gansvc.report.dataset import DatasetFacts
 from gansvc.schema.bounded import BySeed, Count, Few, Many, Plain, Some, Table, Text, Texts
+from gansvc.spec import jobfile
+from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
 from gansvc.store.records import JobStart, Record, RunRecord, TrialRecord
 from gansvc.store.scores import Contract
 
-FEWEST = 3
+MIN_SEEDS = 3
 """Seeds that two losses have in common at least, where anything is said of which one is better."""
+SIGNIFICANT_SEEDS = 6
+"""Seeds from which on 2^(1-k), the chance that all pairs of two equal losses fall to one side, is under 5 %."""
 
 
 class Versions(Record):
@@ -62,14 +67,14 @@ class Difference(Record):
     interval: tuple[float, float]
     """95 % bootstrap interval of the mean."""
     ahead: float | None
-    """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``FEWEST`` seeds."""
+    """Share of the resamplings, 0 to 1, in which the first is better, a tie half; None below ``MIN_SEEDS`` seeds."""
     seeds: Some[Count]
     """Seeds that both were scored on: at least two."""
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out nought, over ``FEWEST`` seeds or more."""
-        return len(self.seeds) >= FEWEST and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval leaves out nought, over ``MIN_SEEDS`` seeds or more."""
+        return len(self.seeds) >= MIN_SEEDS and not self.interval[0] <= 0 <= self.interval[1]
 
 
 class Row(Record):
@@ -85,7 +90,7 @@ class Row(Record):
     difference: Difference | None = None
     """To the first row, in the ranking column; None for that row itself and below two seeds in common."""
     best_share: float | None = None
-    """Share of the resamplings in which it is best by the ranking column; None below ``FEWEST`` seeds in common."""
+    """Share of the resamplings in which it is best by the ranking column; None below ``MIN_SEEDS`` seeds in common."""
     learned: bool | None = None
     """Whether its mean best validation score is below that of its untrained generators; None where it isn't known."""
 
@@ -196,6 +201,18 @@ class Report(Record):
         """The split whose real images make the noise floor; train where no score says what the reference was."""
         return "train" if self.contract is None else floor_split(self.contract.reference_split)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The losses in the job's order."""
+        return tuple(budget.label for budget in self.budgets)
+
+    def parsed_spec(self) -> JobSpec | None:
+        """Return the spec, or None where another version of gansvc wrote one that this one can't read."""
+        try:
+            return jobfile.validated(self.spec)
+        except SpecError:
+            return None
+
     def column(self, key: str) -> Column | None:
         """Return the leaderboard's column of that key, or None if it wasn't asked for."""
         return next((column for column in self.columns if column.key == key), None)
@@ -211,13 +228,8 @@ def read(folder: Folder) -> Report | None:
 
 
 def read_markdown(folder: Folder) -> str | None:
-    """Return a job folder's report.md, or None while there is none.
-
-    Raises:
-        ClusterError: the storage fails.
-    """
-    data = folder.read(layout.REPORT_MARKDOWN)
-    return None if data is None else data.decode("utf-8", "replace")
+    """Return a job folder's report.md, or None while there is none; raises as ``read_html``."""
+    return _read_text(folder, layout.REPORT_MARKDOWN)
 
 
 def read_html(folder: Folder) -> str | None:
@@ -226,7 +238,11 @@ def read_html(folder: Folder) -> str | None:
     Raises:
         ClusterError: the storage fails.
     """
-    data = folder.read(layout.REPORT_HTML)
+    return _read_text(folder, layout.REPORT_HTML)
+
+
+def _read_text(folder: Folder, name: str) -> str | None:
+    data = folder.read(name)
     return None if data is None else data.decode("utf-8", "replace")
 
 

@@ -6,40 +6,43 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from gansvc.catalog import metrics as table
 from gansvc.catalog.metrics import METRICS
 from gansvc.report.model import Cell, Column
 
 MISSING = "n/a"
 
-_TITLES = {"is": "IS", "fid": "FID", "fid_inf": "FID∞", "kid": "KID", "f_score": "F-score"}
-_DECIMALS = {"is": 2, "fid": 2, "fid_inf": 2, "kid": 4, "precision": 3, "recall": 3, "f_score": 3}
 SMALL = 5_000
-"""Images of a data set below which KID, unbiased at any size, stands before FID."""
+"""Images of a data set below which metrics that are unbiased at any size, as KID, stand before the others."""
 
 
-def title(key: str) -> str:
+def metric_title(key: str) -> str:
     """Return a column's title: FID for ``fid``."""
-    return _TITLES.get(key, key)
+    known = table.column(key)
+    return known.title if known else key
 
 
-def columns(metrics: Iterable[str], measured: Collection[str] = (), images: int | None = None) -> tuple[Column, ...]:
+def metric_columns(
+    metrics: Iterable[str], measured: Collection[str] = (), images: int | None = None
+) -> tuple[Column, ...]:
     """Return the leaderboard's columns for the asked metrics; deviations (``kid_std``) belong to their own column.
 
     Args:
         metrics: names of the asked metrics.
-        measured: columns that some score has; those of our own (``fid_inf``) stand only if they are among them.
+        measured: columns that some score has; optional ones (``fid_inf``) stand only if they are among them.
         images: images of the data set, all splits together, if known: KID comes first in a small one.
     """
-    names = sorted(metrics, key=lambda name: name != "kid") if images is not None and images < SMALL else metrics
+    small = images is not None and images < SMALL
+    names = sorted(metrics, key=lambda name: not METRICS[name].unbiased) if small else metrics
     return tuple(
-        Column(key=key, title=title(key), better=METRICS[name].better, decimals=_DECIMALS.get(key, 4))
+        Column(key=one.key, title=one.title, better=one.better, decimals=one.decimals)
         for name in names
-        for key in (*(key for key, _ in METRICS[name].columns), *(key for key in METRICS[name].own if key in measured))
-        if not key.endswith("_std")
+        for one in METRICS[name].columns
+        if not one.optional or one.key in measured
     )
 
 
-def metric(column: Column, value: float | None, spread: float | None = None) -> str:
+def format_metric(column: Column, value: float | None, spread: float | None = None) -> str:
     """Return a metric's value, with its deviation if given, in the column's decimals; ``n/a`` for None or NaN."""
     if value is None or not math.isfinite(value):
         return MISSING
@@ -47,19 +50,21 @@ def metric(column: Column, value: float | None, spread: float | None = None) -> 
     return text if spread is None or not math.isfinite(spread) else f"{text} ± {spread:.{column.decimals}f}"
 
 
-def cell(column: Column, value: Cell | None) -> str:
+def format_cell(column: Column, value: Cell | None) -> str:
     """Return a loss's value: the mean ± the deviation over seeds; over one seed the metric's own, inside the score."""
     if value is None:
         return MISSING
-    return metric(column, value.mean, value.std if value.std is not None else value.within)
+    return format_metric(column, value.mean, value.std if value.std is not None else value.within)
 
 
-def span(column: Column, interval: tuple[float, float] | None) -> str:
+def format_interval(column: Column, interval: tuple[float, float] | None) -> str:
     """Return an interval in the column's decimals, ``0.0300 to 0.0320``; ``n/a`` for None."""
-    return MISSING if interval is None else f"{metric(column, interval[0])} to {metric(column, interval[1])}"
+    return (
+        MISSING if interval is None else f"{format_metric(column, interval[0])} to {format_metric(column, interval[1])}"
+    )
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """Return a share as ``97 %``; 0 % and 100 % stand for none and all alone; ``n/a`` for None."""
     if share is None:
         return MISSING
@@ -67,12 +72,13 @@ def percent(share: float | None) -> str:
     return f"{whole if share in (0, 1) else min(99, max(1, whole))} %"
 
 
-def objective(name: str, value: float | None) -> str:
+def format_validation(name: str, value: float | None) -> str:
     """Return a validation score in the decimals of its metric; ``n/a`` for None or NaN."""
-    return metric(Column(key=name, title=name, better="lower", decimals=_DECIMALS.get(name, 4)), value)
+    known = table.column(name)
+    return format_metric(Column(key=name, title=name, better="lower", decimals=known.decimals if known else 4), value)
 
 
-def setting(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Return the value of a loss's field: floats in three significant digits, ``1.5e-4`` below 0.01; n/a for None."""
     if value is None:
         return MISSING
@@ -82,20 +88,20 @@ def setting(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(setting(item) for item in value)}]"
+        return f"[{', '.join(format_setting(item) for item in value)}]"
     return str(value)
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Return a whole number with thousands separated, ``n/a`` for None or NaN."""
     return MISSING if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
-def times(number: int, thing: str) -> str:
+def pluralise(number: int, thing: str) -> str:
     """Return ``1 seed`` or ``3 seeds``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_words(names: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

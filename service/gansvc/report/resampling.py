@@ -1,9 +1,9 @@
 """How sure a ranking is: bootstrap over seeds, paired, because all losses share a seed's data order and latents.
 
-What it is worth: a bootstrap over k seeds knows no more than k values. With 2 or 3 seeds its 95 % interval is the range
+Its limits: a bootstrap over k seeds knows no more than k values. With 2 or 3 seeds its 95 % interval is the range
 from the worst seed to the best, which holds the mean of a symmetric distribution only with probability 1 - 2^(1-k):
 1 time in 2, or 3 times in 4. And k equally good pairs all fall to one side with probability 2^(1-k), so that fewer than
-``ENOUGH`` seeds can't carry a difference at 5 %, however clear it looks. The report says so beside its numbers.
+``SIGNIFICANT_SEEDS`` seeds can't carry a difference at 5 %, however clear it looks. The report says so.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gansvc.report.model import FEWEST, Difference
+from gansvc.report.model import MIN_SEEDS, Difference
 
 Better = Literal["lower", "higher"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DRAWS = 10_000
 """Resamplings where not all can be listed."""
-ENOUGH = 6
-"""Seeds from which on 2^(1-k), the chance that all pairs of two equal losses fall to one side, is under 5 %."""
 _SEED = 20_240_501
 
 
-def draws(count: int) -> Array:
+def resample_indices(count: int) -> Array:
     """Return resamplings (B, count) of count seeds as indices: every one up to 5 seeds, else ``DRAWS`` random ones.
 
     They are the same in every process.
@@ -39,7 +37,7 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % percentile bootstrap interval of the mean over seeds (Efron 1979); None below two seeds."""
     if len(values) < 2:
         return None
-    means = np.asarray(values, dtype=np.float64)[draws(len(values))].mean(axis=1)
+    means = np.asarray(values, dtype=np.float64)[resample_indices(len(values))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975), method="inverted_cdf")
     return float(low), float(high)
 
@@ -65,18 +63,18 @@ def best_shares(losses: Mapping[str, Mapping[int, float]], better: Better) -> di
     """Return the share of resamplings in which each loss has the best mean; losses that tie share the draw.
 
     All losses get the same draw of seeds, so only seeds that all of them have are drawn. Empty below two losses or
-    ``FEWEST`` such seeds: fewer would give shares of 100 % to chance.
+    ``MIN_SEEDS`` such seeds: fewer would give shares of 100 % to chance.
 
     Args:
         losses: label to (seed to value).
         better: which way is better.
     """
     seeds = sorted(set.intersection(*(set(values) for values in losses.values()))) if losses else []
-    if len(losses) < 2 or len(seeds) < FEWEST:
+    if len(losses) < 2 or len(seeds) < MIN_SEEDS:
         return {}
     sign = 1 if better == "lower" else -1
     table = np.array([[sign * values[seed] for seed in seeds] for values in losses.values()])
     # (losses, resamplings, seeds): one draw of seeds serves all losses.
-    means = table[:, draws(len(seeds))].mean(axis=2)
+    means = table[:, resample_indices(len(seeds))].mean(axis=2)
     first = np.isclose(means, means.min(axis=0), rtol=0, atol=1e-12)
     return dict(zip(losses, (first / first.sum(axis=0)).mean(axis=1).tolist(), strict=True))

@@ -82,6 +82,29 @@ class Shorthand:
         return {"anyOf": [short, written]}
 
 
+@dataclass(frozen=True, eq=False)
+class NameIn:
+    """Marks a text that must be a name of a table; the JSON schema lists the names."""
+
+    table: Mapping[str, Any]
+    kind: str
+    """What the table's entries are, for the error."""
+    fits: Callable[[Any], bool] = lambda entry: True
+    """Tells which entries may be named."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"enum": sorted(self._names())}
+
+    def _check(self, value: Any) -> Any:
+        return check_name(value, self._names(), self.kind) if isinstance(value, str) else value
+
+    def _names(self) -> dict[str, Any]:
+        return {name: entry for name, entry in self.table.items() if self.fits(entry)}
+
+
 def section_of(table: Mapping[str, object], kind: str) -> Shorthand:
     """Mark a field that takes ``lsgan`` for ``{name: lsgan}``, and only names of the table."""
     return Shorthand(table, lambda value: named(value, table, kind))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from gansvc.catalog.augments import AUGMENTS
 from gansvc.catalog.datasets import AnyDataset, Split
@@ -16,22 +16,14 @@ from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_net
 from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.errors import SpecError, unknown_name
 from gansvc.schema.explain import refusal, validated
-from gansvc.schema.section import Section, check_name
+from gansvc.schema.section import NameIn, Section
 from gansvc.spec.capacity import Resources
 from gansvc.spec.paths import set_value
 from gansvc.spec.placement import JobPlacement
 
-MetricName = Annotated[
-    str,
-    BeforeValidator(lambda value: check_name(value, METRICS, "metric") if isinstance(value, str) else value),
-    Field(json_schema_extra={"enum": sorted(METRICS)}),
-]
-AugmentName = Annotated[
-    str,
-    BeforeValidator(lambda value: check_name(value, AUGMENTS, "augmentation") if isinstance(value, str) else value),
-    Field(json_schema_extra={"enum": sorted(AUGMENTS)}),
-]
-Objective = Literal["kid", "fid"]
+MetricName = Annotated[str, NameIn(METRICS, "metric")]
+Objective = Annotated[str, NameIn(METRICS, "objective", lambda metric: metric.may_rank)]
+AugmentName = Annotated[str, NameIn(AUGMENTS, "augmentation")]
 _OBJECTIVE: Objective = "kid"
 
 

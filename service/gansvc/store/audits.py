@@ -131,7 +131,7 @@ class Audit(Record):
     """Why there is neither, where the audit failed."""
 
 
-class Learned(Record):
+class MixtureResult(Record):
     """How well classifiers judge real test images after learning from one mixture of training images."""
 
     what: Literal["real", "generated", "both"]
@@ -148,7 +148,7 @@ class Learned(Record):
     balanced_accuracies: BySeed[float]
 
 
-class Exam(Record):
+class ClassifierProtocol(Record):
     """What all classifiers of a data set have in common; gan/usefulness.py has the protocol."""
 
     classes: Count
@@ -176,9 +176,9 @@ class Usefulness(Record):
     """Seed of the run."""
     step: Count
     """Generator step of the checkpoint."""
-    exam: Exam | None = None
+    exam: ClassifierProtocol | None = None
     """None where the measure failed."""
-    rows: Few[Learned] = ()
+    rows: Few[MixtureResult] = ()
     failed: Text = ""
     """Why there are no rows, where the measure failed."""
     seconds: float = 0.0

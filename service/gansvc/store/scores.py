@@ -39,25 +39,44 @@ class Contract(Record):
     """Number of gansvc's own way to compute FID: it changes with the numbers, not with each version of gansvc."""
     data: Table[Text] = Field(default_factory=dict)
     """Hashes of every split's images and labels, see ``gan.data.Images.content``; empty in older records."""
+    details: Table[Text] = Field(default_factory=dict)
+    """What else decides the numbers: ``packages.NAME``, a version that matters to the extractor, and ``settings.NAME``,
+    those of a metric. What only one of two contracts has is no difference: the other has nothing that was made by it.
+    """
 
     def fields(self) -> dict[str, str]:
         """Return its fields as text, each split's hash as one of its own; what an older record lacks is unknown."""
-        plain = {name: str(value) for name, value in self.model_dump(exclude={"data"}).items()}
-        return plain | ({f"data.{name}": value for name, value in self.data.items()} or {"data": UNKNOWN})
+        plain = {name: str(value) for name, value in self.model_dump(exclude={"data", "details"}).items()}
+        data = {f"data.{name}": value for name, value in self.data.items()} or {"data": UNKNOWN}
+        return plain | data | self.details
 
     def differences(self, other: Contract) -> list[str]:
-        """Return the names of the fields in which two contracts differ."""
-        ours, theirs = self.fields(), other.fields()
-        if not (self.data and other.data):
-            # All hashes of one against none of the other are one difference.
-            ours, theirs = ({n: v for n, v in f.items() if not n.startswith("data.")} for f in (ours, theirs))
-        return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+        """Return the names of the fields in which two contracts differ; one that either lacks is no difference."""
+        return [name for name, ours, theirs in self._unequal(other) if UNKNOWN not in (ours, theirs)]
 
     def unlike(self, other: Contract, but: Collection[str] = ()) -> list[str]:
         """Return the fields in which two contracts differ, but for some, with both values: ``seed (0 and 1)``."""
+        found = (one for one in self._unequal(other) if UNKNOWN not in one[1:] and one[0] not in but)
+        return [f"{name} ({_cut(ours)} and {_cut(theirs)})" for name, ours, theirs in found]
+
+    def unknown(self, other: Contract) -> list[str]:
+        """Return the fields that one of two contracts lacks or both do, with what is known: ``timm (unknown and 1)``.
+
+        An earlier version wrote them. Whether the two scores were made alike in these fields can't be told.
+        """
         ours, theirs = ({"data": "known"} | contract.fields() for contract in (self, other))
-        shown = ((name, ours.get(name, "none"), theirs.get(name, "none")) for name in self.differences(other))
-        return [f"{name} ({_cut(one)} and {_cut(two)})" for name, one, two in shown if name not in but]
+        lacking = [name for name in ours if UNKNOWN in (ours[name], theirs.get(name))]
+        return [f"{name} ({_cut(ours[name])} and {_cut(theirs[name])})" for name in lacking]
+
+    def _unequal(self, other: Contract) -> list[tuple[str, str, str]]:
+        """Return the fields of unequal values with both of these; of the data only where both have it."""
+        ours, theirs = self.fields(), other.fields()
+        apart = {*self.details} ^ {*other.details}
+        if not (self.data and other.data):
+            apart |= {name for name in {**ours, **theirs} if name.partition(".")[0] == "data"}
+        names = [name for name in {**ours, **theirs} if name not in apart]
+        pairs = ((name, ours.get(name, "none"), theirs.get(name, "none")) for name in names)
+        return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _cut(value: str) -> str:

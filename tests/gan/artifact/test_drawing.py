@@ -12,7 +12,7 @@ from PIL import Image
 
 from gansvc.errors import SpecError
 from gansvc.gan.artifact import drawing
-from gansvc.gan.scoring.score import generate
+from gansvc.gan.sampling import generate
 from gansvc.spec.job import JobSpec
 
 from ...builders.models import write_model

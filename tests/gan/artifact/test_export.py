@@ -20,6 +20,7 @@ from gansvc import api
 from gansvc.catalog.networks import NETWORKS
 from gansvc.cli import app
 from gansvc.errors import SpecError
+from gansvc.gan import modelfolder
 from gansvc.gan.artifact import drawing, export, portable
 from gansvc.gan.artifact.card import readme
 from gansvc.gan.checkpoint import save_best
@@ -219,7 +220,7 @@ def test_a_conditional_models_folder_says_its_classes_and_how_to_ask_for_one(
 
 
 def test_a_class_name_keeps_its_cell_of_the_cards_table(conditional: tuple[Path, torch.nn.Module]) -> None:
-    card = export.ModelCard.model_validate_json((conditional[0] / "model.json").read_bytes())
+    card = modelfolder.ModelCard.model_validate_json((conditional[0] / "model.json").read_bytes())
     named = card.model_copy(update={"classes": ("a|b", "<b>c</b>", "d")})
     rows = [line for line in readme(named, ()).splitlines() if line.startswith(("| 0", "| 1"))]
     assert rows == ["| 0 | a&#124;b | 50.0 % |", "| 1 | &lt;b&gt;c&lt;/b&gt; | 25.0 % |"]
@@ -269,7 +270,7 @@ def test_a_card_of_other_classes_than_the_weights_is_refused(
     card = json.loads((folder / "model.json").read_bytes())
     (folder / "model.json").write_text(json.dumps(card | change))
     with pytest.raises(SpecError, match=r"generator\.safetensors doesn't fit model\.json"):
-        export.opened(folder)
+        modelfolder.load_model(folder)
 
 
 def test_conditional_weights_without_shares_are_refused(conditional: tuple[Path, torch.nn.Module]) -> None:
@@ -280,7 +281,7 @@ def test_conditional_weights_without_shares_are_refused(conditional: tuple[Path,
     card = json.loads((folder / "model.json").read_bytes())
     (folder / "model.json").write_text(json.dumps(card | {"weights_sha256": hashlib.sha256(weights).hexdigest()}))
     with pytest.raises(SpecError, match="needs the classes' shares"):
-        export.opened(folder)
+        modelfolder.load_model(folder)
 
 
 def test_without_the_package_onnx_the_rest_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,16 @@ import torch
 from PIL import Image
 
 from gansvc.catalog.datasets import Dataset
+from gansvc.catalog.metrics import Features
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import ClusterError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.data import Images
 from gansvc.gan.networks import build_generator
+from gansvc.gan.sampling import chunks, subset
 from gansvc.gan.scoring import audit, classifier, scorefiles, usefulness
-from gansvc.gan.scoring import score as evaluate
+from gansvc.gan.scoring.features import extract, reference_features
+from gansvc.gan.scoring.score import make_score
 from gansvc.report.memorisation import verdict
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import Evaluation, JobSpec
@@ -55,7 +58,7 @@ def test_a_scored_run_is_audited(evaluator: Evaluator) -> None:
     assert (memory.images, memory.train_images, memory.heldout_images, memory.fresh_images) == (60, 160, 60, 50)
     assert memory.flagged is False, "an untrained generator knows no training image"
     # The audit is no score, and doesn't get in the scores' way.
-    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"]
+    assert [score.label for score in scorefiles.read_scores(evaluator.target)] == ["wgan"]
 
     picture = np.asarray(Image.open(io.BytesIO(evaluator.target.read("wgan-seed3.pairs.png") or b"")))
     assert picture.shape == (2 * (3 * 29 + 1), 2 * (8 * 29 + 1), 3)
@@ -67,7 +70,7 @@ def test_a_scored_run_is_audited(evaluator: Evaluator) -> None:
         assert np.array_equal(tile, images[index].permute(1, 2, 0).numpy())
 
 
-@pytest.mark.parametrize("part", ["reals", "pairs"])
+@pytest.mark.parametrize("part", ["real_reference", "draw_pairs"])
 def test_an_audit_that_fails_says_why_and_does_not_cost_the_score(
     part: str, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +92,7 @@ def test_a_storage_that_fails_under_an_audit_is_no_fault_of_the_audit(
         raise ClusterError("storage: the disk is full")
 
     prepared, features = evaluator.prepare(), evaluator.extract(RUN)
-    monkeypatch.setattr(audit, "pairs", full)
+    monkeypatch.setattr(audit, "draw_pairs", full)
     with pytest.raises(ClusterError, match="full"):
         evaluator.score(RUN, prepared, features)
     assert evaluator.target.read_record("wgan-seed3.json", Score) is None, "a resumed job does both again"
@@ -103,8 +106,8 @@ def test_a_score_holds_the_digest_of_the_weights_that_it_scored(evaluator: Evalu
     assert found is not None and found.contract.data == (data := evaluator.images.content)
     digest = checkpoint.best_digest(evaluator.train / "wgan-seed3" / "checkpoints")
     assert digest is not None and found.weights == digest
-    assert scorefiles.stale(found, digest, run.identity, data) == []
-    assert scorefiles.stale(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
+    assert scorefiles.outdated_fields(found, digest, run.identity, data) == []
+    assert scorefiles.outdated_fields(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
         f"weights: {digest[:12]} there, 000000000000 here",
         "run.seed: 3 there, 4 here",
         f"data.train_images: {data['train_images'][:12]} there, cd here",
@@ -156,46 +159,45 @@ def test_a_chosen_conditional_run_is_measured_and_no_failure_costs_the_score(
     found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
     assert found is not None and found.failed == "" and len(found.rows) == 5
     assert found.exam is not None and (found.exam.train_images, found.exam.test_images) == (160, 60)
-    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"], "the measure is no score"
+    assert [score.label for score in scorefiles.read_scores(evaluator.target)] == ["wgan"], "the measure is no score"
 
     evaluator.target.delete("wgan-seed3.json")
     evaluator.images = Images(histology.train, histology.val, histology.test)
     evaluator.score(RUN, evaluator.prepare(), evaluator.extract(RUN))
     found = evaluator.target.read_record("wgan-seed3.usefulness.json", Usefulness)
     assert found is not None and found.rows == () and found.failed == "KeyError: 'train'"
-    assert [score.label for score in scorefiles.every(evaluator.target)] == ["wgan"]
+    assert [score.label for score in scorefiles.read_scores(evaluator.target)] == ["wgan"]
 
 
 def test_what_the_scores_need_is_extracted_once(
     tiny: Callable[..., JobSpec], histology: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluation = tiny(evaluation__samples=200).evaluation
-    reference, floor = (evaluate.reference_features(x, evaluation.extractor) for x in (histology.test, histology.train))
+    reference, floor = (reference_features(x, evaluation.extractor) for x in (histology.test, histology.train))
     extracted: list[int] = []
-    extract = evaluate.extract
 
-    def counting(images: Sequence[torch.Tensor], *rest: Any) -> evaluate.Features:
+    def counting(images: Sequence[torch.Tensor], *rest: Any) -> Features:
         extracted.append(sum(map(len, images)))
         return extract(images, *rest)
 
-    monkeypatch.setattr(evaluate, "extract", counting)
-    real = audit.reals(histology, reference, evaluation)
+    monkeypatch.setattr("gansvc.gan.scoring.features.extract", counting)
+    real = audit.real_reference(histology, reference, evaluation)
     assert extracted == [50], "the fresh images alone; here no validation has extracted them"
-    assert torch.equal(real.train, histology.train) and torch.equal(real.yardstick.train, floor.pool)
-    assert torch.equal(real.heldout, histology.test) and torch.equal(real.yardstick.heldout, reference.pool)
+    assert torch.equal(real.train, histology.train) and torch.equal(real.neighbours.train, floor.pool)
+    assert torch.equal(real.heldout, histology.test) and torch.equal(real.neighbours.heldout, reference.pool)
 
 
 def test_a_large_split_is_searched_in_part(
     tiny: Callable[..., JobSpec], histology: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "SEARCHED", 40)
+    monkeypatch.setattr(audit, "MIN_SEARCHED", 40)
     evaluation = tiny(evaluation__samples=50).evaluation
-    reference = evaluate.reference_features(histology.test, evaluation.extractor)
-    real = audit.reals(histology, reference, evaluation)
-    assert torch.equal(real.train, histology.train[evaluate.subset(160, 50, 0)])
-    assert torch.equal(real.heldout, histology.test[evaluate.subset(60, 50, 0)])
-    again = evaluate.reference_features(real.heldout, evaluation.extractor)
-    assert torch.allclose(real.yardstick.heldout, again.pool, atol=1e-4)
+    reference = reference_features(histology.test, evaluation.extractor)
+    real = audit.real_reference(histology, reference, evaluation)
+    assert torch.equal(real.train, histology.train[subset(160, 50, 0)])
+    assert torch.equal(real.heldout, histology.test[subset(60, 50, 0)])
+    again = reference_features(real.heldout, evaluation.extractor)
+    assert torch.allclose(real.neighbours.heldout, again.pool, atol=1e-4)
 
 
 # --- splits that share images ---------------------------------------------------------------------------------------
@@ -203,10 +205,10 @@ def test_a_large_split_is_searched_in_part(
 
 def judged(images: Images, generated: torch.Tensor, evaluation: Evaluation) -> Audit:
     """Return the audit of some images, as if a generator had made them."""
-    reference = evaluate.reference_features(images.test, evaluation.extractor)
-    real = audit.reals(images, reference, evaluation)
-    made = evaluate.extract(evaluate.chunks(generated), evaluation.extractor)
-    score = evaluate.score("wgan", 3, 7, made, images.test, reference, evaluation)
+    reference = reference_features(images.test, evaluation.extractor)
+    real = audit.real_reference(images, reference, evaluation)
+    made = extract(chunks(generated), evaluation.extractor)
+    score = make_score("wgan", 3, 7, made, images.test, reference, evaluation)
     return audit.audit(score, made, generated, images, real)
 
 
@@ -266,17 +268,17 @@ def test_splits_that_share_some_images_are_judged_by_the_others(
 def test_an_image_is_left_out_though_its_copy_is_not_searched(
     tiny: Callable[..., JobSpec], tissue: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "SEARCHED", 40)
+    monkeypatch.setattr(audit, "MIN_SEARCHED", 40)
     evaluation = tiny(evaluation__samples=50).evaluation
     train, val, test = (tissue[name] for name in SPLITS)
     unsearched = torch.ones(200, dtype=torch.bool)
-    unsearched[evaluate.subset(200, 50, evaluation.seed)] = False
+    unsearched[subset(200, 50, evaluation.seed)] = False
     copied = train[unsearched][:100]
     images = Images(train, torch.cat([val[:40], copied[:50]]), torch.cat([copied[50:], test]))
-    real = audit.reals(images, evaluate.reference_features(images.test, evaluation.extractor), evaluation)
-    assert real.yardstick.left_out == (50, 50, 0)
-    assert torch.equal(real.heldout, test[evaluate.subset(90, 50, evaluation.seed)])
-    assert len(real.yardstick.fresh) == 40
+    real = audit.real_reference(images, reference_features(images.test, evaluation.extractor), evaluation)
+    assert real.neighbours.left_out == (50, 50, 0)
+    assert torch.equal(real.heldout, test[subset(90, 50, evaluation.seed)])
+    assert len(real.neighbours.fresh) == 40
 
 
 def test_a_run_on_splits_that_are_one_is_scored_and_audited(
@@ -291,4 +293,4 @@ def test_a_run_on_splits_that_are_one_is_scored_and_audited(
     assert found is not None and found.classes is not None and found.memorisation is not None
     assert found.memorisation.flagged is None and found.memorisation.heldout_to_train is None
     assert evaluator.target.read("wgan-seed3.pairs.png") is None, "there are no pairs to show"
-    assert len(usefulness.measured(images, usefulness.material(evaluator.images))) == 5
+    assert len(usefulness.mixture_results(images, usefulness.select_data(evaluator.images))) == 5

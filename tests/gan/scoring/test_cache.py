@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from gansvc.catalog.extractors import EXTRACTORS, Extractor
+from gansvc.catalog.metrics import METRICS, Features
 from gansvc.files import cachefolder
 from gansvc.gan import tensorfile
 from gansvc.gan.data import Images
 from gansvc.gan.scoring import cache, classifier, usefulness
-from gansvc.gan.scoring import score as evaluate
-from gansvc.gan.scoring.metrics import measure
-from gansvc.gan.scoring.score import Features
+from gansvc.gan.scoring.features import reference_features
 
 LITE = Extractor(name="efficientnet-lite0", size=32)
 KEY = ["a", "b c"]
@@ -36,12 +35,12 @@ def made(value: float = 1.0) -> dict[str, torch.Tensor]:
 
 def look(key: list[str] | None = None) -> float:
     """Return what the cache gives: 1 where it had something, 2 where that was made anew."""
-    return float(cache.kept("kind", key or KEY, lambda: made(2.0), lambda found: list(found) == ["x"])["x"][0])
+    return float(cache.get_or_make("kind", key or KEY, lambda: made(2.0), lambda found: list(found) == ["x"])["x"][0])
 
 
 def keep() -> Path:
     """Put ones into the cache and return their file."""
-    cache.kept("kind", KEY, made)
+    cache.get_or_make("kind", KEY, made)
     (path,) = (cachefolder.root() / "kind").iterdir()
     return path
 
@@ -155,7 +154,7 @@ def test_a_full_disk_is_said_once_for_all_files_with_its_reason(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        kept = [cache.kept("kind", [str(key)], lambda: {"x": torch.ones(3000)})["x"].sum() for key in range(3)]
+        kept = [cache.get_or_make("kind", [str(key)], lambda: {"x": torch.ones(3000)})["x"].sum() for key in range(3)]
         problem = cachefolder.problem()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -169,23 +168,24 @@ def test_a_full_disk_is_said_once_for_all_files_with_its_reason(
 
 
 def test_a_foreign_features_file_changes_no_score(histology: Images, tmp_path: Path) -> None:
-    real, fake = (evaluate.reference_features(x, LITE) for x in (histology.test, histology.train[:60]))
-    expected = measure(fake, real, ("kid",), 10, 50)["kid"]
+    real, fake = (reference_features(x, LITE) for x in (histology.test, histology.train[:60]))
+    kid = METRICS["kid"]
+    expected = kid.compute(fake, real)["kid"]
     one, other = sorted((tmp_path / "cache" / "features").iterdir())
     shutil.copy(one, other)
-    again: list[Features] = [evaluate.reference_features(x, LITE) for x in (histology.test, histology.train[:60])]
-    assert measure(again[1], again[0], ("kid",), 10, 50)["kid"] == expected > 0.01
+    again: list[Features] = [reference_features(x, LITE) for x in (histology.test, histology.train[:60])]
+    assert kid.compute(again[1], again[0])["kid"] == expected
 
 
 @pytest.mark.parametrize("package", ["torch", "timm"])
 def test_features_of_another_version_are_extracted_anew(
     package: str, histology: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate.reference_features(histology.test[:10], LITE)
-    monkeypatch.setattr(evaluate, "version", lambda name: "0.0" if name == package else version(name))
-    monkeypatch.setattr(evaluate, "extract", None)
+    reference_features(histology.test[:10], LITE)
+    monkeypatch.setattr("gansvc.catalog.extractors.version", lambda name: "0.0" if name == package else version(name))
+    monkeypatch.setattr("gansvc.gan.scoring.features.extract", None)
     with pytest.raises(TypeError):
-        evaluate.reference_features(histology.test[:10], LITE)
+        reference_features(histology.test[:10], LITE)
     assert package in EXTRACTORS[LITE.name].packages and "timm" not in EXTRACTORS["inception-v3"].packages
 
 
@@ -201,11 +201,11 @@ def test_what_another_device_made_is_not_taken(histology: Images, monkeypatch: p
     monkeypatch.setattr(cache, "kept", kept)
     for device in ("cpu", "cuda:0", "cuda"):
         with pytest.raises(LookupError):
-            evaluate.reference_features(images.test, LITE, device)
+            reference_features(images.test, LITE, device)
         with pytest.raises(LookupError):
-            classifier.trained(images, device)
+            classifier.train_or_load(images, device)
         with pytest.raises(LookupError):
-            usefulness.usual(usefulness.material(images), device)
+            usefulness.real_only_baselines(usefulness.select_data(images), device)
     assert [key[0] for key in keys[:3]] == ["features", "classifiers", "usefulness"]
     assert all(one != other for one, other in zip(keys[:3], keys[3:6], strict=True)) and keys[3:6] == keys[6:]
 
@@ -218,6 +218,6 @@ def test_a_cache_that_cannot_be_written_ends_neither_features_classifier_nor_use
     (tmp_path / "cache").write_text("no folder")
     labels = {name: torch.arange(len(histology.split(name))) % 2 for name in ("train", "val", "test")}
     images = Images(histology.train, histology.val, histology.test, labels)
-    assert len(evaluate.reference_features(histology.test[:10], LITE)) == 10
-    assert classifier.outputs(classifier.trained(images), images.test[:3]).logits.shape == (3, 2)
-    assert [row.what for row in usefulness.usual(usefulness.material(images))] == ["real", "real"]
+    assert len(reference_features(histology.test[:10], LITE)) == 10
+    assert classifier.outputs(classifier.train_or_load(images), images.test[:3]).logits.shape == (3, 2)
+    assert [row.what for row in usefulness.real_only_baselines(usefulness.select_data(images))] == ["real", "real"]

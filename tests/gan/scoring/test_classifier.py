@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gansvc.catalog.datasets import Dataset
+from gansvc.catalog.metrics import Features
 from gansvc.gan import data
 from gansvc.gan.data import Images
 from gansvc.gan.scoring import classifier
 from gansvc.gan.scoring.classifier import Classifier
-from gansvc.gan.scoring.score import Features
 from gansvc.store.audits import Classes
 
 OFFICIAL = Path(__file__).parents[4] / "shared" / "data" / "medmnist"
@@ -38,22 +38,22 @@ def test_it_learns_and_is_the_same_each_time(images: Images, tmp_path: Path, mon
     monkeypatch.setattr(classifier, "BUDGET", 64 * 40)
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = classifier.trained(images)
+    first = classifier.train_or_load(images)
     assert torch.equal(torch.random.get_rng_state(), before), "a job's own draws aren't touched"
     seen = classifier.outputs(first, images.test)
     assert (seen.logits.argmax(dim=1) == images.labels["test"]).float().mean() > 0.95
     assert seen.pool.shape == (90, 64) and seen.logits.shape == (90, 3)
 
     monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "other"))
-    again = classifier.trained(images)
+    again = classifier.train_or_load(images)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
 
 
 def test_it_is_kept_by_content(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
-    first = classifier.trained(images)
-    monkeypatch.setattr(classifier, "fitted", None)
-    kept = classifier.trained(images)
+    first = classifier.train_or_load(images)
+    monkeypatch.setattr(classifier, "fit", None)
+    kept = classifier.train_or_load(images)
     assert torch.equal(classifier.outputs(kept, images.test).logits, classifier.outputs(first, images.test).logits)
     relabelled = {**images.labels, "train": images.labels["train"].flip(0)}
     for other in (
@@ -62,7 +62,7 @@ def test_it_is_kept_by_content(images: Images, monkeypatch: pytest.MonkeyPatch) 
         Images(images.train, images.val.flip(0), images.test, images.labels),
     ):
         with pytest.raises(TypeError):
-            classifier.trained(other)
+            classifier.train_or_load(other)
 
 
 def test_outputs_do_not_depend_on_the_batch(images: Images) -> None:
@@ -79,7 +79,7 @@ def said(*labels: int) -> Features:
 
 def test_shares_and_their_distance_are_counted(images: Images) -> None:
     heldout, truth = said(*[0] * 50, *[1] * 30, *[2] * 20), torch.tensor([0] * 60 + [1] * 40)
-    found = classifier.classes(said(*[0] * 10, *[2] * 30), heldout, images, truth)
+    found = classifier.compare_classes(said(*[0] * 10, *[2] * 30), heldout, images, truth)
     assert found.images == 40
     assert found.heldout == pytest.approx((0.5, 0.3, 0.2)) and found.seen == pytest.approx((0.25, 0, 0.75))
     assert found.train == pytest.approx((1 / 3, 1 / 3, 1 / 3))
@@ -91,14 +91,14 @@ def test_shares_and_their_distance_are_counted(images: Images) -> None:
 def test_domain_inception_score_of_sure_and_even_answers_is_their_number(images: Images) -> None:
     # torch-fidelity takes the mean over ten random parts, in which the classes aren't quite even.
     heldout, truth = said(*[0, 1, 2] * 30), torch.zeros(90).long()
-    even = classifier.classes(said(*[0, 1, 2] * 100), heldout, images, truth)
-    one = classifier.classes(said(*[1] * 300), heldout, images, truth)
+    even = classifier.compare_classes(said(*[0, 1, 2] * 100), heldout, images, truth)
+    one = classifier.compare_classes(said(*[1] * 300), heldout, images, truth)
     assert 2.8 < even.metrics["is"] < 3 and one.metrics["is"] == pytest.approx(1)
     assert set(even.metrics) == {"is", "is_std", "kid", "kid_std"}
 
 
 def test_a_metric_that_so_few_images_do_not_give_is_left_out_with_the_reason(images: Images) -> None:
-    found = classifier.classes(said(0, 1, 2, 0, 1), said(*[0, 1, 2] * 30), images, torch.zeros(90).long())
+    found = classifier.compare_classes(said(0, 1, 2, 0, 1), said(*[0, 1, 2] * 30), images, torch.zeros(90).long())
     assert set(found.metrics) == {"kid", "kid_std"}
     assert found.skipped == {"is": "5 images are too few for a mean over 10 splits, which takes 10"}
     assert Classes.model_validate_json(found.model_dump_json()) == found and "null" not in found.model_dump_json()
@@ -109,11 +109,11 @@ def test_it_learns_the_official_sets(name: str, least: float) -> None:
     if not (OFFICIAL / f"{name}.npz").is_file():
         pytest.skip(f"{OFFICIAL} doesn't hold {name}.npz")
     images = data.load(Dataset(name=name, root=str(OFFICIAL)))
-    network = classifier.trained(images)
+    network = classifier.train_or_load(images)
     heldout = classifier.outputs(network, images.test)
-    fresh = classifier.classes(classifier.outputs(network, images.val), heldout, images, images.labels["test"])
+    fresh = classifier.compare_classes(classifier.outputs(network, images.val), heldout, images, images.labels["test"])
     assert fresh.accuracy > fresh.majority + least, "better than always guessing the largest class"
     noise = torch.randint(0, 256, images.val.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    wild = classifier.classes(classifier.outputs(network, noise), heldout, images, images.labels["test"])
+    wild = classifier.compare_classes(classifier.outputs(network, noise), heldout, images, images.labels["test"])
     assert wild.metrics["kid"] > 10 * abs(fresh.metrics["kid"]) and wild.metrics["is"] < fresh.metrics["is"]
     assert wild.distance > fresh.distance

@@ -12,9 +12,10 @@ import torch
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.extractors import Extractor
 from gansvc.gan import data
+from gansvc.gan.sampling import chunks
 from gansvc.gan.scoring import memorisation
-from gansvc.gan.scoring.memorisation import Yardstick, authentic, nearest, yardstick
-from gansvc.gan.scoring.score import chunks, extract
+from gansvc.gan.scoring.features import extract
+from gansvc.gan.scoring.memorisation import NeighbourStatistics, are_authentic, nearest, neighbour_statistics
 from gansvc.store.audits import Estimate, Memorisation
 
 OFFICIAL = Path(__file__).parents[4] / "shared" / "data" / "medmnist"
@@ -60,19 +61,19 @@ def test_authentic_images_are_farther_from_their_neighbour_than_its_own_is() -> 
     train = torch.tensor([[0.0], [1.0], [6.0], [10.0]])
     images = torch.tensor([[0.0], [-0.9], [-1.0], [-1.1], [13.9], [14.1]])
     distances, index = nearest(images, train)
-    assert authentic(distances, index, train).tolist() == [False, False, False, True, False, True]
+    assert are_authentic(distances, index, train).tolist() == [False, False, False, True, False, True]
 
 
 def test_an_image_of_both_sets_is_a_copy_of_neither() -> None:
     train, heldout = points(0, 30), points(1, 30)
     both = torch.zeros(1, 6)
-    real = yardstick(torch.cat([train, both]), torch.cat([heldout, both]), both)
+    real = neighbour_statistics(torch.cat([train, both]), torch.cat([heldout, both]), both)
     assert real.fresh_ratio.tolist() == [1]
 
 
 def test_numbers_are_those_of_the_definitions() -> None:
     train, heldout, fresh, generated = points(0, 90), points(1, 40), points(2, 30), points(3, 50)
-    found = memorisation.memorisation(generated, yardstick(train, heldout, fresh), seed=0)
+    found = memorisation.estimate(generated, neighbour_statistics(train, heldout, fresh), seed=0)
 
     def least(a: torch.Tensor, b: torch.Tensor) -> Any:
         return np.linalg.norm(a.numpy()[:, None] - b.numpy()[None], axis=2).min(axis=1)
@@ -94,7 +95,7 @@ def test_interval_of_a_share_is_that_of_a_binomial() -> None:
     # AuthPct of 400 images of which a quarter are copies: 25 +- 1.96 * sqrt(0.25 * 0.75 / 400).
     train = torch.arange(0.0, 800, 2).reshape(-1, 1)
     generated = train + torch.where(torch.arange(400) % 4 == 0, 0.0, 1e6).reshape(-1, 1)
-    found = memorisation.memorisation(generated, yardstick(train, points(1, 30, 1), points(2, 30, 1)), seed=1)
+    found = memorisation.estimate(generated, neighbour_statistics(train, points(1, 30, 1), points(2, 30, 1)), seed=1)
     assert found.authenticity.value == pytest.approx(75)
     assert found.authenticity.low == pytest.approx(75 - 4.24, abs=0.6)
     assert found.authenticity.high == pytest.approx(75 + 4.24, abs=0.6)
@@ -102,30 +103,30 @@ def test_interval_of_a_share_is_that_of_a_binomial() -> None:
 
 
 def test_same_seed_gives_the_same_interval() -> None:
-    real, generated = yardstick(points(0, 90), points(1, 40), points(2, 30)), points(3, 50)
-    assert memorisation.memorisation(generated, real, 5) == memorisation.memorisation(generated, real, 5)
+    real, generated = neighbour_statistics(points(0, 90), points(1, 40), points(2, 30)), points(3, 50)
+    assert memorisation.estimate(generated, real, 5) == memorisation.estimate(generated, real, 5)
 
 
 def test_too_few_real_images_give_no_verdict() -> None:
     train = points(0, 60)
     for heldout, fresh in ((19, 40), (40, 19)):
-        real = yardstick(train, points(1, heldout), points(2, fresh))
-        assert memorisation.memorisation(train, real, 0).flagged is None
-    assert memorisation.memorisation(train, yardstick(train, points(1, 20), points(2, 20)), 0).flagged is True
+        real = neighbour_statistics(train, points(1, heldout), points(2, fresh))
+        assert memorisation.estimate(train, real, 0).flagged is None
+    assert memorisation.estimate(train, neighbour_statistics(train, points(1, 20), points(2, 20)), 0).flagged is True
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_points_of_the_same_law_are_not_flagged_and_some_copies_are(seed: int) -> None:
-    real = yardstick(points(seed, 500), points(seed + 100, 300), points(seed + 200, 300))
+    real = neighbour_statistics(points(seed, 500), points(seed + 100, 300), points(seed + 200, 300))
     honest = points(seed + 300, 400)
-    assert memorisation.memorisation(honest, real, 0).flagged is False
+    assert memorisation.estimate(honest, real, 0).flagged is False
     copied = torch.cat([honest[:320], real.train[:80] + 0.01 * honest[320:]])
-    assert memorisation.memorisation(copied, real, 0).flagged is True
+    assert memorisation.estimate(copied, real, 0).flagged is True
 
 
 def test_a_generator_of_typical_points_is_near_to_all_and_flagged_for_none() -> None:
-    real = yardstick(points(0, 500), points(1, 300), points(2, 300))
-    found = memorisation.memorisation(0.3 * points(3, 400), real, 0)
+    real = neighbour_statistics(points(0, 500), points(1, 300), points(2, 300))
+    found = memorisation.estimate(0.3 * points(3, 400), real, 0)
     assert known(found.near).low > 0.2, "the distance alone would call this copying"
     assert found.authenticity.high < known(found.heldout_authenticity).low, "and so would AuthPct"
     assert found.flagged is False
@@ -134,9 +135,9 @@ def test_a_generator_of_typical_points_is_near_to_all_and_flagged_for_none() -> 
 def test_copies_are_flagged_where_the_splits_share_images() -> None:
     # A tenth of the fresh and of the held-out images stand in train as well: no ratio can be below their quantile.
     train, heldout, fresh = points(0, 500), points(1, 300), points(2, 300)
-    real = yardstick(train, torch.cat([heldout, train[:30]]), torch.cat([fresh, train[30:60]]))
+    real = neighbour_statistics(train, torch.cat([heldout, train[:30]]), torch.cat([fresh, train[30:60]]))
     copied = train[100:400] + 0.2 * points(3, 300)
-    found = memorisation.memorisation(copied, real, 0)
+    found = memorisation.estimate(copied, real, 0)
     assert known(found.closer).high < 0.05
     assert found.flagged is True
 
@@ -154,17 +155,17 @@ def features(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def tissue(pictures: data.Images) -> Yardstick:
+def tissue(pictures: data.Images) -> NeighbourStatistics:
     """Features of colon tissue: every sixth training tile, half of test as held-out images, val as fresh ones."""
-    return yardstick(features(pictures.train[::6]), features(pictures.test[HELDOUT]), features(pictures.val))
+    return neighbour_statistics(features(pictures.train[::6]), features(pictures.test[HELDOUT]), features(pictures.val))
 
 
-def audited(images: torch.Tensor, tissue: Yardstick) -> Memorisation:
-    return memorisation.memorisation(features(images), tissue, seed=0)
+def audited(images: torch.Tensor, tissue: NeighbourStatistics) -> Memorisation:
+    return memorisation.estimate(features(images), tissue, seed=0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0, 4.0])
-def test_noised_training_images_are_flagged(noise: float, pictures: data.Images, tissue: Yardstick) -> None:
+def test_noised_training_images_are_flagged(noise: float, pictures: data.Images, tissue: NeighbourStatistics) -> None:
     images = pictures.train[::6][::5].float()
     noised = images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     found = audited(noised.round().clamp(0, 255).to(torch.uint8), tissue)
@@ -175,14 +176,14 @@ def test_noised_training_images_are_flagged(noise: float, pictures: data.Images,
     assert sum(pair.train == 5 * pair.generated for pair in found.pairs) >= 6
 
 
-def test_fresh_real_images_are_not_flagged(pictures: data.Images, tissue: Yardstick) -> None:
+def test_fresh_real_images_are_not_flagged(pictures: data.Images, tissue: NeighbourStatistics) -> None:
     found = audited(pictures.test[~HELDOUT], tissue)
     assert found.flagged is False
     assert known(found.closer).low <= 0.05 <= known(found.closer).high
     assert found.authenticity.high >= known(found.heldout_authenticity).low
 
 
-def test_some_training_images_among_fresh_ones_are_flagged(pictures: data.Images, tissue: Yardstick) -> None:
+def test_some_training_images_among_fresh_ones_are_flagged(pictures: data.Images, tissue: NeighbourStatistics) -> None:
     copies, honest = pictures.train[::6][::7], pictures.test[~HELDOUT]
     found = audited(torch.cat([honest, copies]), tissue)
     assert found.flagged is True
@@ -195,9 +196,9 @@ def test_copies_are_flagged_in_a_set_whose_official_splits_share_near_duplicates
     train, val, test = (extract(chunks(images.split(name)), lite).pool for name in ("train", "val", "test"))
     noise = 2 * torch.randn(200, *images.train.shape[1:], generator=torch.Generator().manual_seed(0))
     noised = extract(chunks((images.train[:200] + noise).round().clamp(0, 255).to(torch.uint8)), lite).pool
-    found = memorisation.memorisation(noised, yardstick(train, test, val), seed=0)
+    found = memorisation.estimate(noised, neighbour_statistics(train, test, val), seed=0)
     assert found.flagged is True and known(found.closer).value < 0.05, (
         "the quantile of near-duplicates hides the copies"
     )
-    fresh = memorisation.memorisation(test[::2], yardstick(train, test[1::2], val), seed=0)
+    fresh = memorisation.estimate(test[::2], neighbour_statistics(train, test[1::2], val), seed=0)
     assert fresh.flagged is False

@@ -1,15 +1,18 @@
-"""The metrics: as few images as the table says are enough, and what can't be made is left out with a reason."""
+"""Measuring: as few images as a metric says are enough, and what can't be computed is left out with a reason."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
 
-from gansvc.catalog.metrics import METRICS
-from gansvc.gan.scoring.metrics import measure, measures
-from gansvc.gan.scoring.score import Features
+from gansvc.catalog.metrics import METRICS, Features, Metric, MetricColumn
+from gansvc.errors import RunError
+from gansvc.gan.scoring.metrics import Measurement, measure
+
+NO_NUMBERS = "features aren't finite numbers, as where the generator's images are none"
 
 
 def drawn(count: int, seed: int = 0) -> Features:
@@ -17,24 +20,28 @@ def drawn(count: int, seed: int = 0) -> Features:
     return Features(rows, rows)
 
 
+def measured(fake: Features, real: Features, *names: str) -> Measurement:
+    return measure(fake, real, [METRICS[name] for name in names or METRICS])
+
+
 @pytest.mark.parametrize("name", METRICS)
-def test_the_table_holds_the_fewest_images_that_give_a_number(name: str) -> None:
+def test_a_metric_says_how_few_images_give_a_number(name: str) -> None:
     metric = METRICS[name]
-    size = max(2, min(metric.generated, metric.real))
-    found = measure(drawn(metric.generated), drawn(metric.real, 1), (name,), 3, size)
-    assert all(map(math.isfinite, found.values())) and len(found) == len(metric.columns)
+    found = metric.compute(drawn(metric.generated), drawn(metric.real, 1))
+    assert all(math.isfinite(float(found[key])) for key in metric.shown)
     fewer = [(metric.generated - 1, metric.real)] + [(metric.generated, metric.real - 1)] * (metric.real > 1)
     for generated, real in fewer:
+        assert set(measured(drawn(generated), drawn(real, 1), name).skipped) == {*metric.shown}
         try:
-            broken = measure(drawn(generated), drawn(real, 1), (name,), 3, min(generated, real))
+            broken = metric.compute(drawn(generated), drawn(real, 1))
         except RuntimeError:
             continue
-        assert not all(map(math.isfinite, broken.values())), (generated, real)
+        assert not all(math.isfinite(float(broken[key])) for key in metric.shown), (generated, real)
 
 
 def test_what_so_few_images_do_not_give_is_left_out_with_the_reason() -> None:
-    found = measures(drawn(9), drawn(3, 1), tuple(METRICS), 3, 3)
-    assert set(found.metrics) == {"fid", "kid", "kid_std"} and all(map(math.isfinite, found.metrics.values()))
+    found = measured(drawn(9), drawn(3, 1), "is", "kid", "precision-recall")
+    assert set(found.metrics) == {"kid", "kid_std"} and all(map(math.isfinite, found.metrics.values()))
     assert found.skipped == {
         "is": "9 images are too few for a mean over 10 splits, which takes 10",
         **dict.fromkeys(
@@ -42,9 +49,9 @@ def test_what_so_few_images_do_not_give_is_left_out_with_the_reason() -> None:
             "3 images are too few for the distance to the third neighbour, which takes 4",
         ),
     }
-    alone = measures(drawn(1), drawn(20, 1), ("kid",), 3, 1)
+    alone = measured(drawn(1), drawn(20, 1), "kid")
     assert alone.metrics == {} and alone.skipped["kid"].startswith("1 image is too few")
-    assert measures(drawn(10), drawn(4, 1), tuple(METRICS), 3, 4).skipped == {}
+    assert measured(drawn(10), drawn(4, 1)).skipped == {}
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
@@ -52,15 +59,39 @@ def test_features_that_are_no_numbers_give_no_number(number: float) -> None:
     # Precision and recall would be 0, and FID's eigenvalues fail.
     broken = drawn(20)
     broken.pool[7, 3] = number
-    found = measures(broken, drawn(20, 1), tuple(METRICS), 3, 20)
-    assert found.metrics == {} and set(found.skipped) == {"is", "fid", "kid", "precision", "recall", "f_score"}
-    assert set(found.skipped.values()) == {"features aren't finite numbers, as where the generator's images are none"}
+    found = measured(broken, drawn(20, 1))
+    assert found.metrics == {} and set(found.skipped) == {key for metric in METRICS.values() for key in metric.shown}
+    assert set(found.skipped.values()) == {NO_NUMBERS}
     logits = Features(drawn(20, 2).pool, broken.logits)
-    assert list(measures(logits, drawn(20, 1), ("is", "kid"), 3, 20).skipped) == ["is"]
+    assert list(measured(logits, drawn(20, 1), "is", "kid").skipped) == ["is"]
+
+
+def test_an_extractor_without_classes_has_no_metric_of_them() -> None:
+    bare = Features(drawn(20).pool, torch.empty(20, 0))
+    assert measured(bare, bare, "is", "kid").skipped == {"is": "the extractor gives no class logits"}
 
 
 def test_images_that_are_all_alike_are_measured() -> None:
     alike = Features(torch.ones(12, 8), torch.ones(12, 8))
-    found = measures(alike, alike, tuple(METRICS), 3, 12)
+    found = measured(alike, alike)
     assert found.skipped == {} and (found.metrics["is"], found.metrics["fid"], found.metrics["kid"]) == (1, 0, 0)
-    assert all(map(math.isfinite, measures(drawn(12), alike, tuple(METRICS), 3, 12).metrics.values()))
+    assert all(map(math.isfinite, measured(drawn(12), alike).metrics.values()))
+
+
+def test_a_validation_score_is_over_all_images_at_once() -> None:
+    fake, real = drawn(30), drawn(20, 1)
+    whole = METRICS["kid"].for_validation().compute(fake, real)
+    assert whole["kid_std"] == 0 and set(METRICS["fid"].for_validation().compute(fake, real)) == {"fid"}
+
+
+@pytest.mark.parametrize("found", [{}, {"mean": 1.0, "median": 2.0}, {"mean_std": 1.0}])
+def test_a_metric_that_brings_other_columns_than_it_names_is_refused(found: dict[str, float | str]) -> None:
+    class Wrong(Metric):
+        name = "wrong"
+        columns = (MetricColumn("mean", "mean", "lower"),)
+
+        def compute(self, fake: Features, real: Features) -> Mapping[str, float | str]:
+            return found
+
+    with pytest.raises(RunError, match="the metric wrong"):
+        measure(drawn(2), drawn(2), [Wrong()])

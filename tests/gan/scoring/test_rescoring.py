@@ -181,7 +181,7 @@ def test_what_the_card_lacks_is_asked_for_again_and_said(job: tuple[Path, Score]
     found = api.evaluate(job[0], {"name": "npz", "path": str(tmp_path / "few.npz")})
     assert set(found.score.skipped) == {"precision", "recall", "f_score", "fid_inf"}
     shown = io.StringIO()
-    rich.console.Console(width=160, file=shown).print(scoretables.rescored(found.model_dump(mode="json")))
+    rich.console.Console(width=160, file=shown).print(scoretables.rescored(found))
     assert "n/a: 3 images are too few for the distance to the third neighbour" in shown.getvalue()
     for path in job[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from gansvc.catalog.extractors import Extractor
+from gansvc.catalog.metrics import Features, FrechetDistance, KernelDistance, Metric, PrecisionRecall
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint
 from gansvc.gan.data import Images, content_hash, to_float, to_uint8
 from gansvc.gan.networks import build_generator
-from gansvc.gan.scoring import score as evaluate
+from gansvc.gan.sampling import CHUNK, chunks, generate
+from gansvc.gan.scoring.features import extract, extract_samples, join, reference_features
 from gansvc.gan.scoring.metrics import measure
-from gansvc.gan.scoring.score import Features, chunks, extract, extract_samples, generate, joined
+from gansvc.gan.scoring.score import make_score
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.capacity import Share
 from gansvc.spec.job import JobSpec
@@ -30,6 +32,10 @@ from gansvc.store.scores import Contract, Score
 
 Make = Callable[..., JobSpec]
 LITE = Extractor(name="efficientnet-lite0", size=32)
+
+
+def metrics_of(fake: Features, real: Features, *metrics: Metric) -> dict[str, float]:
+    return measure(fake, real, metrics).metrics
 
 
 def test_uint8_and_float_are_inverse() -> None:
@@ -49,11 +55,11 @@ def test_samples_do_not_depend_on_how_the_work_is_shared(tiny: Make) -> None:
 
 def test_joined_parts_are_in_the_order_of_the_samples() -> None:
     rows = torch.arange(130.0).view(130, 1)
-    pieces = torch.split(rows, evaluate.CHUNK)
+    pieces = torch.split(rows, CHUNK)
     # Of four parts the last one's turn never came.
     for count in (1, 2, 3, 4):
         shared = [torch.cat([rows[:0], *pieces[part::count]]) for part in range(count)]
-        whole = joined([Features(part, -part) for part in shared])
+        whole = join([Features(part, -part) for part in shared])
         assert torch.equal(whole.pool, rows) and torch.equal(whole.logits, -rows)
 
 
@@ -62,7 +68,7 @@ def test_precision_and_recall_are_not_swapped() -> None:
     real = torch.randn(200, 8) * 3
     # All of the fakes lie in the middle of the real ones: each is believable, few real ones are covered.
     fake = torch.randn(200, 8) * 0.5
-    found = measure(Features(fake, fake), Features(real, real), ("precision-recall",), 1, 50)
+    found = metrics_of(Features(fake, fake), Features(real, real), PrecisionRecall())
     assert found["precision"] > 0.9 and found["recall"] < 0.2
 
 
@@ -75,10 +81,12 @@ def test_metrics_move_the_right_way(histology: Images) -> None:
             "noise": torch.randint(0, 256, (60, 3, 28, 28), dtype=torch.uint8),
         }.items()
     }
-    near, noise = (measure(features[n], features["real"], ("kid", "fid", "is"), 5, 60) for n in ("near", "noise"))
+    near, noise = (
+        metrics_of(features[n], features["real"], KernelDistance(), FrechetDistance()) for n in ("near", "noise")
+    )
     assert near["kid"] < noise["kid"] and near["fid"] < noise["fid"]
     # The KID between a set and itself, unbiased, is at most nought.
-    assert measure(features["real"], features["real"], ("kid",), 1, 60)["kid"] <= 0
+    assert metrics_of(features["real"], features["real"], KernelDistance(subsets=1))["kid"] <= 0
 
 
 def test_kid_against_the_formula() -> None:
@@ -90,7 +98,7 @@ def test_kid_against_the_formula() -> None:
 
     off = ~torch.eye(6, dtype=torch.bool)
     expected = (kernel(x, x)[off].sum() + kernel(y, y)[off].sum()) / 30 - 2 * kernel(x, y).mean()
-    found = measure(Features(x, x), Features(y, y), ("kid",), 1, 6)["kid"]
+    found = metrics_of(Features(x, x), Features(y, y), KernelDistance(subsets=1))["kid"]
     assert found == pytest.approx(float(expected), rel=1e-9)
 
 
@@ -135,7 +143,7 @@ def test_real_images_that_are_all_alike_have_no_diversity_to_share(tiny: Make, v
 
 def test_a_score_of_features_that_are_no_numbers_says_so(tiny: Make, histology: Images) -> None:
     real = extract(chunks(histology.test), LITE)
-    score = evaluate.score(
+    score = make_score(
         "wgan", 0, 1, Features(real.pool * math.nan, real.logits), histology.test, real, tiny().evaluation
     )
     assert set(score.metrics) == {"is", "is_std"} and score.contract.samples == 60
@@ -170,19 +178,19 @@ def test_a_run_whose_images_are_no_numbers_is_scored_with_the_reason_alone(
 def test_reference_features_are_kept_by_content(
     histology: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = evaluate.reference_features(histology.test[:10], LITE)
+    first = reference_features(histology.test[:10], LITE)
     kept = list((tmp_path / "cache" / "features").iterdir())
     assert len(kept) == 1
-    monkeypatch.setattr(evaluate, "extract", None)
-    assert torch.equal(evaluate.reference_features(histology.test[:10], LITE).pool, first.pool)
+    monkeypatch.setattr("gansvc.gan.scoring.features.extract", None)
+    assert torch.equal(reference_features(histology.test[:10], LITE).pool, first.pool)
     with pytest.raises(TypeError):
-        evaluate.reference_features(histology.test[1:11], LITE)
+        reference_features(histology.test[1:11], LITE)
 
 
 def test_score_carries_its_contract(tiny: Make, histology: Images) -> None:
     evaluation = tiny().evaluation
     features = extract(chunks(histology.test), LITE)
-    score = evaluate.score("wgan", 3, 7, features, histology.test, features, evaluation)
+    score = make_score("wgan", 3, 7, features, histology.test, features, evaluation)
     assert (score.label, score.seed, score.step) == ("wgan", 3, 7)
     contract = score.contract
     assert contract.reference_sha256 == content_hash(histology.test) and contract.samples == 60
@@ -234,7 +242,7 @@ def test_noise_floor_never_compares_a_split_with_itself(
     assert score is not None and score.contract.reference_split == reference
     assert score.contract.reference_sha256 == content_hash(images.split(reference))
     real, other = (extract(chunks(images.split(name)), LITE) for name in (reference, floor))
-    assert score.metrics["kid"] == pytest.approx(measure(other, real, ("kid",), 100, 60)["kid"], rel=1e-6)
+    assert score.metrics["kid"] == pytest.approx(metrics_of(other, real, KernelDistance())["kid"], rel=1e-6)
     assert (tmp_path / "real.png").is_file()
 
 
@@ -243,9 +251,9 @@ def test_contracts_differ_by_field_and_a_field_that_an_older_record_lacks_is_sai
 ) -> None:
     features = extract(chunks(histology.test), LITE)
     args = ("wgan", 3, 7, features, histology.test, features, tiny().evaluation)
-    contract = evaluate.score(*args, histology.content).contract
+    contract = make_score(*args, histology.content).contract
     assert contract.fields().keys() > {"torch", "timm", "torch_fidelity", "fid", "data.train_images", "data.val_images"}
-    assert evaluate.score(*args, histology.content).contract.differences(contract) == []
+    assert make_score(*args, histology.content).contract.differences(contract) == []
     changed = contract.model_copy(update={"data": contract.data | {"val_images": "ab" * 32}})
     assert contract.unlike(changed) == [f"data.val_images ({contract.data['val_images'][:12]} and abababababab)"]
     # What a record of an earlier version holds.

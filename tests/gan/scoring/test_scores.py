@@ -19,12 +19,12 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from gansvc.catalog.extractors import Extractor
-from gansvc.catalog.metrics import METRICS
+from gansvc.catalog.metrics import FIDELITY_KEYS, METRICS, Features
 from gansvc.gan.data import Images, load, to_float
 from gansvc.gan.networks import build_generator
-from gansvc.gan.scoring import score as evaluate
-from gansvc.gan.scoring.metrics import measure
-from gansvc.gan.scoring.score import Features, chunks, extract, generate
+from gansvc.gan.sampling import chunks, generate
+from gansvc.gan.scoring.features import extract
+from gansvc.gan.scoring.score import make_score
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
@@ -79,7 +79,7 @@ def registered() -> Iterator[str]:
             return "logits" if metric == "isc" else "1280"
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            found = self.network.convert_features_tuple_to_dict(self.network(images))
+            found = dict(zip(self.get_provided_features_list(), self.network(images), strict=True))
             return tuple(found[name] for name in self.features_list)
 
     torch_fidelity.register_feature_extractor("lite", Registered)
@@ -121,7 +121,7 @@ def recalled(tiny: Make, histology: Images) -> nn.Module:
 def ours(images: list[torch.Tensor], real: torch.Tensor, spec: JobSpec) -> dict[str, float]:
     """Return the metrics that the evaluator writes."""
     features = [extract(pieces, spec.evaluation.extractor) for pieces in (images, chunks(real))]
-    return evaluate.score("wgan", 0, 1, features[0], real, features[1], spec.evaluation).metrics
+    return make_score("wgan", 0, 1, features[0], real, features[1], spec.evaluation).metrics
 
 
 def theirs(fake: torch.Tensor, real: torch.Tensor, batch_size: int, **extractor: str) -> dict[str, float]:
@@ -130,7 +130,7 @@ def theirs(fake: torch.Tensor, real: torch.Tensor, batch_size: int, **extractor:
         input1=Listed(fake), input2=Listed(real), isc=True, fid=True, kid=True, prc=True, cuda=False, verbose=False,
         cache=False, batch_size=batch_size, kid_subset_size=min(1000, len(fake), len(real)), **extractor,
     )  # fmt: skip
-    return {column: found[key] for metric in METRICS.values() for column, key in metric.columns}
+    return {column: found[key] for column, key in FIDELITY_KEYS.items()}
 
 
 def assert_telling(found: dict[str, float]) -> None:
@@ -162,7 +162,7 @@ def test_efficientnet_equals_torch_fidelity_called_directly(
 def test_scores_do_not_depend_on_the_batch_size(tiny: Make, histology: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     network, found = recalled(tiny, histology), {}
     for size in (7, 50, 64):
-        monkeypatch.setattr(evaluate, "CHUNK", size)
+        monkeypatch.setattr("gansvc.gan.sampling.CHUNK", size)
         images = list(generate(network, 8, 0, 130))
         assert [len(chunk) for chunk in images] == [size] * (130 // size) + [130 % size]
         found[size] = ours(images, histology.test, tiny())
@@ -177,7 +177,7 @@ def test_fid_of_fewer_samples_than_dimensions_against_the_formula(tiny: Make, hi
     cross = torch.linalg.svdvals(a @ b.T).sum()
     distance = (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
     expected = float(distance + a.square().sum() + b.square().sum() - 2 * cross)
-    found = measure(Features(fake.float(), fake.float()), Features(real.float(), real.float()), ("fid",), 1, 1)
+    found = METRICS["fid"].compute(Features(fake.float(), fake.float()), Features(real.float(), real.float()))
     assert found["fid"] == pytest.approx(expected, rel=1e-3)
 
 

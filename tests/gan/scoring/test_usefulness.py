@@ -12,10 +12,10 @@ from torch import nn
 from gansvc.gan.data import Images
 from gansvc.gan.networks import build_generator
 from gansvc.gan.scoring import classifier, usefulness
-from gansvc.gan.scoring.classifier import Labelled
-from gansvc.gan.scoring.usefulness import Material
+from gansvc.gan.scoring.classifier import LabelledImages
+from gansvc.gan.scoring.usefulness import UsefulnessData
 from gansvc.spec.job import JobSpec
-from gansvc.store.audits import Learned
+from gansvc.store.audits import MixtureResult
 from gansvc.store.records import RunRecord
 
 RUN = RunRecord(label="wgan", seed=3, values={}, state="finished", best_step=7)
@@ -42,18 +42,18 @@ def images(monkeypatch: pytest.MonkeyPatch) -> Images:
     return Images(made["train"][0], made["val"][0], made["test"][0], labels)
 
 
-def row(rows: tuple[Learned, ...], what: str, share: float) -> Learned:
+def row(rows: tuple[MixtureResult, ...], what: str, share: float) -> MixtureResult:
     return next(one for one in rows if one.what == what and one.share == share)
 
 
 def test_controls_get_the_answer_that_is_known(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usefulness, "SEEDS", (0,))
-    real = usefulness.material(images)
+    real = usefulness.select_data(images)
     labels = real.train.labels
     fresh, order = stripes(COUNTS["train"], 9)
     # In the order of the training images' classes, as a generator is asked for them.
     alike = fresh[order.argsort(stable=True)][labels.argsort(stable=True).argsort()]
-    rows = usefulness.measured(alike, real)
+    rows = usefulness.mixture_results(alike, real)
     assert [(one.what, one.share) for one in rows] == [
         *(("real", 0.1), ("real", 1.0), ("both", 0.1), ("both", 1.0), ("generated", 0.0)),
     ]
@@ -71,7 +71,7 @@ def test_controls_get_the_answer_that_is_known(images: Images, monkeypatch: pyte
     shuffled = by_truth[said.argsort(stable=True)][labels.argsort(stable=True).argsort()]
     noise = torch.randint(0, 256, alike.shape, dtype=torch.uint8, generator=rng)
     for worthless in (shuffled, noise):
-        found = row(usefulness.measured(worthless, real), "generated", 0)
+        found = row(usefulness.mixture_results(worthless, real), "generated", 0)
         # Who learned nothing names one class always, mostly the most frequent one: 60 of the 100 test images.
         assert found.balanced_accuracy == pytest.approx(1 / 3, abs=0.08)
         assert found.accuracy < 0.68
@@ -79,27 +79,27 @@ def test_controls_get_the_answer_that_is_known(images: Images, monkeypatch: pyte
 
 def test_same_seeds_give_the_same_numbers(images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
-    first = usefulness.usual(usefulness.material(images))
+    first = usefulness.real_only_baselines(usefulness.select_data(images))
     monkeypatch.setenv("GANSVC_CACHE", str(tmp_path / "other"))
     torch.manual_seed(5)
-    assert usefulness.usual(usefulness.material(images)) == first
+    assert usefulness.real_only_baselines(usefulness.select_data(images)) == first
     assert set(first[0].accuracies) == {0, 1} == set(first[0].balanced_accuracies)
     # The training images themselves in place of generated ones: the same training, so the same numbers.
-    copies = row(usefulness.measured(images.train, usefulness.material(images)), "generated", 0)
+    copies = row(usefulness.mixture_results(images.train, usefulness.select_data(images)), "generated", 0)
     assert copies.accuracies == first[1].accuracies and copies.balanced_accuracies == first[1].balanced_accuracies
 
 
 def test_real_rows_are_kept_by_content(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "BUDGET", 64 * 10)
-    usefulness.prepare(images)
-    first = usefulness.usual(usefulness.material(images))
-    monkeypatch.setattr(classifier, "fitted", None)
-    assert usefulness.usual(usefulness.material(images)) == first
+    usefulness.cache_baselines(images)
+    first = usefulness.real_only_baselines(usefulness.select_data(images))
+    monkeypatch.setattr(classifier, "fit", None)
+    assert usefulness.real_only_baselines(usefulness.select_data(images)) == first
     relabelled = {**images.labels, "test": images.labels["test"].flip(0)}
     other = Images(images.train, images.val, images.test, relabelled)
     with pytest.raises(TypeError):
-        usefulness.usual(usefulness.material(other))
-    usefulness.prepare(other)
+        usefulness.real_only_baselines(usefulness.select_data(other))
+    usefulness.cache_baselines(other)
 
 
 def test_a_share_is_stratified_and_fixed() -> None:
@@ -113,10 +113,10 @@ def test_a_share_is_stratified_and_fixed() -> None:
 
 
 def test_large_sets_are_used_in_part(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usefulness, "MOST", 48)
-    monkeypatch.setattr(usefulness, "CHOOSING", 20)
-    real = usefulness.material(images)
-    exam = real.exam()
+    monkeypatch.setattr(usefulness, "MAX_TRAIN_IMAGES", 48)
+    monkeypatch.setattr(usefulness, "MAX_VAL_IMAGES", 20)
+    real = usefulness.select_data(images)
+    exam = real.protocol()
     assert (exam.train_images, exam.of, exam.val_images, exam.test_images) == (48, 240, 20, 100)
     assert torch.bincount(real.train.labels).tolist() == [36, 7, 5]
     assert (exam.classes, exam.majority, exam.steps, exam.batch_size) == (3, 0.6, 30, 64)
@@ -134,13 +134,13 @@ class Said(nn.Module):
 
 
 def test_accuracy_counts_images_and_balanced_accuracy_counts_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "fitted", lambda *_: Said())
+    monkeypatch.setattr(classifier, "fit", lambda *_: Said())
     monkeypatch.setattr(usefulness, "SEEDS", (0,))
     truth = torch.tensor([0] * 6 + [1] * 3 + [2])
     test = torch.zeros(10, 1, 4, 4, dtype=torch.uint8)
     test[:, 0, 0, 0] = torch.tensor([0, 0, 0, 0, 0, 1, 1, 0, 0, 0])
-    part = Labelled(test, truth)
-    found = usefulness.measured(test, Material(part, part, part, 3, 10))[0]
+    part = LabelledImages(test, truth)
+    found = usefulness.mixture_results(test, UsefulnessData(part, part, part, 3, 10))[0]
     assert found.accuracy == pytest.approx(6 / 10)
     assert found.balanced_accuracy == pytest.approx((5 / 6 + 1 / 3 + 0) / 3)
 
@@ -165,15 +165,15 @@ def test_a_run_is_measured_with_images_of_the_training_labels(
     tiny: Callable[..., JobSpec], images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usefulness, "SEEDS", (0,))
-    found = usefulness.usefulness(RUN, Painter(), tiny(), images)
+    found = usefulness.measure(RUN, Painter(), tiny(), images)
     assert (found.label, found.seed, found.step, found.failed) == ("wgan", 3, 7, "")
-    assert found.exam == usefulness.material(images).exam() and found.seconds > 0
+    assert found.exam == usefulness.select_data(images).protocol() and found.seconds > 0
     assert row(found.rows, "generated", 0).accuracy > 0.8, "other classes than those asked for would teach nothing"
 
 
 def test_a_failure_is_told_and_raises_nothing(tiny: Callable[..., JobSpec], images: Images) -> None:
     spec = tiny()
-    found = usefulness.usefulness(RUN, build_generator(spec.network, 1), spec, images)
+    found = usefulness.measure(RUN, build_generator(spec.network, 1), spec, images)
     assert found.failed.startswith("TypeError: ") and found.rows == () and found.exam is None
 
 
@@ -185,6 +185,6 @@ def test_each_losss_best_run_on_the_validation_split_is_measured(tiny: Callable[
     ]
     labelled = {"dataset": {"name": "breastmnist"}}
     conditional = tiny(**labelled, network__conditional=True)
-    assert usefulness.chosen(conditional, runs) == {"wgan-seed1", "lsgan-seed0"}
-    assert usefulness.chosen(conditional.with_values({"evaluation.audit": False}), runs) == frozenset()
-    assert usefulness.chosen(tiny(**labelled), runs) == frozenset(), "an unconditional generator has no classes"
+    assert usefulness.select_runs(conditional, runs) == {"wgan-seed1", "lsgan-seed0"}
+    assert usefulness.select_runs(conditional.with_values({"evaluation.audit": False}), runs) == frozenset()
+    assert usefulness.select_runs(tiny(**labelled), runs) == frozenset(), "an unconditional generator has no classes"

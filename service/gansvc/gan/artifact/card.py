@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from gansvc.catalog.metrics import METRICS
 from gansvc.escapes import printable
+from gansvc.gan.modelfolder import ModelCard
 from gansvc.spec import jobfile
-
-if TYPE_CHECKING:
-    from gansvc.gan.artifact.export import ModelCard
-    from gansvc.store.scores import Score
-
-LIMITS = (
-    "Its images show no patient, were judged by no physician, and must not be used for diagnosis, treatment, or the "
-    "training of a device for either.",
-    "It learned from one small data set and repeats that set's populations, devices and faults.",
-    "A generator can memorise training images. Read what the report finds before images or weights are shared.",
-    "It is the seed of its loss with the best score, so this score flatters the loss: the mean over seeds is in the "
-    "report.",
-    "Its scores compare only with scores under the same contract, below.",
-)
+from gansvc.store.scores import Score
 
 
 def readme(card: ModelCard, forms: Collection[str]) -> str:
@@ -49,7 +36,7 @@ def readme(card: ModelCard, forms: Collection[str]) -> str:
 
 def _scores(score: Score) -> list[tuple[str, str, str]]:
     """Return the name, the value with its deviation, and the better direction of each metric."""
-    better = {column: metric.better for metric in METRICS.values() for column, _ in metric.columns}
+    better = {column.key: column.better for metric in METRICS.values() for column in metric.columns}
     found = []
     for name, value in score.metrics.items():
         if not name.endswith("_std"):

@@ -10,10 +10,9 @@ from PIL import Image
 
 from gansvc.errors import SpecError
 from gansvc.files.plainfiles import write_file
-from gansvc.gan.artifact.export import opened
 from gansvc.gan.images import FORMATS, encoded, grid
-from gansvc.gan.sampling import class_number, generate_of
-from gansvc.gan.scoring.score import generate
+from gansvc.gan.modelfolder import load_model
+from gansvc.gan.sampling import class_number, generate, generate_of
 
 
 def sample(model: Path, count: int, out: Path | str, seed: int, of: str | None = None) -> Path:
@@ -38,17 +37,17 @@ def sample(model: Path, count: int, out: Path | str, seed: int, of: str | None =
         raise SpecError(f"-o: {path} has no ending of {', '.join(FORMATS)}; give one, or a folder for single images")
     if is_folder and any(path.glob("img-*.png")):
         raise SpecError(f"-o: {path} holds images that were drawn before; give another folder, or delete them")
-    images = _drawn(model, count, seed, of)
+    images = _draw_images(model, count, seed, of)
     try:
-        for file, picture in _singles(path, images) if is_folder else [(path, grid(images))]:
+        for file, picture in _single_pictures(path, images) if is_folder else [(path, grid(images))]:
             write_file(file.absolute(), encoded(picture, file.suffix.lower()))
     except OSError as error:
         raise SpecError(f"-o: {path} can't be written ({error.strerror}); give another path") from None
     return path
 
 
-def _drawn(model: Path, count: int, seed: int, of: str | None) -> torch.Tensor:
-    card, network = opened(model)
+def _draw_images(model: Path, count: int, seed: int, of: str | None) -> torch.Tensor:
+    card, network = load_model(model)
     if of is None:
         return torch.cat(list(generate(network, card.network.latent_dim, seed, count)))
     if not card.classes:
@@ -57,7 +56,7 @@ def _drawn(model: Path, count: int, seed: int, of: str | None) -> torch.Tensor:
     return generate_of(network, card.network.latent_dim, seed, labels)
 
 
-def _singles(folder: Path, images: torch.Tensor) -> Iterator[tuple[Path, Image.Image]]:
+def _single_pictures(folder: Path, images: torch.Tensor) -> Iterator[tuple[Path, Image.Image]]:
     for number, image in enumerate(images):
         pixels = image.permute(1, 2, 0).numpy()
         yield folder / f"img-{number:05d}.png", Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels)

@@ -1,4 +1,4 @@
-"""The audit of a scored checkpoint: what is looked at beyond its scores, and the picture that goes with it."""
+"""Audit of a scored checkpoint: copies of training images, classes, and the picture of the closest pairs."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ import torch
 
 from gansvc.catalog.datasets import SPLITS, Split
 from gansvc.catalog.duplicates import digests
+from gansvc.catalog.metrics import Features
 from gansvc.gan.data import Images
 from gansvc.gan.images import png
+from gansvc.gan.sampling import subset
 from gansvc.gan.scoring import classifier, memorisation
 from gansvc.gan.scoring.classifier import Classifier
-from gansvc.gan.scoring.memorisation import LeftOut, Yardstick
-from gansvc.gan.scoring.score import Features, reference_features, subset
+from gansvc.gan.scoring.features import reference_features
+from gansvc.gan.scoring.memorisation import LeftOut, NeighbourStatistics
 from gansvc.spec.job import Evaluation
 from gansvc.store.audits import Audit, Memorisation
 from gansvc.store.scores import Score
 
-AUDITED = 2000
+MAX_AUDITED = 2000
 """Generated images that are audited, of those that were scored: enough for shares to within two percent points."""
 
-SEARCHED = 3000
+MIN_SEARCHED = 3000
 """Training and held-out images that are searched at least, however few are scored: what isn't searched isn't found."""
 
 
 @dataclass(frozen=True)
-class Reals:
+class RealReference:
     """The real images that generated ones are held against, and what is known of them; made once a job."""
 
     train: torch.Tensor
     """The training images that are searched, uint8."""
     heldout: torch.Tensor
     """The images of the test split that are searched; none of them stands in train."""
-    yardstick: Yardstick
+    neighbours: NeighbourStatistics
     classifier: Classifier | None
     """On the CPU; None where the data set has no classes."""
     seen: Features | None
     """The classifier's outputs for all held-out images."""
 
 
-def reals(images: Images, reference: Features, evaluation: Evaluation, device: str = "cpu") -> Reals:
+def real_reference(images: Images, reference: Features, evaluation: Evaluation, device: str = "cpu") -> RealReference:
     """Return what all audits of a job share.
 
     As many images of a split are searched as are scored, but 3,000 or all there are where that is more. Their features
@@ -63,14 +65,14 @@ def reals(images: Images, reference: Features, evaluation: Evaluation, device: s
             return split[index], reference.pool[index]
         return split[index], reference_features(split[index], evaluation.extractor, device).pool
 
-    count = max(SEARCHED, evaluation.samples)
+    count = max(MIN_SEARCHED, evaluation.samples)
     (train, train_features), (heldout, heldout_features) = of("train", count), of("test", count)
     _, fresh_features = of("val", evaluation.validation_samples)
-    network = classifier.trained(images, device) if images.classes else None
-    return Reals(
+    network = classifier.train_or_load(images, device) if images.classes else None
+    return RealReference(
         train,
         heldout,
-        memorisation.yardstick(train_features, heldout_features, fresh_features, left_out),
+        memorisation.neighbour_statistics(train_features, heldout_features, fresh_features, left_out),
         network,
         classifier.outputs(network, images.test) if network else None,
     )
@@ -90,7 +92,7 @@ def _own(images: Images) -> tuple[dict[Split, torch.Tensor], LeftOut]:
     return {name: torch.tensor(alone).nonzero().squeeze(1) for name, alone in own.items()}, left_out
 
 
-def audit(score: Score, features: Features | None, shown: torch.Tensor, images: Images, real: Reals) -> Audit:
+def audit(score: Score, features: Features | None, shown: torch.Tensor, images: Images, real: RealReference) -> Audit:
     """Return the audit of the images that a score is of.
 
     Args:
@@ -102,15 +104,15 @@ def audit(score: Score, features: Features | None, shown: torch.Tensor, images: 
     """
     memory, seen = None, None
     if features is not None:
-        memory = memorisation.memorisation(features.pool[: len(shown)], real.yardstick, score.contract.seed)
+        memory = memorisation.estimate(features.pool[: len(shown)], real.neighbours, score.contract.seed)
     if real.classifier is not None and real.seen is not None:
         found = classifier.outputs(real.classifier, shown)
-        seen = classifier.classes(found, real.seen, images, images.labels["test"])
+        seen = classifier.compare_classes(found, real.seen, images, images.labels["test"])
     about = {"label": score.label, "seed": score.seed, "step": score.step, "extractor": score.contract.extractor}
     return Audit(memorisation=memory, classes=seen, **about)
 
 
-def pairs(found: Memorisation, generated: torch.Tensor, real: Reals) -> bytes:
+def draw_pairs(found: Memorisation, generated: torch.Tensor, real: RealReference) -> bytes:
     """Return the closest pairs as a PNG of three rows: generated, nearest training image, nearest held-out image.
 
     Args:

@@ -18,7 +18,7 @@ Tensors = Mapping[str, torch.Tensor]
 _warned = Event()
 
 
-def kept(
+def get_or_make(
     kind: str, key: Sequence[str], make: Callable[[], Tensors], fits: Callable[[Tensors], bool] = lambda found: True
 ) -> Tensors:
     """Return tensors from the cache, or make them and keep them where that can be done.

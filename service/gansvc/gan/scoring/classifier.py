@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gansvc.catalog.metrics import METRICS, Features
 from gansvc.gan.data import Images, content_hash, to_float
 from gansvc.gan.scoring import cache
-from gansvc.gan.scoring.metrics import measures
-from gansvc.gan.scoring.score import KID_SUBSET_SIZE, KID_SUBSETS, Features
+from gansvc.gan.scoring.metrics import measure
 from gansvc.gan.streams import Order
 from gansvc.store.audits import Classes
 
@@ -31,7 +31,7 @@ _WIDTH, _CHECKS, _SEED = 16, 10, 0
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """Images and their classes."""
 
     images: torch.Tensor
@@ -42,12 +42,12 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: torch.Tensor) -> Labelled:
-        return Labelled(self.images[index], self.labels[index])
+    def __getitem__(self, index: torch.Tensor) -> LabelledImages:
+        return LabelledImages(self.images[index], self.labels[index])
 
-    def to(self, device: str) -> Labelled:
+    def to(self, device: str) -> LabelledImages:
         """Return the same on a device."""
-        return Labelled(self.images.to(device), self.labels.to(device))
+        return LabelledImages(self.images.to(device), self.labels.to(device))
 
     def hashes(self) -> tuple[str, str]:
         """Return the hashes of the images' and of the labels' content."""
@@ -74,26 +74,26 @@ class Classifier(nn.Module):
         return features, self.head(features)
 
 
-def trained(images: Images, device: str = "cpu") -> Classifier:
+def train_or_load(images: Images, device: str = "cpu") -> Classifier:
     """Return the classifier of a data set with labels, on the CPU; trained, if this machine's cache doesn't have it."""
-    train, val = labelled(images, "train"), labelled(images, "val")
-    network = _untrained(images.channels, images.classes, _SEED)
+    train, val = labelled_split(images, "train"), labelled_split(images, "val")
+    network = _initialise(images.channels, images.classes, _SEED)
     shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
     made_by = (RECIPE, f"torch {torch.__version__}", torch.device(device).type)
     key = [*made_by, str(images.classes), *train.hashes(), *val.hashes()]
-    weights = cache.kept(
+    weights = cache.get_or_make(
         "classifiers",
         key,
-        lambda: fitted(train, val, images.classes, steps(len(train)), _SEED, device).cpu().state_dict(),
+        lambda: fit(train, val, images.classes, steps(len(train)), _SEED, device).cpu().state_dict(),
         lambda found: {name: (tensor.shape, tensor.dtype) for name, tensor in found.items()} == shapes,
     )
     network.load_state_dict(weights)
     return network.eval()
 
 
-def labelled(images: Images, split: str) -> Labelled:
+def labelled_split(images: Images, split: str) -> LabelledImages:
     """Return a split of a data set with labels."""
-    return Labelled(images.split(split), images.labels[split])
+    return LabelledImages(images.split(split), images.labels[split])
 
 
 def steps(count: int) -> int:
@@ -101,8 +101,8 @@ def steps(count: int) -> int:
     return max(_CHECKS, max(BUDGET, count) // BATCH)
 
 
-def fitted(
-    train: Labelled, val: Labelled, classes: int, steps: int, seed: int = _SEED, device: str = "cpu"
+def fit(
+    train: LabelledImages, val: LabelledImages, classes: int, steps: int, seed: int = _SEED, device: str = "cpu"
 ) -> Classifier:
     """Return a classifier that is trained on some images, in evaluation mode on the device.
 
@@ -118,7 +118,7 @@ def fitted(
         device: where to train.
     """
     # Channels last is the layout that convolutions are fastest in: a third less time on a CPU.
-    network = _untrained(train.images.shape[1], classes, seed).to(device).to(memory_format=torch.channels_last)
+    network = _initialise(train.images.shape[1], classes, seed).to(device).to(memory_format=torch.channels_last)
     data, order = train.to(device), Order(seed, len(train), BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2, fused=True)
     best, least = network, torch.inf
@@ -135,7 +135,7 @@ def fitted(
     return best.to(memory_format=torch.contiguous_format).eval()
 
 
-def _untrained(channels: int, classes: int, seed: int) -> Classifier:
+def _initialise(channels: int, classes: int, seed: int) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Classifier(channels, classes)
@@ -150,7 +150,7 @@ def outputs(network: Classifier, images: torch.Tensor) -> Features:
     return Features(torch.cat([pool for pool, _ in rows]).cpu(), torch.cat([logits for _, logits in rows]).cpu())
 
 
-def classes(found: Features, heldout: Features, images: Images, truth: torch.Tensor) -> Classes:
+def compare_classes(found: Features, heldout: Features, images: Images, truth: torch.Tensor) -> Classes:
     """Return what the classifier sees in some images, against held-out real ones.
 
     The histogram of generated images is compared with the one that the classifier gives of held-out images, rather
@@ -163,8 +163,7 @@ def classes(found: Features, heldout: Features, images: Images, truth: torch.Ten
         truth: labels of the held-out images (N,).
     """
     count = images.classes
-    size = min(KID_SUBSET_SIZE, len(found), len(heldout))
-    metrics, skipped = measures(found, heldout, ("is", "kid"), KID_SUBSETS, size)
+    metrics, skipped = measure(found, heldout, [METRICS[name] for name in ("is", "kid")])
     seen, real = _shares(found.logits.argmax(dim=1), count), _shares(heldout.logits.argmax(dim=1), count)
     return Classes(
         images=len(found),

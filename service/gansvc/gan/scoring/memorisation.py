@@ -33,7 +33,7 @@ class LeftOut(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NeighbourStatistics:
     """Features of real images, (N, D) each, and how near they are to each other; the same for all generators."""
 
     train: torch.Tensor
@@ -51,18 +51,18 @@ class Yardstick:
     left_out: LeftOut
 
 
-def yardstick(
+def neighbour_statistics(
     train: torch.Tensor, heldout: torch.Tensor, fresh: torch.Tensor, left_out: LeftOut | None = None
-) -> Yardstick:
+) -> NeighbourStatistics:
     """Return the yardstick of a data set from the features of train (at least 2), held-out and fresh images."""
     to_train, index = nearest(heldout, train)
     fresh_to_train, _ = nearest(fresh, train)
     ratio = _ratio(fresh_to_train, nearest(fresh, heldout)[0])
-    held_authentic = authentic(to_train, index, train)
-    return Yardstick(train, heldout, fresh, to_train, held_authentic, ratio, left_out or LeftOut())
+    held_authentic = are_authentic(to_train, index, train)
+    return NeighbourStatistics(train, heldout, fresh, to_train, held_authentic, ratio, left_out or LeftOut())
 
 
-def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memorisation:
+def estimate(generated: torch.Tensor, real: NeighbourStatistics, seed: int) -> Memorisation:
     """Return how near generated images (N, D) come to the training images, against how near real ones do.
 
     A generator that draws only typical images is nearer to *every* real image than real ones are to each other, so
@@ -80,9 +80,9 @@ def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memoris
     to_train, train_index = nearest(generated, real.train)
     to_heldout, heldout_index = nearest(generated, real.heldout)
     ratio = _ratio(to_train, to_heldout)
-    closer = _bootstrapped(_share_below_quantile, ratio, real.fresh_ratio, seed)
-    tendency = _bootstrapped(_chance_below, ratio, real.fresh_ratio, seed)
-    is_authentic = authentic(to_train, train_index, real.train)
+    closer = _bootstrap(_share_below_quantile, ratio, real.fresh_ratio, seed)
+    tendency = _bootstrap(_chance_below, ratio, real.fresh_ratio, seed)
+    is_authentic = are_authentic(to_train, train_index, real.train)
     enough = min(len(real.fresh), len(real.heldout)) >= FEWEST
     copies = _surpasses(closer, CLOSER_LIMIT) or _surpasses(tendency, TENDENCY_LIMIT)
     return Memorisation(
@@ -94,11 +94,11 @@ def memorisation(generated: torch.Tensor, real: Yardstick, seed: int) -> Memoris
         to_train=to_train.median().item(),
         to_heldout=_median(to_heldout),
         heldout_to_train=_median(real.heldout_to_train),
-        near=_bootstrapped(_share_below_quantile, to_train, real.heldout_to_train, seed),
+        near=_bootstrap(_share_below_quantile, to_train, real.heldout_to_train, seed),
         closer=closer,
         tendency=tendency,
         authenticity=_interval(_percent, is_authentic, is_authentic, seed),
-        heldout_authenticity=_bootstrapped(_percent, real.heldout_authentic, real.heldout_authentic, seed),
+        heldout_authenticity=_bootstrap(_percent, real.heldout_authentic, real.heldout_authentic, seed),
         flagged=copies if enough else None,
         pairs=tuple(
             Pair(
@@ -138,7 +138,7 @@ def nearest(
     return (points - among[index]).norm(dim=1), index
 
 
-def authentic(to_train: torch.Tensor, index: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
+def are_authentic(to_train: torch.Tensor, index: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
     """Return which images are authentic: farther from the nearest training image than that is from its own nearest.
 
     Alaa et al. 2022, "How Faithful is your Synthetic Data?", arXiv 2102.08921; AuthPct is the percentage of them.
@@ -186,7 +186,7 @@ def _surpasses(estimate: Estimate | None, limit: float) -> bool:
     return estimate is not None and estimate.low > limit
 
 
-def _bootstrapped(
+def _bootstrap(
     statistic: Callable[[torch.Tensor, torch.Tensor], float], values: torch.Tensor, real: torch.Tensor, seed: int
 ) -> Estimate | None:
     return _interval(statistic, values, real, seed) if len(values) and len(real) else None

@@ -20,7 +20,7 @@ def drop(folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, conten
     if score is None:
         return
     weights = checkpoint.best_digest(folder / layout.TRAIN / name / layout.CHECKPOINTS) if run else ""
-    if found := scorefiles.stale(score, weights or "", run.identity if run else {}, content):
+    if found := scorefiles.outdated_fields(score, weights or "", run.identity if run else {}, content):
         print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
         forget(folder, name)
         return

@@ -1,4 +1,4 @@
-"""A model folder scored again, in this process alone: the card says how it was scored, so the number is the same."""
+"""Score a model folder again, in this process alone, as its card says that it was scored: so the number is the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gansvc.store.records import Record
 from gansvc.store.scores import Score
 
 if TYPE_CHECKING:
-    from gansvc.gan.artifact.export import ModelCard
+    from gansvc.gan.modelfolder import ModelCard
 
 
 class Rescored(Record):
@@ -27,6 +27,8 @@ class Rescored(Record):
     """The job's score; None where the card has none."""
     differences: tuple[str, ...]
     """Fields in which the two contracts differ: where there are any, the two scores must not be compared."""
+    unknown: tuple[str, ...] = ()
+    """Fields that the card lacks, being of an earlier version: whether the contracts agree in them can't be told."""
 
 
 def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None = None) -> Rescored:
@@ -43,25 +45,29 @@ def evaluate(model: Path, dataset: Any = None, values: Mapping[str, Any] | None 
     """
     import torch
 
-    from gansvc.gan import data
-    from gansvc.gan.artifact.export import opened
-    from gansvc.gan.scoring import score as scoring
+    from gansvc.gan import data, modelfolder, sampling
+    from gansvc.gan.scoring import features
+    from gansvc.gan.scoring.score import make_score
 
-    card, network = opened(model)
+    card, network = modelfolder.load_model(model)
     spec = _spec(card, dataset, values or {})
     evaluation, device = spec.evaluation, "cuda" if torch.cuda.is_available() else "cpu"
     # First of all, so that missing weights are said in a sentence, and before anything is computed.
-    scoring.loaded(evaluation.extractor, device)
+    features.load_extractor(evaluation.extractor, device)
     loaded = data.load(spec.dataset)
     reference = loaded.split(evaluation.reference)
-    real = scoring.reference_features(reference, evaluation.extractor, device)
-    images = scoring.generate(network.to(device), card.network.latent_dim, evaluation.seed, evaluation.samples)
-    fake = scoring.extract(images, evaluation.extractor, device)
+    real = features.reference_features(reference, evaluation.extractor, device)
+    images = sampling.generate(network.to(device), card.network.latent_dim, evaluation.seed, evaluation.samples)
+    fake = features.extract(images, evaluation.extractor, device)
     about = (spec.losses[0].label, card.seed, card.step)
-    score = scoring.score(*about, fake, reference, real, evaluation, loaded.content)
-    unlike = card.score.contract.differences(score.contract) if card.score else []
+    found = make_score(*about, fake, reference, real, evaluation, loaded.content)
     return Rescored(
-        model=str(model), dataset=spec.dataset.title, score=score, card=card.score, differences=tuple(unlike)
+        model=str(model),
+        dataset=spec.dataset.title,
+        score=found,
+        card=card.score,
+        differences=tuple(card.score.contract.differences(found.contract)) if card.score else (),
+        unknown=tuple(card.score.contract.unknown(found.contract)) if card.score else (),
     )
 
 

@@ -13,14 +13,14 @@ from gansvc.store.folder import Folder
 from gansvc.store.scores import Score
 
 
-def every(target: Folder) -> list[Score]:
+def read_scores(target: Folder) -> list[Score]:
     """Return all scores of an evaluation folder, the noise floor left out."""
     names = [name for name in target.names() if layout.is_score(name) and name != layout.score(REAL)]
     found = (target.read_record(name, Score) for name in names)
     return [score for score in found if score is not None]
 
 
-def stale(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+def outdated_fields(score: Score, weights: str, identity: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
     """Return in what a score differs from what it would be made of now; nothing where it holds.
 
     Args:

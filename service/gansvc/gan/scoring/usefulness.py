@@ -33,31 +33,31 @@ from gansvc.errors import reason_of
 from gansvc.gan.data import Images
 from gansvc.gan.sampling import generate_of
 from gansvc.gan.scoring import cache, classifier
-from gansvc.gan.scoring.classifier import BATCH, RECIPE, Labelled
+from gansvc.gan.scoring.classifier import BATCH, RECIPE, LabelledImages
 from gansvc.gan.streams import Stream, generator
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
-from gansvc.store.audits import Exam, Learned, Usefulness
+from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
 from gansvc.store.records import RunRecord
 
 SHARES = (0.1, 1.0)
 """Shares of the real training images."""
 SEEDS = (0, 1, 2)
 """Seeds of the classifiers."""
-MOST = 5_000
+MAX_TRAIN_IMAGES = 5_000
 """Training images that are used at most, but for rounding: so that each is seen at least twice in any mixture."""
-CHOOSING = 2_000
+MAX_VAL_IMAGES = 2_000
 """Validation images that are used at most."""
 _DRAW = 0
 
 
 @dataclass(frozen=True)
-class Material:
+class UsefulnessData:
     """The real images of a measure, each split as far as it is used."""
 
-    train: Labelled
-    val: Labelled
-    test: Labelled
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
     classes: int
     of: int
     """Training images of the data set."""
@@ -67,14 +67,14 @@ class Material:
         """Optimiser steps of every classifier."""
         return classifier.steps(len(self.train))
 
-    def part(self, share: float) -> Labelled:
+    def part(self, share: float) -> LabelledImages:
         """Return a stratified share of the training images."""
         return self.train[stratified(self.train.labels, share)]
 
-    def exam(self) -> Exam:
+    def protocol(self) -> ClassifierProtocol:
         """Return what all classifiers have in common."""
         largest = int(torch.bincount(self.test.labels).max())
-        return Exam(
+        return ClassifierProtocol(
             classes=self.classes,
             majority=largest / len(self.test),
             train_images=len(self.train),
@@ -86,7 +86,7 @@ class Material:
         )
 
 
-def chosen(spec: JobSpec, runs: Sequence[RunRecord]) -> frozenset[str]:
+def select_runs(spec: JobSpec, runs: Sequence[RunRecord]) -> frozenset[str]:
     """Return the names of the runs whose usefulness is measured: of each loss the best one on the validation split.
 
     A run costs nine trainings of a classifier, and only a conditional generator can be asked for classes: none is
@@ -99,7 +99,7 @@ def chosen(spec: JobSpec, runs: Sequence[RunRecord]) -> frozenset[str]:
     return frozenset({run.label: layout.run_name(run.label, run.seed) for run in best_last}.values())
 
 
-def usefulness(run: RunRecord, network: nn.Module, spec: JobSpec, images: Images, device: str = "cpu") -> Usefulness:
+def measure(run: RunRecord, network: nn.Module, spec: JobSpec, images: Images, device: str = "cpu") -> Usefulness:
     """Return what classifiers learn from a run's images; a failure is told in the record, and raises nothing.
 
     Args:
@@ -112,29 +112,29 @@ def usefulness(run: RunRecord, network: nn.Module, spec: JobSpec, images: Images
     started = time.monotonic()
     bare = Usefulness(label=run.label, seed=run.seed, step=run.best_step or 0)
     try:
-        real = material(images)
+        real = select_data(images)
         made = generate_of(network, spec.network.latent_dim, spec.evaluation.seed, real.train.labels)
-        found: dict[str, object] = {"exam": real.exam(), "rows": measured(made, real, device)}
+        found: dict[str, object] = {"exam": real.protocol(), "rows": mixture_results(made, real, device)}
     except Exception as error:  # a measure beside the score must not cost the score
         found = {"failed": reason_of(error)}
     return bare.model_copy(update={**found, "seconds": time.monotonic() - started})
 
 
-def prepare(images: Images, device: str = "cpu") -> None:
+def cache_baselines(images: Images, device: str = "cpu") -> None:
     """Put the rows of real images alone into the cache; where that fails, the measure will fail and say so."""
     with suppress(Exception):
-        usual(material(images), device)
+        real_only_baselines(select_data(images), device)
 
 
-def material(images: Images) -> Material:
+def select_data(images: Images) -> UsefulnessData:
     """Return what of a data set with classes is used."""
 
-    def of(split: str, most: int) -> Labelled:
-        whole = classifier.labelled(images, split)
+    def of(split: str, most: int) -> LabelledImages:
+        whole = classifier.labelled_split(images, split)
         return whole[stratified(whole.labels, min(1.0, most / len(whole)))]
 
-    train, val = of("train", MOST), of("val", CHOOSING)
-    return Material(train, val, classifier.labelled(images, "test"), images.classes, len(images.train))
+    train, val = of("train", MAX_TRAIN_IMAGES), of("val", MAX_VAL_IMAGES)
+    return UsefulnessData(train, val, classifier.labelled_split(images, "test"), images.classes, len(images.train))
 
 
 def stratified(labels: torch.Tensor, share: float) -> torch.Tensor:
@@ -154,7 +154,7 @@ def stratified(labels: torch.Tensor, share: float) -> torch.Tensor:
     return torch.cat(parts).sort().values
 
 
-def measured(generated: torch.Tensor, real: Material, device: str = "cpu") -> tuple[Learned, ...]:
+def mixture_results(generated: torch.Tensor, real: UsefulnessData, device: str = "cpu") -> tuple[MixtureResult, ...]:
     """Return the rows of some generated images, those of real images alone first.
 
     Args:
@@ -162,36 +162,36 @@ def measured(generated: torch.Tensor, real: Material, device: str = "cpu") -> tu
         real: the real images.
         device: where to train the classifiers.
     """
-    fake, rows = Labelled(generated, real.train.labels), list(usual(real, device))
+    fake, rows = LabelledImages(generated, real.train.labels), list(real_only_baselines(real, device))
     for share in SHARES:
         part = real.part(share)
-        both = Labelled(torch.cat([part.images, fake.images]), torch.cat([part.labels, fake.labels]))
-        rows.append(_row("both", share, len(part), len(fake), _judged(both, real, device)))
-    rows.append(_row("generated", 0.0, 0, len(fake), _judged(fake, real, device)))
+        both = LabelledImages(torch.cat([part.images, fake.images]), torch.cat([part.labels, fake.labels]))
+        rows.append(_row("both", share, len(part), len(fake), _test_accuracies(both, real, device)))
+    rows.append(_row("generated", 0.0, 0, len(fake), _test_accuracies(fake, real, device)))
     return tuple(rows)
 
 
-def usual(real: Material, device: str = "cpu") -> tuple[Learned, ...]:
+def real_only_baselines(real: UsefulnessData, device: str = "cpu") -> tuple[MixtureResult, ...]:
     """Return the rows of real images alone, one per share; kept in this machine's cache by the images' content."""
     made_by = (RECIPE, f"torch {torch.__version__}", torch.device(device).type)
     about = (*made_by, str(real.classes), str(real.steps), str(SHARES), str(SEEDS))
     hashes = (text for split in (real.train, real.val, real.test) for text in split.hashes())
     parts = [real.part(share) for share in SHARES]
-    judged = cache.kept(
+    judged = cache.get_or_make(
         "usefulness",
         [*about, *hashes],
-        lambda: {"judged": torch.stack([_judged(part, real, device) for part in parts])},
+        lambda: {"judged": torch.stack([_test_accuracies(part, real, device) for part in parts])},
         lambda found: list(found) == ["judged"] and found["judged"].shape == (len(SHARES), 2, len(SEEDS)),
     )
     found = judged["judged"]
     return tuple(_row("real", share, len(p), 0, one) for share, p, one in zip(SHARES, parts, found, strict=True))
 
 
-def _judged(train: Labelled, real: Material, device: str) -> torch.Tensor:
+def _test_accuracies(train: LabelledImages, real: UsefulnessData, device: str) -> torch.Tensor:
     """Return accuracy and balanced accuracy on the test images of a classifier per seed, float64 (2, seeds)."""
     found = []
     for seed in SEEDS:
-        network = classifier.fitted(train, real.val, real.classes, real.steps, seed, device)
+        network = classifier.fit(train, real.val, real.classes, real.steps, seed, device)
         right = classifier.outputs(network, real.test.images).logits.argmax(dim=1) == real.test.labels
         recalls = [right[real.test.labels == number].double().mean() for number in real.test.labels.unique()]
         found.append(torch.stack([right.double().mean(), torch.stack(recalls).mean()]))
@@ -200,9 +200,9 @@ def _judged(train: Labelled, real: Material, device: str) -> torch.Tensor:
 
 def _row(
     what: Literal["real", "generated", "both"], share: float, real: int, generated: int, judged: torch.Tensor
-) -> Learned:
+) -> MixtureResult:
     plain, balanced = judged.tolist()
-    return Learned(
+    return MixtureResult(
         what=what,
         share=share,
         real_images=real,

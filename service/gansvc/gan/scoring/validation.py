@@ -1,4 +1,4 @@
-"""The validation score: how good a generator is on its way, the same on every worker."""
+"""Validation score of a generator in training, the same on every worker."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from gansvc.catalog.metrics import METRICS, Features
 from gansvc.gan.run import Validation
-from gansvc.gan.scoring.metrics import measures
-from gansvc.gan.scoring.score import Features, extract_samples, joined
+from gansvc.gan.scoring.features import extract_samples, join
+from gansvc.gan.scoring.metrics import measure
 from gansvc.spec.job import Evaluation
 
 
@@ -22,10 +23,7 @@ def spread(features: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class Validator:
-    """Scores a generator on its way against the validation features; lower is better.
-
-    KID is the unbiased estimate over all images at once, FID the usual one.
-    """
+    """Scores a generator in training against the validation features; lower is better."""
 
     evaluation: Evaluation
     objective: str
@@ -39,25 +37,24 @@ class Validator:
         """
         count = len(self.reference)
         mine = extract_samples(network, self.latent_dim, self.evaluation, count, rank, world_size)
-        fake = mine if world_size == 1 else _gathered(mine, world_size)
-        objective = self.measured(fake)
+        fake = mine if world_size == 1 else _gather(mine, world_size)
+        objective = self.score(fake)
         if objective is None:
             return Validation(math.nan, None)
         real = spread(self.reference.pool)
         return Validation(objective, spread(fake.pool) / real if real > 0 else None)
 
-    def measured(self, fake: Features) -> float | None:
+    def score(self, fake: Features) -> float | None:
         """Return the score of features, those of real images too: so the validation split's noise floor is measured.
 
         None where it can't be measured.
         """
-        size = min(len(fake), len(self.reference))
-        found = measures(fake, self.reference, (self.objective,), kid_subsets=1, kid_subset_size=size)
-        return found.metrics.get(self.objective)
+        metric = METRICS[self.objective].for_validation()
+        return measure(fake, self.reference, [metric]).metrics.get(metric.columns[0].key)
 
 
-def _gathered(mine: Features, world_size: int) -> Features:
+def _gather(mine: Features, world_size: int) -> Features:
     """Return the features of all workers' chunks, on every worker."""
     parts = [mine] * world_size
     dist.all_gather_object(parts, mine)
-    return joined(parts)
+    return join(parts)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from gansvc.catalog import frechet
+from gansvc.catalog.metrics import METRICS, Features
 from gansvc.gan.data import Images
-from gansvc.gan.scoring import fid
-from gansvc.gan.scoring import score as evaluate
-from gansvc.gan.scoring.metrics import measure
-from gansvc.gan.scoring.score import Features
+from gansvc.gan.scoring.score import make_score
 from gansvc.spec.job import JobSpec
 from gansvc.store.scores import Score
 
@@ -27,10 +26,10 @@ def draw(count: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("reference", [10, 60], ids=["fewer than dimensions", "more than dimensions"])
 def test_the_distance_at_one_size_is_torch_fidelitys(reference: int) -> None:
     fake, real = draw(120, 1), draw(reference, 2) * 1.2
-    centre, factor = real.double().mean(dim=0), fid._factor(real.double())
+    centre, factor = real.double().mean(dim=0), frechet._factor(real.double())
     assert factor.shape == (min(reference, 16), 16)
-    expected = measure(Features(fake, fake), Features(real, real), ("fid",), 1, 1)["fid"]
-    assert fid._distance(fake.double(), centre, factor) == pytest.approx(expected, rel=1e-5)
+    expected = METRICS["fid"].compute(Features(fake, fake), Features(real, real))["fid"]
+    assert frechet._distance(fake.double(), centre, factor) == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_comes_nearer_to_the_known_distance_than_fid_does() -> None:
@@ -44,8 +43,8 @@ def test_it_comes_nearer_to_the_known_distance_than_fid_does() -> None:
     plain, extrapolated = [], []
     for seed in range(30):
         fake = draw(200, seed)
-        plain.append(measure(Features(fake, fake), Features(real, real), ("fid",), 1, 1)["fid"] - truth)
-        extrapolated.append(fid.at_infinity(fake, real) - truth)
+        plain.append(frechet.distance(fake, real) - truth)
+        extrapolated.append(frechet.at_infinity(fake, real) - truth)
     error = float(np.std(extrapolated)) / 30**0.5
     assert abs(np.mean(extrapolated)) < 3 * error, "it has no bias that 30 draws would show"
     assert np.mean(plain) > 5 * abs(np.mean(extrapolated)) and np.mean(plain) > 10 * float(np.std(plain)) / 30**0.5
@@ -53,30 +52,30 @@ def test_it_comes_nearer_to_the_known_distance_than_fid_does() -> None:
 
 def test_the_intercept_of_points_on_a_line_is_the_lines() -> None:
     xs = [1 / 100, 1 / 50, 1 / 25]
-    assert fid._intercept(xs, [7 + 30 * x for x in xs]) == pytest.approx(7)
+    assert frechet._intercept(xs, [7 + 30 * x for x in xs]) == pytest.approx(7)
 
 
 def test_the_order_of_sorted_images_does_not_matter() -> None:
     fake, real = draw(400, 5), draw(200, 6)
     in_order = fake[fake[:, 15].argsort()]
-    found, spread = fid.at_infinity(fake, real), fid.at_infinity(draw(400, 7), real)
-    assert fid.at_infinity(fake, real) == found
+    found, spread = frechet.at_infinity(fake, real), frechet.at_infinity(draw(400, 7), real)
+    assert frechet.at_infinity(fake, real) == found
     # Parts cut from sorted images would lie far apart from each other; shuffled, they differ as another draw does.
-    assert abs(fid.at_infinity(in_order, real) - found) < 3 * abs(spread - found) + 0.5
+    assert abs(frechet.at_infinity(in_order, real) - found) < 3 * abs(spread - found) + 0.5
 
 
 def test_too_few_samples_are_said_and_enough_are_scored(tiny: Make, histology: Images) -> None:
-    assert fid.too_few(1281, 1280) is None
-    assert "1280 samples don't span 1280 feature dimensions" in (fid.too_few(1280, 1280) or "")
+    assert frechet.too_few(1281, 1280) is None
+    assert "1280 samples don't span 1280 feature dimensions" in (frechet.too_few(1280, 1280) or "")
     evaluation, real = tiny().evaluation, torch.randn(60, 1280, generator=torch.Generator().manual_seed(1))
 
     def scored(count: int) -> Score:
         fake = torch.randn(count, 1280, generator=torch.Generator().manual_seed(2))
-        return evaluate.score("a", 0, 1, Features(fake, fake), histology.test, Features(real, real), evaluation)
+        return make_score("a", 0, 1, Features(fake, fake), histology.test, Features(real, real), evaluation)
 
     few, many = scored(60), scored(1300)
     assert "fid_inf" not in few.metrics and list(few.skipped) == ["fid_inf"]
     assert not many.skipped and many.metrics["fid_inf"] < many.metrics["fid"]
     other = tiny(evaluation__metrics=["kid"]).evaluation
     fake = Features(real, real)
-    assert evaluate.score("a", 0, 1, fake, histology.test, fake, other).skipped == {}
+    assert make_score("a", 0, 1, fake, histology.test, fake, other).skipped == {}

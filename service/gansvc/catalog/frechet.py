@@ -1,10 +1,12 @@
-"""FID, by singular values, and FID extrapolated to infinitely many samples, which takes out their number's bias."""
+"""The Frechet distance of features, by singular values, and extrapolated to infinitely many samples."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 RECIPE = "1"
 """Part of every score's contract: change it with the numbers that this module gives."""
@@ -43,6 +45,8 @@ def at_infinity(fake: torch.Tensor, real: torch.Tensor) -> float:
         fake: features (N, D) of the samples, N at least 6; shuffled by a fixed draw, as they may be sorted.
         real: features (M, D) of the real images.
     """
+    import torch
+
     # The real covariance enters through its factor: eigenvalues of (min(M, D), min(M, D)) instead of (D, D).
     real = real.double()
     centre, factor = real.mean(dim=0), _factor(real)
@@ -57,6 +61,8 @@ def at_infinity(fake: torch.Tensor, real: torch.Tensor) -> float:
 
 def _factor(features: torch.Tensor) -> torch.Tensor:
     """Return F (r, D), r at most D, so that F'F is the covariance of features."""
+    import torch
+
     scaled: torch.Tensor = (features - features.mean(dim=0)) / math.sqrt(len(features) - 1)
     if len(scaled) > scaled.shape[1]:
         scaled = torch.linalg.qr(scaled, mode="r").R
@@ -69,6 +75,8 @@ def _distance(part: torch.Tensor, centre: torch.Tensor, factor: torch.Tensor) ->
     The trace of the root of the product of both covariances is the sum of the singular values of X F', for X'X the
     features' covariance.
     """
+    import torch
+
     mean = part.mean(dim=0)
     scaled = (part - mean) / math.sqrt(len(part) - 1)
     cross = scaled @ factor.T
@@ -79,6 +87,8 @@ def _distance(part: torch.Tensor, centre: torch.Tensor, factor: torch.Tensor) ->
 
 def _intercept(xs: list[float], ys: list[float]) -> float:
     """Return where the line of least squares meets x = 0."""
+    import torch
+
     x, y = torch.tensor(xs, dtype=torch.float64), torch.tensor(ys, dtype=torch.float64)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
     return float(y.mean() - slope * x.mean())
