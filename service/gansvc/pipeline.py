@@ -1,4 +1,4 @@
-"""The job itself: search, train, evaluate, report. Each phase goes on from what the job folder already holds."""
+"""The job's driver: search, train, evaluate, report. Each phase goes on from what the job folder already holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from gansvc import compatibility
 from gansvc.catalog.labels import REAL
-from gansvc.cluster import driver, training
+from gansvc.cluster import driver, failures
 from gansvc.cluster.monitor import Monitor, refuse
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
@@ -87,9 +87,9 @@ def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -
             raise
         except BaseException as caught:
             # A worker's error comes with all of its traceback: that is for the log, its sentence for the status.
-            error = training.original(caught)
+            error = failures.unwrap(caught)
             if not isinstance(error, GansvcError):
-                fault = f"{type(error).__name__}: {training.last_line(caught)}"
+                fault = f"{type(error).__name__}: {failures.last_line(caught)}"
                 monitor.end("FAILED", f"gansvc failed by a fault of its own ({fault}); see the log")
                 raise
             print(*([] if error is caught else [caught]), f"Error: {error}", sep="\n", file=sys.stderr)  # noqa: T201

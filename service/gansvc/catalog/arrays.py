@@ -1,4 +1,4 @@
-"""Reading the data sets' files into arrays: uint8 images (N, H, H) or (N, H, H, 3), and labels as classes.
+"""Read data sets from files and packages into arrays: uint8 images (N, H, H) or (N, H, H, 3), and labels as classes.
 
 Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pickle`` stays off.
 """

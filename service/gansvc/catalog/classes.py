@@ -1,4 +1,4 @@
-"""A data set's labels, read as classes: what is certain is taken, what is wrong is refused, and the rest is told."""
+"""Read a data set's labels as classes, or say why it has none."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Labels:
     no_classes: str = ""
     """Why the set has no classes, as the end of a sentence."""
 
-    def told(self) -> str:
-        """Return what became of the labels, for people."""
+    def summary(self) -> str:
+        """Return the classes, or why there are none, for people."""
         return listed(self.titles) if self.titles else f"none: {self.no_classes}"
 
 

@@ -1,4 +1,4 @@
-"""The data sets that others publish: where their files are on this machine, how they come there, and reading them."""
+"""Data sets that others publish: where their files are on this machine, downloading and reading them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from gansvc.client.kuberay import namespace
 from gansvc.errors import GansvcError, SpecError
 from gansvc.files import addresses, homefolder
 from gansvc.spec import machine
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.inspection import Check, NodeFiles, NodeState
@@ -211,7 +211,7 @@ def _grouped(
 
 
 def _room(states: Sequence[NodeState], spec: JobSpec) -> Check:
-    there = [Share(state.cpus, state.gpus or 0) for state in states]
+    there = [WorkerResources(state.cpus, state.gpus or 0) for state in states]
     # Where only this machine was looked at, how many GPUs it has isn't known.
     known = all(state.gpus is not None for state in states)
     asked = spec.resources if known else spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})

@@ -9,7 +9,7 @@ from gansvc.client.kuberay import backend as kubejob
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.store import jobstatus, layout
-from gansvc.store.delivery import LARGE, delivered
+from gansvc.store.delivery import LARGE_FOLDERS, open_delivery
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 
@@ -21,8 +21,8 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in job.folder and target.resolve().is_relative_to(Path(job.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
-    known, skip = jobstatus.read(job), () if everything else LARGE
-    with delivered(target, job.id) as delivery:
+    known, skip = jobstatus.read(job), () if everything else LARGE_FOLDERS
+    with open_delivery(target, job.id) as delivery:
         if kubejob.fetch(job, delivery, skip):
             # The volume's own status may know less.
             kept = known.model_dump_json(indent=2).encode()

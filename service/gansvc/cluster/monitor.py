@@ -1,4 +1,4 @@
-"""The job's sign of life: a thread that keeps status.json true while the driver is busy elsewhere."""
+"""Heartbeat thread that aggregates progress into status.json, however busy the driver is elsewhere."""
 
 from __future__ import annotations
 

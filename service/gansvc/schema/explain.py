@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in plain sentences: our validators' own words, and pydantic's findings put into ours."""
+"""Sentences on what is wrong with a spec: our validators' own words, and pydantic's findings put into ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a job file: safe YAML, size limits, and a sentence for everything that is wrong."""
+"""Read and write job files: safe YAML, size limits, and a sentence for everything that is wrong."""
 
 from __future__ import annotations
 

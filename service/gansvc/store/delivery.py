@@ -1,4 +1,4 @@
-"""Bringing a job's files to a folder of the user's: under safe names, all or none, and over no other job's."""
+"""Copy a job's files to a folder of the user's: under safe names, all or none, and over no other job's."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-_NAMING = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
+_RECORDS_OF_A_JOB = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
 """Files of a job folder that name its job."""
 
 
-LARGE = (layout.SEARCH, layout.TRAIN)
+LARGE_FOLDERS = (layout.SEARCH, layout.TRAIN)
 """Folders of a job that people rarely want: trials, checkpoints, histories."""
 
 
@@ -77,7 +77,7 @@ class Delivery:
             ClusterError: the storage fails, or holds a link or another thing that is no file.
         """
         for name, facts in folder.tree(refuse=True).items():
-            if is_taken(name) and name.partition("/")[0] not in skip and (content := _content(folder, name)):
+            if is_safe_name(name) and name.partition("/")[0] not in skip and (content := _content(folder, name)):
                 self.put(name, facts.size, content)
 
     def finish(self) -> None:
@@ -92,7 +92,7 @@ class Delivery:
 
 
 @contextmanager
-def delivered(target: Path, job: str) -> Iterator[Delivery]:
+def open_delivery(target: Path, job: str) -> Iterator[Delivery]:
     """Make a folder that takes a job's files; they are there when the block ends, and none if it fails.
 
     Raises:
@@ -118,14 +118,14 @@ def delivered(target: Path, job: str) -> Iterator[Delivery]:
             target.rmdir()
 
 
-def is_taken(name: str) -> bool:
+def is_safe_name(name: str) -> bool:
     """Return whether a file of that name is brought: one that is hidden, leads elsewhere or can't be shown isn't."""
     return all(part[:1] not in ("", ".") and printable(part) == part for part in name.split("/"))
 
 
 def _owner(target: Path) -> str:
     """Return the id of the job whose files a folder holds, or nothing where none of them says so."""
-    for name in _NAMING:
+    for name in _RECORDS_OF_A_JOB:
         try:
             named = Folder(target, follow=True).read_record(name, _Named)
         except ClusterError:

@@ -10,7 +10,7 @@ from typing import IO, Any
 from gansvc.errors import ClusterError
 from gansvc.escapes import printable
 from gansvc.files.plainfiles import refuse_size
-from gansvc.store.delivery import is_taken
+from gansvc.store.delivery import is_safe_name
 from gansvc.store.folder import WEIGHTS
 
 Put = Callable[[str, int, Callable[[], Iterable[bytes]]], None]
@@ -40,7 +40,7 @@ def unpack(pieces: Iterable[bytes], put: Put, skip: Container[str] = ()) -> int:
                 files.members = []  # they would be kept to its end
                 name = member.name.removeprefix("./")
                 arriving.allow(max(0, min(member.size, WEIGHTS)))
-                if member.isdir() or not is_taken(name) or name.partition("/")[0] in skip:
+                if member.isdir() or not is_safe_name(name) or name.partition("/")[0] in skip:
                     continue
                 if not member.isreg() or member.issparse():
                     raise ClusterError(f"{printable(name)} on the volume is a link or no plain file; delete it there")

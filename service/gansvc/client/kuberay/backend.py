@@ -162,8 +162,8 @@ def fetch_report(job: Job, report: str) -> None:
     if where is None or not where.mirrored or Folder(job.folder).exists(report):
         return
     if lifecycle.status(job).phase == "SUCCEEDED":
-        with delivery.delivered(Path(job.folder), job.id) as to:
-            fetch(job, to, delivery.LARGE)
+        with delivery.open_delivery(Path(job.folder), job.id) as to:
+            fetch(job, to, delivery.LARGE_FOLDERS)
 
 
 def rayjob(name: str, job: str, spec: JobSpec, storage: str, folder: str = "") -> Manifest:
