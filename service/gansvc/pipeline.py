@@ -35,26 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one job to its end and return the exit code: 0 succeeded, 1 failed, 2 the user's input, 3 the cluster."""
     given = drivercommand.parse(arguments)
     try:
-        folder = _opened(given.job_folder, given.make)
+        folder = _open_folder(given.job_folder, given.make)
     except GansvcError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
         warnings = compatibility.check_client(given.client)
-        spec = jobfile.unpacked(given.spec)
+        spec = jobfile.unpack(given.spec)
     except GansvcError as error:
         refuse(folder, str(error))
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     try:
-        return _watched(folder, given.job, spec, warnings)
+        return _run_under_monitor(folder, given.job, spec, warnings)
     except GansvcError as error:  # the storage's, so that no status can be written
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
 
 
-def _opened(uri: str, make: bool) -> Folder:
+def _open_folder(uri: str, make: bool) -> Folder:
     """Return a job's folder, which from now on isn't made again should it be taken away.
 
     Raises:
@@ -71,14 +71,14 @@ def _opened(uri: str, make: bool) -> Folder:
     return folder
 
 
-def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
+def _run_under_monitor(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
     """Run one job, keep its status, and return the exit code.
 
     Raises:
         ClusterError: the storage doesn't take the status.
     """
     with Monitor(folder, job, spec) as monitor:
-        _end_when_told(monitor)
+        _end_on_sigterm(monitor)
         monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
@@ -109,7 +109,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     monitor.enter("PENDING")
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
-    _end_when_told(monitor)
+    _end_on_sigterm(monitor)
     cluster.check(folder)
     monitor.warn(*identity.hold(folder, identity.of_job(spec, cluster.content)))
     cluster.describe(folder)
@@ -129,7 +129,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
 
 def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
     """Search every loss and return the spec with the best values; a loss whose trials all failed keeps its own."""
-    found = {loss.label: _searched(folder / layout.SEARCH / loss.label) for loss in spec.losses}
+    found = {loss.label: _read_trials(folder / layout.SEARCH / loss.label) for loss in spec.losses}
     if left := [label for label, trials in found.items() if trials is None]:
         found |= cluster.search(spec, left, folder / layout.SEARCH)
     values: dict[str, object] = {}
@@ -186,10 +186,10 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     for name, reason in failed.items():
-        monitor.lack("the noise floor" if name == REAL else f"the score of {name}", reason)
+        monitor.note_missing("the noise floor" if name == REAL else f"the score of {name}", reason)
     for name in (*names, REAL):
         for what, reason in scorefiles.failures(folder / layout.EVALUATION, name):
-            monitor.lack(what, reason)
+            monitor.note_missing(what, reason)
 
 
 def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Cluster, monitor: Monitor) -> None:
@@ -205,10 +205,10 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
     # A folder that was renamed has another name than the job.
     written = build.build(folder, asked).model_copy(update={"job": monitor.job})
     for name, reason in build.write(folder, written).items():
-        monitor.lack(f"the figure {name}", reason)
+        monitor.note_missing(f"the figure {name}", reason)
     best = ranking.best_run(written)
     if best is None:
-        monitor.lack("the model", f"no run has a score in {written.objective}, which ranks")
+        monitor.note_missing("the model", f"no run has a score in {written.objective}, which ranks")
         return
     name = layout.run_name(best.label, best.seed)
     score = (folder / layout.EVALUATION).read_record(layout.score(name), Score)
@@ -219,19 +219,19 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
         raise
     except Exception as error:  # the report is there, and says more than the model
         folder.delete(layout.MODEL)
-        monitor.lack("the model", reason_of(error))
+        monitor.note_missing("the model", reason_of(error))
         return
     for form, reason in failed.items():
-        monitor.lack(f"{layout.MODEL}/{form}", reason)
+        monitor.note_missing(f"{layout.MODEL}/{form}", reason)
 
 
-def _searched(folder: Folder) -> list[TrialRecord] | None:
+def _read_trials(folder: Folder) -> list[TrialRecord] | None:
     """Return the trials of a loss whose search is over, or None."""
     kept = folder.read_record(layout.TRIALS, TrialRecords)
     return None if kept is None else list(kept.root)
 
 
-def _end_when_told(monitor: Monitor) -> None:
+def _end_on_sigterm(monitor: Monitor) -> None:
     """End the job at once when a signal asks for it: a user waits for that, and Ray's workers end with their driver."""
 
     def stopped(signum: int, frame: FrameType | None) -> NoReturn:

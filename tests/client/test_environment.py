@@ -97,9 +97,9 @@ def test_modules_that_only_python_path_finds_are_told(tmp_path: Path) -> None:
 def test_a_home_folder_that_is_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert homefolder.expanded("~/x") == tmp_path / "x" and homefolder.expanded("a/b") == Path("a/b")
+    assert homefolder.expand("~/x") == tmp_path / "x" and homefolder.expand("a/b") == Path("a/b")
     for ask in (
-        lambda: homefolder.expanded("~no-such-user/x"),
+        lambda: homefolder.expand("~no-such-user/x"),
         lambda: Folder("~no-such-user/jobs"),
         lambda: Dataset(name="bloodmnist", root="~no-such-user/data").missing(),
     ):

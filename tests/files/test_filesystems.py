@@ -217,4 +217,4 @@ def test_a_disks_refusal_is_never_waited_for(code: int, monkeypatch: pytest.Monk
         raise OSError(code, os.strerror(code))
 
     with pytest.raises(ClusterError, match=f"x can't be written \\({errno.errorcode[code]}: "):
-        filesystems.patiently("x can't be written", refuse)
+        filesystems.with_retries("x can't be written", refuse)

@@ -119,7 +119,7 @@ def job(network: str, loss: str, **values: Any) -> JobSpec:
     fields = {"name": loss, "n_critic": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "betas": (0.5, 0.99)}
     section = {"name": network, "width": 8, "latent_dim": 8, "conditional": True}
     given = {"name": "tiny", "dataset": "retinamnist", "network": section, "losses": [fields]}
-    return jobfile.validated(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
+    return jobfile.validate(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
 
 
 def made_players(spec: JobSpec) -> Players:

@@ -59,7 +59,7 @@ class Dataset(Section):
 
     def folder(self) -> Path:
         """Return the folder where the set's files are looked for."""
-        return homefolder.expanded(self.root or self.entry.default_root)
+        return homefolder.expand(self.root or self.entry.default_root)
 
     def missing(self) -> str | None:
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""

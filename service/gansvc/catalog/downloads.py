@@ -113,7 +113,7 @@ def _source(url: str) -> str:
         return url
     if what := addresses.carried(mirror):
         raise ClusterError(f"GANSVC_MIRROR: {what} stands in the address; name a place that asks for none")
-    place = mirror if "://" in mirror else homefolder.expanded(mirror).absolute().as_uri()
+    place = mirror if "://" in mirror else homefolder.expand(mirror).absolute().as_uri()
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
 

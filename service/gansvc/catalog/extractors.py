@@ -140,7 +140,7 @@ INCEPTION_URL = (
 
 def _inception_weights() -> Path:
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
-    return homefolder.expanded(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
+    return homefolder.expand(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
 
 
 def _build_inception(weights: Path, size: int) -> nn.Module:

@@ -82,7 +82,7 @@ def _token(url: str) -> str | None:
     if not path and os.environ.get("RAY_AUTH_MODE") != "token":
         return None
     try:
-        return homefolder.expanded(path or "~/.ray/auth_token").read_text().strip() or None
+        return homefolder.expand(path or "~/.ray/auth_token").read_text().strip() or None
     except OSError:
         return None
 

@@ -114,5 +114,5 @@ def _of_address(address: str, field: str) -> Setting:
     profiles: Mapping[str, Profile] = read().profiles
     for name, profile in profiles.items():
         if profile.cluster.rstrip("/") == address.rstrip("/") and (value := getattr(profile, field)):
-            return Setting(str(homefolder.expanded(value).absolute()), f"profile {name}")
+            return Setting(str(homefolder.expand(value).absolute()), f"profile {name}")
     return Setting("", "default")

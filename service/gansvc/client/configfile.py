@@ -70,7 +70,7 @@ def path() -> Path:
         SpecError: the home folder isn't known.
     """
     folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return homefolder.expanded(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
+    return homefolder.expand(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
 
 
 def read() -> Config:
@@ -81,7 +81,7 @@ def read() -> Config:
     """
     data = _data()
     try:
-        found = explain.validated(Config, data)
+        found = explain.validate(Config, data)
     except SpecError as error:
         raise SpecError("\n".join(f"{path()}: {line}" for line in str(error).splitlines())) from None
     if found.profile != LOCAL and found.profile not in found.profiles:
@@ -122,7 +122,7 @@ def change(key: str, value: str) -> Path:
         data["environment"] = value.replace(",", " ").split()
     else:
         raise SpecError(f"KEY: {key!r} can't be set; give profile, environment, or NAME.cluster, NAME.storage, ...")
-    found = explain.validated(Config, data)
+    found = explain.validate(Config, data)
     if found.profile not in (LOCAL, *found.profiles):
         raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
     try:

@@ -93,7 +93,7 @@ def prefetch(flag: str | None, spec: JobSpec, mirror: str) -> Sequence[NodeFiles
         )
     target = _target(chosen)
     if chosen.value == LOCAL and mirror and "://" not in mirror:
-        mirror = str(homefolder.expanded(mirror).absolute())
+        mirror = str(homefolder.expand(mirror).absolute())
     if target is None:
         return [NodeFiles(node=node(), files=machine.fetch(spec, mirror))]
     given = ["--bring", *(["--mirror", mirror] if mirror else [])]

@@ -27,7 +27,7 @@ def home() -> Path:
     Raises:
         SpecError: the home folder isn't known.
     """
-    return homefolder.expanded(os.environ.get("GANSVC_HOME") or "~/.gansvc").absolute()
+    return homefolder.expand(os.environ.get("GANSVC_HOME") or "~/.gansvc").absolute()
 
 
 def recorded(folder: Path | None = None) -> Cluster | None:

@@ -16,7 +16,7 @@ from gansvc.store.jobfolder import Job
 
 def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]) -> Path:
     """Copy a job's report, model and scores to a local folder, or all its files; see ``api.pull``."""
-    target = homefolder.expanded(to or Path(job.id)).absolute()
+    target = homefolder.expand(to or Path(job.id)).absolute()
     if target.is_file():
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in job.folder and target.resolve().is_relative_to(Path(job.folder).resolve()):

@@ -118,7 +118,7 @@ def absolute(spec: JobSpec) -> JobSpec:
         "dataset.path": spec.dataset.path,
         "evaluation.extractor.weights": spec.evaluation.extractor.weights,
     }
-    given = {field: str(homefolder.expanded(path).absolute()) for field, path in paths.items() if path}
+    given = {field: str(homefolder.expand(path).absolute()) for field, path in paths.items() if path}
     return spec.with_values(given) if given else spec
 
 

@@ -37,7 +37,7 @@ def visit(target: drivers.Target, python: str, options: Sequence[str], spec: Job
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
     words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.here(), *options]
-    words += ["--spec", jobfile.packed(spec)] if spec else []
+    words += ["--spec", jobfile.pack(spec)] if spec else []
     command = f"exec {shlex.quote(python)} {shlex.join(words)}"
     drivers.submit(target, name, command, {"gansvc": version("gansvc")})
     deadline = time.monotonic() + PATIENCE

@@ -114,7 +114,7 @@ class Monitor:
         with self._lock:
             self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
 
-    def lack(self, what: str, reason: str) -> None:
+    def note_missing(self, what: str, reason: str) -> None:
         """Note what couldn't be made beside scores and report: the job succeeds without it, and resuming tries again.
 
         Args:

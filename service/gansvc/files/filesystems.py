@@ -83,7 +83,7 @@ def variables(uri: str) -> tuple[str, ...]:
     return ENVIRONMENT.get(_scheme(uri), ())
 
 
-def opened(uri: str) -> tuple[FileSystem, str]:
+def open_filesystem(uri: str) -> tuple[FileSystem, str]:
     """Return a URI's file system and the folder's path in it.
 
     Who asks, and S3's endpoint and region, come from the environment alone: an address ends up in logs and in the
@@ -99,7 +99,7 @@ def opened(uri: str) -> tuple[FileSystem, str]:
     refuse(uri)
     shown = f"storage {uri!r} can't be opened"
     try:
-        system, root = patiently(shown, lambda: FileSystem.from_uri(uri))
+        system, root = with_retries(shown, lambda: FileSystem.from_uri(uri))
     except (ArrowException, FileNotFoundError, UnicodeError) as error:
         raise SpecError(f"{shown} ({error}); {_KNOWN}") from None
     if isinstance(system, S3FileSystem):
@@ -107,12 +107,12 @@ def opened(uri: str) -> tuple[FileSystem, str]:
     return system, str(root).rstrip("/")
 
 
-def patiently(trouble: str, ask: Callable[[], T]) -> T:
+def with_retries(failure: str, operation: Callable[[], T]) -> T:
     """Return what a storage answers; one that falters is asked again, with growing pauses, for two minutes.
 
     Args:
-        trouble: the beginning of the error's sentence: the address, and what can't be done with it.
-        ask: the question; it may be put several times.
+        failure: the beginning of the error's sentence: the address, and what can't be done with it.
+        operation: what the storage is asked; it may be done several times.
 
     Raises:
         FileNotFoundError: what was asked for isn't there.
@@ -121,17 +121,17 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
     began, pause, told = time.monotonic(), _FIRST_PAUSE, False
     while True:
         try:
-            return ask()
+            return operation()
         except FileNotFoundError:
             raise
         except OSError as error:
             waited, reason = time.monotonic() - began, _reason(error)
             if not _PASSING.search(str(error)):
-                raise ClusterError(f"{trouble} ({reason}); {_fix(error)}") from error
+                raise ClusterError(f"{failure} ({reason}); {_fix(error)}") from error
             if waited >= PATIENCE:
-                raise ClusterError(f"{trouble}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
+                raise ClusterError(f"{failure}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
             if not told:
-                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", trouble, reason, PATIENCE)
+                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", failure, reason, PATIENCE)
                 told = True
         # Unlike pauses, or all workers would come back at the same moment.
         time.sleep(min(pause * random.uniform(0.5, 1), PATIENCE - waited))  # noqa: S311

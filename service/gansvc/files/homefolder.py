@@ -7,7 +7,7 @@ from pathlib import Path
 from gansvc.errors import SpecError
 
 
-def expanded(path: str | Path) -> Path:
+def expand(path: str | Path) -> Path:
     """Return a path with its ``~`` as the home folder that it stands for.
 
     Raises:

@@ -68,7 +68,7 @@ class Delivery:
                 "give another folder"
             )
         draft = self._there.inner(self._draft)
-        filesystems.patiently(f"{name} can't be copied to {self.target}", lambda: draft.write(name, content()))
+        filesystems.with_retries(f"{name} can't be copied to {self.target}", lambda: draft.write(name, content()))
 
     def copy(self, folder: Folder, skip: tuple[str, ...]) -> None:
         """Take a folder's files, leaving out the named ones and folders at its top.
@@ -84,7 +84,7 @@ class Delivery:
         """Move what was taken to its place."""
         draft = self._there.inner(self._draft)
         for name in draft.tree(refuse=False):
-            filesystems.patiently(f"{self.target / name} can't be written", partial(self._there.adopt, draft, name))
+            filesystems.with_retries(f"{self.target / name} can't be written", partial(self._there.adopt, draft, name))
 
     def clear(self) -> None:
         """Delete what was taken and wasn't moved."""
@@ -143,7 +143,7 @@ def _content(folder: Folder, name: str) -> Callable[[], Iterable[bytes]] | None:
         return chain((next(pieces, b""),), pieces)
 
     try:
-        filesystems.patiently(f"storage: {folder.path(name)} can't be read", begin)
+        filesystems.with_retries(f"storage: {folder.path(name)} can't be read", begin)
     except FileNotFoundError:
         return None
     return begin

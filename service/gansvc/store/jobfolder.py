@@ -132,5 +132,5 @@ def _short(text: str) -> str:
 
 def _without_link(path: str) -> str:
     """Return where a link leads, and any other path as it is."""
-    given = homefolder.expanded(path)
+    given = homefolder.expand(path)
     return os.path.realpath(given) if given.is_symlink() else path

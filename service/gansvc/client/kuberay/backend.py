@@ -122,7 +122,7 @@ def adopt(cluster: str, storage: str | None = None) -> list[Job]:
         if identity in known or not jobfolder.is_id(identity) or given.storage != pods.STORAGE or not attempt:
             continue
         try:
-            spec = jobfile.unpacked(given.spec)
+            spec = jobfile.unpack(given.spec)
         except SpecError:
             continue  # another version's
         if attempt > (adopted[identity][2].attempt if identity in adopted else 0):
