@@ -13,7 +13,7 @@ from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
 from gansvc.gan.data import Images
 from gansvc.gan.sampling import CHUNK
 from gansvc.gan.scoring import usefulness
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -23,9 +23,9 @@ EvaluatorTask = tuple[RunRecord | None, int | None]
 """A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
 
 
-def validator(spec: JobSpec, images: torch.Tensor, share: Share) -> ray.ObjectRef:
+def validator(spec: JobSpec, images: torch.Tensor, worker: WorkerResources) -> ray.ObjectRef:
     """Return a reference to the job's Validator, made in a worker from the validation images."""
-    return ray.remote(make_validator).options(num_cpus=share.cpus, num_gpus=share.gpus).remote(spec, images, share)
+    return ray.remote(make_validator).options(num_cpus=worker.cpus, num_gpus=worker.gpus).remote(spec, images, worker)
 
 
 def score_all(
@@ -34,7 +34,7 @@ def score_all(
     train: Folder,
     target: Folder,
     images: Images,
-    share: Share,
+    worker: WorkerResources,
     at_once: int,
     tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
 ) -> Iterator[tuple[str, BaseException | None]]:
@@ -50,7 +50,7 @@ def score_all(
         train: the folder that holds the runs' folders.
         target: the evaluation folder.
         images: the data set.
-        share: what an evaluator asks of the cluster.
+        worker: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
         tell: gets the names of what is scored now, and how many scores are left, whenever that changes.
     """
@@ -63,9 +63,9 @@ def score_all(
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
     todo: deque[EvaluatorTask] = deque((run, part) for run in missing for part in range(parts if run else 1))
     data = ray.put(images)
-    asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
+    asks = ray.remote(Evaluator).options(num_cpus=worker.cpus, num_gpus=worker.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.select_runs(spec, runs)
-    actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
+    actors = (asks.remote(spec, data, train, target, worker, useful) for _ in range(min(at_once, len(todo))))
     yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
 
 
