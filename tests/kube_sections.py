@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import pods
+from gansvc.client.kuberay import jobmanifest, pods
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
@@ -52,9 +51,7 @@ SECTIONS = st.fixed_dictionaries(
 
 
 def make(cluster: dict[str, Any], **fields: Any) -> JobSpec:
-    return jobfile.validated(
-        {"name": "small", "dataset": "histology", "losses": ["lsgan"], "cluster": cluster} | fields
-    )
+    return jobfile.validate({"name": "small", "dataset": "histology", "losses": ["lsgan"], "cluster": cluster} | fields)
 
 
 def tries(count: int) -> settings:
@@ -69,4 +66,4 @@ def sent(section: dict[str, Any]) -> dict[str, Any] | None:
         assert all(line.startswith("cluster") for line in str(error).splitlines())
         return None
     storage = pods.STORAGE if section.get("volume") else "s3://bucket/jobs"
-    return kubejob.rayjob("small-20260101-000000-abcd", "small-20260101-000000-abcd", spec, storage)
+    return jobmanifest.rayjob("small-20260101-000000-abcd", "small-20260101-000000-abcd", spec, storage)

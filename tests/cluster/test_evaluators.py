@@ -18,7 +18,7 @@ from gansvc.cluster import evaluation, scoring
 from gansvc.gan import checkpoint, data
 from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -61,7 +61,7 @@ def test_a_checkpoint_has_one_score_whatever_the_number_of_evaluators(
     target = jobsapi.Target(cluster.dashboard, local.token())
     jobsapi.submit(target, "evaluators", shlex.join([sys.executable, __file__, str(tmp_path)]), {})
     log = "".join(jobsapi.logs(target, "evaluators", follow=True))
-    assert jobsapi.state(target, "evaluators") == "SUCCEEDED", log[-3000:]
+    assert jobsapi.driver_state(target, "evaluators") == "SUCCEEDED", log[-3000:]
     # With three evaluators a second time, nothing is left to score.
     said = json.loads(folder.read("scored.json") or b"")
     assert said == [
@@ -95,7 +95,7 @@ def main(folder: Folder) -> None:
     few = data.Images(images.train[:160], images.val[:60], images.test[:60])
 
     def score(target: Folder, cpus: float, at_once: int) -> list[str]:
-        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once)]
+        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, WorkerResources(cpus, 0), at_once)]
         assert [error for _, error in done if error] == []
         return sorted(name for name, _ in done)
 

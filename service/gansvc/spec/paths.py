@@ -1,4 +1,4 @@
-"""Setting a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
+"""Set a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
 
 from __future__ import annotations
 
