@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 from gansvc.catalog.regularizers import CriticStep
 from gansvc.gan.networks import build_critic, build_generator
 from gansvc.spec.job import JobSpec

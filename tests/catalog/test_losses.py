@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gansvc.catalog.losses import LOSSES, Hinge, Loss, Lsgan, Ns, RpGan, Wgan, WganGp
+from gansvc.catalog.loss import Loss
+from gansvc.catalog.losses import LOSSES, Hinge, Lsgan, Ns, RpGan, Wgan, WganGp
 from gansvc.catalog.regularizers import R1R2, REGULARIZERS, GradientPenalty
 from gansvc.spec import jobfile
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 
 
 def generator_steps(loss: Loss, budget: int, batch_size: int) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gansvc.catalog.datasets import Dataset
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 from gansvc.schema.explain import refusal
 from gansvc.schema.section import Section, TableSection
 

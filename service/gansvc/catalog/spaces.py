@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 from gansvc.errors import did_you_mean, unknown_name
 from gansvc.schema.explain import reason, refusal, shown
 from gansvc.schema.section import Section, Shorthand, check_name

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gansvc.catalog.augments import augment
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 from gansvc.catalog.regularizers import CriticStep
 from gansvc.gan.batches import Batch
 from gansvc.gan.networks import build_critic, build_generator

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gansvc.catalog.budget import generator_steps
-from gansvc.catalog.losses import Loss
+from gansvc.catalog.loss import Loss
 from gansvc.spec.identity import of_validation
 from gansvc.spec.job import JobSpec
 from gansvc.store.records import Evaluated

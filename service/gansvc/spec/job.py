@@ -10,7 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from gansvc.catalog.augments import AUGMENTS
 from gansvc.catalog.datasets import AnyDataset, Split
 from gansvc.catalog.extractors import AnyExtractor
-from gansvc.catalog.losses import AnyLoss, Loss
+from gansvc.catalog.loss import Loss
+from gansvc.catalog.losses import AnyLoss
 from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_network
 from gansvc.catalog.spaces import Distribution, Space, check_space, space_of
