@@ -52,6 +52,7 @@ RAY_AT_HOME = ("cluster/", "client/jobsapi.py")
 TORCH_AT_HOME = (
     "gan/",
     *("cluster/driver.py", "cluster/evaluation.py", "cluster/scoring.py", "cluster/search.py", "cluster/training.py"),
+    "cluster/distributed.py",
 )
 # What only gansvc[train] brings: a laptop that only submits doesn't have it.
 TRAIN_ONLY = {

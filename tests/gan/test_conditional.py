@@ -119,7 +119,7 @@ def job(network: str, loss: str, **values: Any) -> JobSpec:
     fields = {"name": loss, "n_critic": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "betas": (0.5, 0.99)}
     section = {"name": network, "width": 8, "latent_dim": 8, "conditional": True}
     given = {"name": "tiny", "dataset": "retinamnist", "network": section, "losses": [fields]}
-    return jobfile.validated(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
+    return jobfile.validate(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
 
 
 def made_players(spec: JobSpec) -> Players:
@@ -367,7 +367,7 @@ def test_classes_are_called_by_the_numbers_in_the_file(tmp_path: Path) -> None:
     spec = job("dcgan", "lsgan", dataset={"name": "npz", "path": str(tmp_path / "mine.npz")})
     images = data.load(spec.dataset)
     assert images.labels["train"].tolist() == [1, 0, 1, 0]
-    assert data.class_names(spec.dataset, images) == ("3", "7")
+    assert images.titles == ("3", "7")
 
 
 def _kinds(images: Any, labels: Any) -> tuple[tuple[str, Any], ...]:

@@ -83,6 +83,14 @@ def test_where_a_job_ran_makes_no_difference() -> None:
     assert merged.differences == () and [row.seeds for row in merged.leaderboard] == [(0, 1)]
 
 
+def test_a_field_that_an_earlier_version_did_not_know_has_its_default() -> None:
+    earlier = report("two", {"wgan": {1: 0.03}})
+    fields = {name: value for name, value in earlier.spec["training"].items() if name != "augment"}
+    earlier = earlier.model_copy(update={"spec": earlier.spec | {"training": fields}})
+    merged = merge([report("one", {"wgan": {0: 0.04}}), earlier])
+    assert merged.differences == () and [row.seeds for row in merged.leaderboard] == [(0, 1)]
+
+
 def test_columns_that_a_job_lacks_are_left_out() -> None:
     merged = merge([report("one", {"wgan": {0: 0.04}}), report("two", {"lsgan": {0: 0.03}}, metrics=("kid",))])
     assert [column.key for column in merged.columns] == ["kid"]

@@ -40,7 +40,7 @@ COPIES = {"flagged": True, "closer": Estimate(value=0.31, low=0.25, high=0.38)}
 
 def make_spec() -> JobSpec:
     data = {"name": "a", "dataset": "retinamnist", "losses": list(KID), "training": {"seeds": [0, 1, 2]}}
-    return jobfile.validated(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
+    return jobfile.validate(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
 
 
 def make_audit(label: str, seed: int, **changes: Any) -> Audit:
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Folder:
 def test_the_best_seed_stands_for_its_loss(folder: Folder) -> None:
     report = build(folder, make_spec())
     assert len(report.audits) == 6
-    assert [(found.label, found.seed) for found in memorisation.of_report(report)] == [("wgan", 0), ("lsgan", 1)]
+    assert [(found.label, found.seed) for found in memorisation.reported_audits(report)] == [("wgan", 0), ("lsgan", 1)]
     higher = model.Column(key="kid", title="", better="higher", decimals=4)
     assert [found.seed for found in memorisation.audits_of_best_seeds(report.audits, report.leaderboard, higher)] == [
         1,

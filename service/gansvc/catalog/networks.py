@@ -82,7 +82,9 @@ def check_network(network: Network, dataset: Dataset) -> None:
     """Refuse, in a validator's way, a pair that can't learn from that data set."""
     if dataset.size not in network.sizes:
         fit = " or ".join(name for name, other in NETWORKS.items() if dataset.size in other.sizes)
-        raise refusal(f"{network.name} can't make images of dataset.size {dataset.size}; use network: {fit}")
+        sizes = " or ".join(map(str, network.sizes))
+        fix = f"use network: {fit}" if fit else f"set it to {sizes}"
+        raise refusal(f"{network.name} can't make images of dataset.size {dataset.size}; {fix}")
     if network.conditional and dataset.entry.classes is False:
         text = f"true needs classes, and {dataset.name} has none; use a data set with classes, or conditional: false"
         raise refusal(text, ".conditional")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.inspection import Check, NodeState
 
@@ -59,7 +59,7 @@ def _grouped(
 
 
 def check_capacity(states: Sequence[NodeState], spec: JobSpec) -> Check:
-    there = [Share(state.cpus, state.gpus or 0) for state in states]
+    there = [WorkerResources(state.cpus, state.gpus or 0) for state in states]
     # Where only this machine was looked at, how many GPUs it has isn't known.
     known = all(state.gpus is not None for state in states)
     asked = spec.resources if known else spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})

@@ -10,7 +10,7 @@ from gansvc.catalog.budget import critic_images, generator_steps
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.duplicates import Counts
 from gansvc.spec import splits
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.records import Record
 
@@ -144,7 +144,7 @@ def make(spec: JobSpec) -> Plan:
 
 def _classes(dataset: Dataset, read: Arrays | None) -> str:
     if read is not None:
-        return read.labels.told()
+        return read.labels.summary()
     return "none" if dataset.entry.classes is False else "unknown until the job reads the data set"
 
 
@@ -184,7 +184,7 @@ def _obstacles(spec: JobSpec) -> list[str]:
     # How many GPUs there are is known when Ray runs.
     cores, bare = os.cpu_count() or 1, spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})
     sections = {"training": spec.training, "search": spec.search}
-    if misfitting := misfit(bare, sections, [Share(cores, 0)], "machine"):
+    if misfitting := misfit(bare, sections, [WorkerResources(cores, 0)], "machine"):
         field, text = misfitting
         found.append(f"{field}: {text}; lower it, or resources.cpus_per_worker")
     return found

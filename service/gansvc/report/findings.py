@@ -15,7 +15,7 @@ from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
 from gansvc.store.scores import Contract, Score
 
-_UNEQUAL = 0.01
+_TOLERANCE = 0.01
 """Share by which budgets may differ without a word: whole batches seldom fill one to the last image."""
 
 
@@ -90,7 +90,7 @@ def _budget_warnings(
     """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
     ended = [run for run in runs if run.state == "finished"]
     steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
-    found = _unequal("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
+    found = _unequal_budgets("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
     seeds = spec.search.seeds if spec.search else 1
     tried = {
         f"{trial.trial} of {label}": (
@@ -103,11 +103,12 @@ def _budget_warnings(
     }
     images = {name: count for name, (count, _) in sorted(tried.items(), key=lambda item: item[1][0])}
     ends = {name: images[name] for name in (*list(images)[:1], *list(images)[-1:])}
-    return found + _unequal("trial", "search", ends, spec, lcm(*(int(n_critic) for _, n_critic in tried.values())))
+    steps = lcm(*(int(n_critic) for _, n_critic in tried.values()))
+    return found + _unequal_budgets("trial", "search", ends, spec, steps)
 
 
-def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
-    if not images or max(images.values()) <= (1 + _UNEQUAL) * min(images.values()):
+def _unequal_budgets(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
+    if not images or max(images.values()) <= (1 + _TOLERANCE) * min(images.values()):
         return []
     join_words = ", ".join(f"{name} {count:,}" for name, count in images.items())
     return [
@@ -146,11 +147,11 @@ def _metric_warnings(spec: JobSpec, contract: Contract | None, scores: Sequence[
             f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
             "dimensions; read KID instead"
         )
-    found += _left_out(scores)
+    found += _missing_metrics(scores)
     return found
 
 
-def _left_out(scores: Sequence[Score]) -> list[str]:
+def _missing_metrics(scores: Sequence[Score]) -> list[str]:
     """Return what scores lack and why, one sentence for each reason; runs are named where others have the metric."""
     runs: dict[tuple[str, str], list[str]] = {}
     for score in scores:

@@ -1,4 +1,4 @@
-"""How a report's numbers came about, and how to get them again."""
+"""The protocol in a report: data, networks, budget, selection, the scores' contract, and how to run the job again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every part of a job spec is made of: a strict, frozen model that names the nearest known field."""
+"""Strict base model for the sections of a job spec; it names the nearest known field."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_network
 from gansvc.catalog.spaces import Distribution, Space, check_space
 from gansvc.errors import SpecError, unknown_name
-from gansvc.schema.explain import refusal, validated
+from gansvc.schema.explain import refusal, validate
 from gansvc.schema.section import NameIn, Section
 from gansvc.spec.capacity import Resources
 from gansvc.spec.paths import set_value
@@ -237,4 +237,4 @@ class JobSpec(Section):
         data = self.model_dump(mode="json", exclude_none=True)
         for path, value in values.items():
             set_value(data, path, value)
-        return validated(type(self), data)
+        return validate(type(self), data)

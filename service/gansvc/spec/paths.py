@@ -1,4 +1,4 @@
-"""Setting a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
+"""Set a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def set_value(data: dict[str, Any], path: str, value: Any) -> None:
         node = node[key]
     section = _section(parents)
     if section and last == "name" and isinstance(node, dict):
-        _forget(node, section)
+        _drop_name_defaults(node, section)
     node[_key(node, last, path)] = value
 
 
@@ -72,7 +72,7 @@ def _section(parents: list[str]) -> TypeAdapter[Any] | None:
     return _SECTIONS.get(".".join(parents))
 
 
-def _forget(data: dict[str, Any], section: TypeAdapter[Any]) -> None:
+def _drop_name_defaults(data: dict[str, Any], section: TypeAdapter[Any]) -> None:
     """Take out of a section what its name alone brings."""
     try:
         brought = section.validate_python({"name": data.get("name")}).model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""What the audits of scored runs write into the job folder and the report reads: plain models, no torch, no Ray."""
+"""Records of the audits of scored runs: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 

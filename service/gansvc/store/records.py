@@ -1,4 +1,4 @@
-"""What the phases write into the job folder and the report reads: plain models, no torch, no Ray."""
+"""Records of a job folder: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 

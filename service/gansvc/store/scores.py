@@ -1,4 +1,4 @@
-"""What the evaluation writes: a score, and the contract that makes it comparable; plain models, no torch, no Ray."""
+"""Scores, and the contracts that make them comparable: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from gansvc.gan.networks import build_generator
 from gansvc.gan.sampling import chunks
 from gansvc.gan.scoring.features import extract
 from gansvc.gan.scoring.score import make_score
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.audits import Usefulness
 from gansvc.store.folder import Folder
@@ -52,7 +52,7 @@ def test_a_run_whose_images_are_no_numbers_is_scored_with_the_reason_alone(
     checkpoint.save_best(folder / "wgan-seed0" / "checkpoints", weights, 4, 0.5)
     run = RunRecord(label="wgan", seed=0, values={}, state="finished", best_step=4, best_objective=0.5)
     useful = frozenset({"wgan-seed0"} if conditional else ())
-    evaluator = Evaluator(spec, images, folder, folder, Share(1, 0), useful)
+    evaluator = Evaluator(spec, images, folder, folder, WorkerResources(1, 0), useful)
     # Two evaluators share the samples.
     evaluator.score(run, (extract(chunks(images.test), LITE), None), *(evaluator.extract(run, n, 2) for n in range(2)))
     score = folder.read_record("wgan-seed0.json", Score)
@@ -85,7 +85,7 @@ def test_noise_floor_never_compares_a_split_with_itself(
 ) -> None:
     images = Images(histology.train[:60], histology.val, histology.test)
     folder = Folder(tmp_path)
-    evaluator = Evaluator(tiny(evaluation__reference=reference), images, folder, folder, Share(1, 0))
+    evaluator = Evaluator(tiny(evaluation__reference=reference), images, folder, folder, WorkerResources(1, 0))
     assert evaluator.score(None, evaluator.prepare(), evaluator.extract(None)) == "real"
     score = folder.read_record("real.json", Score)
     assert score is not None and score.contract.reference_split == reference
