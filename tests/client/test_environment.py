@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gansvc import api
 from gansvc.catalog.datasets import Dataset
-from gansvc.client import config, configfile, environment
+from gansvc.client import configfile, environment
 from gansvc.client.kuberay import pods
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
@@ -41,8 +42,10 @@ def test_only_known_variables_pass() -> None:
         "GOOGLE_APPLICATION_CREDENTIALS": "/google",
         "AZURE_CLIENT_SECRET": "secret",
     }
-    assert environment.passed(FOREIGN | wanted) == wanted
-    assert environment.passed(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {"PYTHONPATH": "/nowhere"}
+    assert environment.select_variables(FOREIGN | wanted) == wanted
+    assert environment.select_variables(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {
+        "PYTHONPATH": "/nowhere"
+    }
 
 
 def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.Mon
 
 def test_the_documentation_names_every_variable_that_passes() -> None:
     text = (ROOT / "docs/environment.md").read_text()
-    names = [*environment.PASSED, *(f"{beginning}\\*" for beginning in environment.BEGINNINGS)]
+    names = [*environment.PASSED_VARIABLES, *(f"{beginning}\\*" for beginning in environment.PASSED_PREFIXES)]
     assert [name for name in names if name not in text] == []
 
 
@@ -71,7 +74,7 @@ def test_the_config_file_names_more_variables() -> None:
     assert configfile.read().environment == ()
     configfile.change("environment", "NCCL_P2P_DISABLE, TMPDIR")
     assert configfile.read().environment == ("NCCL_P2P_DISABLE", "TMPDIR")
-    assert config.shown()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
+    assert api.settings()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
     for wrong in ("A=1", "A B-C", "1A"):
         with pytest.raises(SpecError, match=r"environment\[\d\]: .* doesn't fit"):
             configfile.change("environment", wrong)

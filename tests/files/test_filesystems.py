@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.files import filesystems
+from gansvc.files import filesystems, patience
 from gansvc.store.folder import Folder
 
 from ..object_storage import DENIED, RESET, SLOW_DOWN, Answer, Gate
@@ -23,7 +23,7 @@ from ..object_storage import DENIED, RESET, SLOW_DOWN, Answer, Gate
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a storage for two seconds only."""
-    monkeypatch.setattr(filesystems, "PATIENCE", 2.0)
+    monkeypatch.setattr(patience, "STORAGE", 2.0)
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------

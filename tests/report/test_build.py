@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from skimage.color import rgb2lab
 
 from gansvc.errors import ClusterError, RunError
-from gansvc.report import drawing, figures, histories, model, pictures, searching
+from gansvc.report import drawing, figures, histories, html, model, pictures, searching
 from gansvc.report.build import build, write
 from gansvc.report.markdown import render
 from gansvc.spec import jobfile
@@ -427,6 +427,18 @@ def test_the_commit_is_that_of_the_checkout(folder: Folder) -> None:
 def test_a_pictures_title_names_the_metric_the_split_and_the_value(written: tuple[Folder, model.Report]) -> None:
     titles = [title for title, _ in pictures.read_gallery(*written)]
     assert titles[:2] == ["real images: KID on test 0.0050", "wgan-gp, seed 0: KID on test 0.0300"]
+
+
+def test_a_spec_of_another_version_is_shown_as_it_is(written: tuple[Folder, model.Report]) -> None:
+    report = written[1]
+    other = report.model_copy(update={"spec": report.spec | {"training": {"warmup": 3}, "later": ["<b>"]}})
+    text = render(other, ("kid.png",))
+    assert other.parsed_spec() is None
+    assert "which this one can't read:\n\n```yaml\n" in text and "\n  warmup: 3\n" in text
+    assert "## Protocol\n\n- Data: histology" in text and "- Networks:" not in text and "- Judgement:" not in text
+    assert text.split("## Protocol")[0] == render(report, ("kid.png",)).split("## Protocol")[0]
+    page = html.render(other, {}, [])
+    assert "warmup: 3" in page and "&lt;b&gt;" in page and "<b>" not in page
 
 
 def test_figures_are_pictures(written: tuple[Folder, model.Report]) -> None:

@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Folder:
 def test_the_best_seed_stands_for_its_loss(folder: Folder) -> None:
     report = build(folder, make_spec())
     assert len(report.audits) == 6
-    assert [(found.label, found.seed) for found in memorisation.of_report(report)] == [("wgan", 0), ("lsgan", 1)]
+    assert [(found.label, found.seed) for found in memorisation.reported_audits(report)] == [("wgan", 0), ("lsgan", 1)]
     higher = model.Column(key="kid", title="", better="higher", decimals=4)
     assert [found.seed for found in memorisation.audits_of_best_seeds(report.audits, report.leaderboard, higher)] == [
         1,

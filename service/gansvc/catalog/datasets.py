@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from gansvc.catalog import arrays, published
+from gansvc.catalog.pathtext import PathText
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.schema.explain import refusal
-from gansvc.schema.section import PathText, Section, section_of
+from gansvc.schema.section import Section, section_of
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]

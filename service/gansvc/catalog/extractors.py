@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from gansvc.catalog import downloads, torchfiles
+from gansvc.catalog.pathtext import PathText
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.schema.explain import refusal
-from gansvc.schema.section import PathText, Section, section_of
+from gansvc.schema.section import Section, section_of
 
 if TYPE_CHECKING:
     import torch

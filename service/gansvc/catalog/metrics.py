@@ -63,6 +63,8 @@ class MetricColumn:
     """Whether it compares covariances, which have no full rank where images are fewer than dimensions."""
     improves_with_samples: bool = False
     """Whether it gets better as more images are scored."""
+    note: str = ""
+    """What a reader must know of it, as a sentence below the leaderboard."""
     floor_note: str = ""
     """Why generated images may surpass real ones in it, as half a sentence."""
 
@@ -150,6 +152,12 @@ class InceptionScore(Metric):
         return _renamed(isc_features_to_metric(fake.logits), "is", "is_std")
 
 
+_FID_INF = (
+    "FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images stay as many "
+    "as they are."
+)
+
+
 @dataclass(frozen=True)
 class FrechetDistance(Metric):
     """FID, and its extrapolation to infinitely many samples."""
@@ -158,7 +166,7 @@ class FrechetDistance(Metric):
     source = "Frechet Inception Distance (Heusel et al. 2017); extrapolated as by Chong and Forsyth (2020)"
     columns = (
         MetricColumn("fid", "FID", "lower", decimals=2, has_rank=True, improves_with_samples=True),
-        MetricColumn("fid_inf", "FID∞", "lower", decimals=2, has_rank=True, optional=True),
+        MetricColumn("fid_inf", "FID∞", "lower", decimals=2, has_rank=True, optional=True, note=_FID_INF),
     )
     generated, real, needs = 2, 2, "a covariance"
 
@@ -237,8 +245,9 @@ class PrecisionRecall(Metric):
         return _renamed(found, *self.shown)
 
 
+KID = KernelDistance()
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (InceptionScore(), FrechetDistance(), KernelDistance(), PrecisionRecall())
+    metric.name: metric for metric in (InceptionScore(), FrechetDistance(), KID, PrecisionRecall())
 }
 
 

@@ -12,9 +12,9 @@ import typer
 
 from gansvc import api
 from gansvc.cli import following, live, preparing, scoretables
-from gansvc.cli.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.cli.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parse_values
 from gansvc.cli.output import as_json as _json
-from gansvc.cli.output import fail, show, take_any_text
+from gansvc.cli.output import configure_streams, fail, show
 from gansvc.cli.output import out as _out
 from gansvc.cli.output import say as _say
 from gansvc.errors import GansvcError, SpecError
@@ -34,13 +34,13 @@ app = typer.Typer(
 app.add_typer(following.app)
 app.add_typer(preparing.app)
 
-MOST = 10
+MAX_DIFFERENCES = 10
 """Differences between jobs that are shown."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code; an error is one sentence on stderr."""
-    take_any_text()
+    configure_streams()
     try:
         if any("\0" in word for word in args or ()):
             raise SpecError("an argument holds a zero byte; leave it out")
@@ -64,7 +64,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def validate(file: File, values: Values = None, as_json: AsJson = False) -> None:
     """Check a job file and say what is wrong with it; start nothing."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parse_values(values))
     show(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
 
 
@@ -95,7 +95,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
+    spec = api.validate(file, parse_values(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
         sent = api.manifest(spec, cluster, storage)
@@ -198,9 +198,11 @@ def compare(
         show(_json(merged))
         return
     _out().print(scoretables.leaderboard(merged))
-    for difference in merged.differences[:MOST]:
+    if merged.unknown:
+        _say(f"whether the scores were made alike isn't known: an older report lacks {', '.join(merged.unknown)}")
+    for difference in merged.differences[:MAX_DIFFERENCES]:
         _say(f"the jobs were not given the same {difference}")
-    if left := len(merged.differences[MOST:]):
+    if left := len(merged.differences[MAX_DIFFERENCES:]):
         _say(f"and {left} more; --json has them all")
 
 
@@ -214,7 +216,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model folder again, beside the score on its card."""
-    found = api.evaluate(folder, None if dataset is None else jobfile.parse_value(dataset), parsed(values))
+    found = api.evaluate(folder, None if dataset is None else jobfile.parse_value(dataset), parse_values(values))
     if as_json:
         show(_json(found))
         return
@@ -222,6 +224,8 @@ def evaluate(
     if found.card and found.differences:
         unlike = found.card.contract.unlike(found.score.contract)
         _say(f"the two don't compare: their contracts differ in {', '.join(unlike)}")
+    if found.unknown:
+        _say(f"whether the two were made alike isn't known: the older card lacks {', '.join(found.unknown)}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The tables of scores that a terminal shows: a report's leaderboard, and a model scored again. It prints nothing."""
+"""Rich tables of scores: a report's leaderboard, and a model scored again."""
 
 from __future__ import annotations
 

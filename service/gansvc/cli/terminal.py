@@ -1,4 +1,4 @@
-"""A console on which nothing that a file holds can drive the terminal."""
+"""Rich console that escapes control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluator: an actor that extracts and scores runs' best checkpoints, and audits them."""
+"""Evaluator: the actor that extracts features of runs' best checkpoints, scores and audits them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scoring of a job's runs, shared out among evaluators, and the task that makes the validator."""
+"""Score a job's runs on several evaluators, and make the validator in a worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
-Task = tuple[RunRecord | None, int | None]
+EvaluatorTask = tuple[RunRecord | None, int | None]
 """A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
 
 
@@ -61,7 +61,7 @@ def score_all(
     if not missing:
         return
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
-    todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
+    todo: deque[EvaluatorTask] = deque((run, part) for run in missing for part in range(parts if run else 1))
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=worker.cpus, num_gpus=worker.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.select_runs(spec, runs)
@@ -70,7 +70,10 @@ def score_all(
 
 
 def _dispatch(
-    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any], tell: Callable[[Sequence[str], int], None]
+    todo: deque[EvaluatorTask],
+    parts: int,
+    at_work: dict[ray.ObjectRef, Any],
+    tell: Callable[[Sequence[str], int], None],
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
@@ -78,7 +81,7 @@ def _dispatch(
     """
     left = Counter(file_stem(run) for run, _ in todo)
     made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
-    begun: dict[ray.ObjectRef, Task] = {}
+    begun: dict[ray.ObjectRef, EvaluatorTask] = {}
     prepared: ray.ObjectRef | None = None
     missing = len(left)
     tell((), missing)

@@ -28,7 +28,7 @@ class Assets:
     images: ray.ObjectRef
     """The train split, uint8 (N, C, H, W)."""
     validator: ray.ObjectRef
-    """A gan.evaluate.Validator."""
+    """A gan.run.Validator."""
     labels: ray.ObjectRef
     """The train split's classes, int64 (N,), or None where the data set has none."""
     train_images: int

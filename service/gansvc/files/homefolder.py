@@ -1,4 +1,4 @@
-"""The user's home folder, which not every user has: a container's may have neither HOME nor an entry in passwd."""
+"""Expand ``~``: not every user has a home folder; a container's may have neither HOME nor an entry in passwd."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def representative_seed(row: Row, key: str) -> int | None:
 
 def _describe(report: Report, name: str) -> tuple[str, tuple[str, ...]]:
     """Return the caption of a picture and what its parts show; one that this module doesn't know has its name alone."""
-    validation = report.validation_metric.upper()
+    validation = numbers.metric_title(report.validation_metric)
     last = max((run.critic_images for run in report.runs), default=0)
     labels = list(dict.fromkeys(run.label for run in report.runs))
     span = f"over {numbers.format_count(last)} critic images"
@@ -36,7 +36,7 @@ def _describe(report: Report, name: str) -> tuple[str, tuple[str, ...]]:
         case "wasserstein.png":
             return "Mean D(real) minus mean D(fake)", tuple(f"{label} {span}" for label in labels)
         case "terms.png":
-            return "Terms of the critic's loss", (f"every term {span}",)
+            return "Terms of the losses' regularizers", (f"every term {span}",)
         case "search.png":
             return f"val {validation} of every trial against each searched field", _search(report)
         case "best-by-images.png":
@@ -120,7 +120,7 @@ def _best_so_far(report: Report, cost: spending.Cost, unit: str) -> tuple[str, .
 
 def _pairs(report: Report) -> tuple[str, ...]:
     found = []
-    for one in memorisation.of_report(report):
+    for one in memorisation.reported_audits(report):
         pair = next(iter(one.memorisation.pairs), None) if one.memorisation else None
         if pair is not None:
             near = f"the closest pair {pair.to_train:.1f} from train and {pair.to_heldout:.1f} from held-out"
@@ -130,7 +130,7 @@ def _pairs(report: Report) -> tuple[str, ...]:
 
 def _usefulness(report: Report) -> tuple[str, ...]:
     found = []
-    for one in learned.of_report(report):
+    for one in learned.ranked_results(report):
         rows = [f"{row.what} {numbers.format_percent(row.share)} {100 * row.accuracy:.1f} %" for row in one.rows]
         found.append(f"{one.label}, seed {one.seed}: {', '.join(rows)}")
     return tuple(found)

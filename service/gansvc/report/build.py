@@ -1,12 +1,11 @@
-"""From a job folder's records to its report: gather, rank, judge; then write report.json, report.md and the figures."""
+"""Build a job's report from its records, and write report.json, report.md, report.html and the figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from gansvc.catalog.labels import REAL
 from gansvc.errors import GansvcError, reason_of
 from gansvc.report import (
     dataset,
@@ -27,13 +26,13 @@ from gansvc.report import (
     spending,
     usefulness,
 )
-from gansvc.report.model import Curve, CurvePoint, Report
+from gansvc.report.inputs import Inputs, read_inputs
+from gansvc.report.model import Report
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
+from gansvc.store.audits import Audit
 from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import JobStart, RunRecord, TrialRecord, TrialRecords
-from gansvc.store.scores import Score
 
 
 def build(folder: Folder, spec: JobSpec) -> Report:
@@ -43,20 +42,14 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         RunError: two scores have unlike contracts; the message names the fields.
         ClusterError: the storage fails, or a file isn't the record it should be.
     """
-    runs = _runs(folder, spec)
-    scores = _scores(folder, spec)
-    real = (folder / layout.EVALUATION).read_record(layout.score(REAL), Score)
-    trials = {loss.label: _trials(folder, loss.label) for loss in spec.losses} if spec.search else {}
+    found = read_inputs(folder, spec)
+    scores, real = found.scores, found.real
     contract = ranking.common_contract(scores, real)
-    data = dataset.facts(folder, spec)
     measured = {key for score in scores for key in score.metrics}
-    columns = numbers.metric_columns(spec.evaluation.metrics, measured, sum(data.images.values()) or None)
-    validation_metric = spec.objective
-    by = next((column for column in columns if column.key == validation_metric), columns[0])
-    rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, runs)
-    audits, starts = memorisation.gather(folder, spec), folder.read_lines(layout.STARTS, JobStart)
-    copies = [*memorisation.warnings(memorisation.audits_of_best_seeds(audits, rows, by)), *dataset.warnings(data)]
-    useful = usefulness.gather(folder, spec)
+    images = sum(found.dataset.images.values()) or None
+    columns = numbers.metric_columns(spec.evaluation.metrics, measured, images)
+    by = next((column for column in columns if column.key == spec.objective), columns[0])
+    rows = ranking.leaderboard([loss.label for loss in spec.losses], scores, columns, by, found.runs)
     reals, metrics = (real.contract.samples, real.metrics) if real else (None, None)
     doubts = floor.doubts(metrics, reals, columns, rows, contract)
     split, clause = contract.reference_split if contract else "", floor.headline_clause(rows, by, metrics, doubts)
@@ -78,22 +71,16 @@ def build(folder: Folder, spec: JobSpec) -> Report:
         noise_floor_rank_deficient=findings.rank_deficient(real.contract if real else None),
         contract=contract,
         published=published.gather(spec, rows),
-        dataset=data,
-        runs=tuple(runs),
-        curves=tuple(ask_all(folder, partial(_curve, folder), runs)),
-        validation_metric=validation_metric,
-        trials=trials,
-        budgets=spending.budgets(spec, runs, trials),
-        audits=audits,
-        usefulness=useful,
-        starts=tuple(starts),
-        warnings=(
-            *copies,
-            *findings.resume_warnings(starts),
-            *usefulness.warnings(useful),
-            *floor.warnings(doubts),
-            *findings.warnings(spec, runs, scores, trials, real),
-        ),
+        dataset=found.dataset,
+        runs=found.runs,
+        curves=found.curves,
+        validation_metric=spec.objective,
+        trials=found.trials,
+        budgets=spending.budgets(spec, found.runs, found.trials),
+        audits=found.audits,
+        usefulness=found.usefulness,
+        starts=found.starts,
+        warnings=_warnings(spec, found, memorisation.audits_of_best_seeds(found.audits, rows, by), doubts),
         spec=spec.model_dump(mode="json", exclude_none=True),
     )
 
@@ -129,32 +116,16 @@ def write(folder: Folder, report: Report) -> dict[str, str]:
     return failed
 
 
-def _runs(folder: Folder, spec: JobSpec) -> list[RunRecord]:
-    there = folder / layout.TRAIN
-    found = ask_all(folder, lambda name: (there / name).read_record(layout.RUN, RunRecord), _names(spec))
-    return [run for run in found if run is not None]
-
-
-def _scores(folder: Folder, spec: JobSpec) -> list[Score]:
-    there = folder / layout.EVALUATION
-    found = ask_all(folder, lambda name: there.read_record(layout.score(name), Score), _names(spec))
-    return [score for score in found if score is not None]
-
-
-def _names(spec: JobSpec) -> list[str]:
-    return [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-
-
-def _trials(folder: Folder, label: str) -> tuple[TrialRecord, ...]:
-    kept = (folder / layout.SEARCH / label).read_record(layout.TRIALS, TrialRecords)
-    return kept.root if kept else ()
-
-
-def _curve(folder: Folder, run: RunRecord) -> Curve:
-    points = (folder / layout.TRAIN / layout.run_name(run.label, run.seed)).read_lines(layout.EVALUATIONS, CurvePoint)
-    # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
-    latest = {point.step: point for point in points}
-    return Curve(label=run.label, seed=run.seed, points=tuple(latest[step] for step in sorted(latest)))
+def _warnings(spec: JobSpec, found: Inputs, audits: Sequence[Audit], doubts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return all warnings, the gravest first."""
+    return (
+        *memorisation.warnings(audits),
+        *dataset.warnings(found.dataset),
+        *findings.resume_warnings(found.starts),
+        *usefulness.warnings(found.usefulness),
+        *floor.warnings(doubts),
+        *findings.warnings(spec, found.runs, found.scores, found.trials, found.real),
+    )
 
 
 def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | None]]:
@@ -171,6 +142,7 @@ def _figures(folder: Folder, report: Report) -> dict[str, Callable[[], bytes | N
         f"{report.validation_metric}.png": lambda: figures.validation(report, styles),
         "losses.png": lambda: figures.losses(by_label, styles),
         "wasserstein.png": lambda: figures.wasserstein(by_label, styles),
+        "terms.png": lambda: figures.terms(by_label, styles),
         "search.png": lambda: searching.draw(report, styles),
         "best-by-images.png": lambda: spending.draw(report, styles, "images"),
         "best-by-seconds.png": lambda: spending.draw(report, styles, "seconds"),

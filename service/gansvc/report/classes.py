@@ -1,4 +1,4 @@
-"""What the data set's own classes say in a report: histograms, domain scores, and where the two rankings agree."""
+"""The data set's classes in a report: histograms, domain scores, and how far the two rankings agree."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ranking:
     """Kendall's tau-b: 1 where they agree, -1 where one is the other backwards; None where all values are alike."""
 
 
-def of_report(report: Report) -> dict[str, tuple[Classes, ...]]:
+def classes_by_label(report: Report) -> dict[str, tuple[Classes, ...]]:
     """Return what the classifier saw in each loss's runs, losses in the order of the leaderboard; empty without labels.
 
     Under ``real`` stands what it saw in fresh real images, if that is known.
@@ -42,13 +42,13 @@ def of_report(report: Report) -> dict[str, tuple[Classes, ...]]:
 
 def sentences(report: Report) -> list[str]:
     """Return what the classes come to, one sentence each, without full stops; none where the set has no classes."""
-    found = of_report(report)
+    found = classes_by_label(report)
     if not found:
         return []
     first = next(iter(found.values()))[0]
     said = [
-        f"The classifier gets {_percent(first.accuracy)} of the held-out (test) images right; "
-        f"always guessing the largest class, {_percent(first.majority)}"
+        f"The classifier gets {numbers.format_share(first.accuracy)} of the held-out (test) images right; "
+        f"always guessing the largest class, {numbers.format_share(first.majority)}"
         + ("" if first.accuracy > first.majority + 0.05 else ": too little to trust what it sees")
     ]
     for ranking in rankings(report):
@@ -59,7 +59,7 @@ def sentences(report: Report) -> list[str]:
         count = len(ranking.by_extractor)
         tau = "n/a" if ranking.tau is None else f"{ranking.tau:.2f}"
         said.append(f"The two rankings by {ranking.metric} {verb}; Kendall's tau is {tau} over {count} losses")
-    return [*said, *_left_out(found)]
+    return [*said, *_missing_scores(found)]
 
 
 def rankings(report: Report) -> tuple[Ranking, ...]:
@@ -70,7 +70,7 @@ def rankings(report: Report) -> tuple[Ranking, ...]:
     for key, _ in _DOMAIN:
         column = report.column(key) or numbers.metric_columns((key,))[0]
         usual = {row.label: row.metrics[key].mean for row in report.leaderboard if key in row.metrics}
-        means = {label: _mean(seen, key) for label, seen in of_report(report).items() if label in usual}
+        means = {label: _mean(seen, key) for label, seen in classes_by_label(report).items() if label in usual}
         domain = {label: mean for label, mean in means.items() if mean is not None}
         if len(domain) < 2:
             continue
@@ -94,7 +94,7 @@ def scores_table(report: Report) -> Table:
     board = {row.label: row for row in report.leaderboard}
     reference = report.contract.reference_split if report.contract else "test"
     rows = []
-    for label, seen in of_report(report).items():
+    for label, seen in classes_by_label(report).items():
         texts = []
         for column in columns:
             cell = board[label].metrics.get(column.key) if label in board else None
@@ -111,7 +111,7 @@ def scores_table(report: Report) -> Table:
 
 def histogram_table(report: Report) -> Table:
     """Return the class histograms, a row per class, in percent; means over seeds."""
-    found = of_report(report)
+    found = classes_by_label(report)
     first = next(iter(found.values()))[0]
     losses = {label: seen for label, seen in found.items() if label != REAL}
     titles = ("labels of train", "seen in held-out images", *(f"seen in {label}" for label in losses))
@@ -119,9 +119,9 @@ def histogram_table(report: Report) -> Table:
         TableRow(
             plain(
                 _class_name(report.dataset.classes, index),
-                _percent(first.train[index]),
-                _percent(first.heldout[index]),
-                *(_percent(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
+                numbers.format_share(first.train[index]),
+                numbers.format_share(first.heldout[index]),
+                *(numbers.format_share(fmean(one.seen[index] for one in seen)) for seen in losses.values()),
             )
         )
         for index in range(len(first.train))
@@ -130,7 +130,7 @@ def histogram_table(report: Report) -> Table:
 
 
 def _class_name(names: Sequence[str], index: int) -> str:
-    """Return the number of a class and what the data set calls it, where that is known and is no number, too."""
+    """Return the number of a class and, where that is known, what the data set calls it."""
     return f"{index} {names[index]}" if index < len(names) else str(index)
 
 
@@ -153,7 +153,7 @@ def _mean(seen: Sequence[Classes], key: str) -> float | None:
     return fmean(values) if values else None
 
 
-def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
+def _missing_scores(found: Mapping[str, Sequence[Classes]]) -> list[str]:
     """Return which domain scores aren't there and why, one sentence for each reason."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for label, seen in found.items():
@@ -165,7 +165,3 @@ def _left_out(found: Mapping[str, Sequence[Classes]]) -> list[str]:
 
 def _order(values: Mapping[str, float], column: MetricColumn) -> tuple[str, ...]:
     return tuple(sorted(values, key=values.__getitem__, reverse=column.better == "higher"))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

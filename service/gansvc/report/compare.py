@@ -1,4 +1,4 @@
-"""Several jobs on one leaderboard, from their reports alone, where their contracts allow it."""
+"""Merge the reports of several jobs into one leaderboard, where their contracts allow it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class Comparison(Record):
     contract: Contract
     differences: tuple[str, ...]
     """What the jobs were not given alike, one line a field: the scores compare, the losses may not."""
+    unknown: tuple[str, ...] = ()
+    """Fields of the contract that an older report lacks: whether the scores were made alike there can't be told."""
 
 
 def merge(reports: Sequence[Report]) -> Comparison:
@@ -50,7 +52,7 @@ def merge(reports: Sequence[Report]) -> Comparison:
     Raises:
         SpecError: a job has no scores, there is only one job, or the contracts differ; the message names the fields.
     """
-    contract = _common(reports)
+    contract = _common_contract(reports)
     if (seeds := sum(len(row.seeds) for report in reports for row in report.leaderboard)) > 5 * MOST:
         raise SpecError(f"JOB: the jobs have {seeds:,} scored runs, and {5 * MOST:,} can be compared; name fewer jobs")
     shared = [column for column in reports[0].columns if all(other.column(column.key) for other in reports)]
@@ -73,10 +75,11 @@ def merge(reports: Sequence[Report]) -> Comparison:
         floor_doubts=doubts,
         contract=contract,
         differences=tuple(_differences(reports)),
+        unknown=tuple(sorted({name for report in reports if report.contract for name in report.contract.lacking})),
     )
 
 
-def _common(reports: Sequence[Report]) -> Contract:
+def _common_contract(reports: Sequence[Report]) -> Contract:
     jobs = [report.job for report in reports]
     if len(set(jobs)) < 2 or len(set(jobs)) < len(jobs):
         raise SpecError(f"JOB: {', '.join(jobs) or 'nothing'} can't be compared; name two or more jobs, each once")
@@ -104,7 +107,7 @@ def _rows(reports: Sequence[Report], shown: Sequence[Column]) -> list[Row]:
             alike.append((report, row))
     labels = [label for label, _ in groups]
     return [
-        _joined(
+        _join_rows(
             label if labels.count(label) == 1 else f"{label} ({', '.join(report.job for report, _ in members)})",
             [row for _, row in members],
             shown,
@@ -125,7 +128,7 @@ def _has_learned(members: Sequence[tuple[Report, Row]]) -> bool | None:
     return next((said for said in (False, None) if said in found), True)
 
 
-def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: bool | None) -> Row:
+def _join_rows(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: bool | None) -> Row:
     cells = {}
     for column in shown:
         found = [row.metrics[column.key] for row in rows if column.key in row.metrics]
@@ -144,16 +147,22 @@ def _joined(label: str, rows: Sequence[Row], shown: Sequence[Column], learned: b
 def _training_key(report: Report, label: str) -> str:
     """Return all that decides the runs of a loss but their seeds, as text."""
     values = next((run.values for run in report.runs if run.label == label), None)
-    fields = {path: value for path, value in _fields(report.spec) if not path.startswith("search.")}
+    fields = {path: value for path, value in _fields(_plain_spec(report)) if not path.startswith("search.")}
     return json.dumps([values, fields], sort_keys=True)
 
 
 def _differences(reports: Sequence[Report]) -> Iterator[str]:
-    every = [dict(_fields(report.spec)) for report in reports]
+    every = [dict(_fields(_plain_spec(report))) for report in reports]
     for path in dict.fromkeys(path for fields in every for path in fields):
         values = [json.dumps(fields.get(path)) for fields in every]
         if len(set(values)) > 1:
             yield f"{path}: {', '.join(value if len(value) <= 60 else f'{value[:57]}...' for value in values)}"
+
+
+def _plain_spec(report: Report) -> Mapping[str, Any]:
+    """Return a report's spec, with the defaults of fields that are newer than it; as it is where it can't be read."""
+    spec = report.parsed_spec()
+    return report.spec if spec is None else spec.model_dump(mode="json", exclude_none=True)
 
 
 def _fields(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -84,12 +84,30 @@ def wasserstein(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes 
     return draw_panels(len(drawn), draw) if drawn else None
 
 
+def terms(histories: Histories, styles: Mapping[str, LossStyle]) -> bytes | None:
+    """Return terms of the losses' regularizers against critic images: a panel per name, a colour per loss."""
+    names = list(dict.fromkeys(name for runs in histories.values() for run in runs for name in run.terms))
+    drawn = {label: runs for label, runs in histories.items() if any(run.terms for run in runs)}
+
+    def draw(axes: Axes, index: int) -> None:
+        name = names[index]
+        for label, runs in drawn.items():
+            style: dict[str, Any] = {"color": styles[label].colour, "linestyle": styles[label].line}
+            axes.plot([], [], label=label, **style)
+            _plot(axes, [run for run in runs if name in run.terms], lambda run: run.terms[name], **style)
+        values = [run.terms[name] for runs in drawn.values() for run in runs if name in run.terms]
+        _fit(axes, np.concatenate(values))
+        axes.set_title(name)
+
+    return draw_panels(len(names), draw, legend="terms of the losses' regularizers") if names else None
+
+
 def validation(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return the validation score against critic images: thin lines per seed, a thick one for their mean."""
     curves = [curve for curve in report.curves if any(point.objective is not None for point in curve.points)]
     if not curves:
         return None
-    name = report.validation_metric.upper()
+    name = numbers.metric_title(report.validation_metric)
 
     def draw(axes: Axes, index: int) -> None:
         for label, loss_style in styles.items():
@@ -128,7 +146,7 @@ def pairs(audits: Sequence[tuple[Audit, bytes]]) -> bytes | None:
 
 def usefulness(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     """Return each classifier's accuracy as a dot, a place per mixture of images; what the loss gave, in its colour."""
-    found = learned.of_report(report)
+    found = learned.ranked_results(report)
     if not found or found[0].exam is None:
         return None
     majority = found[0].exam.majority
@@ -161,6 +179,12 @@ def usefulness(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
 
 
 def _curves(axes: Axes, runs: Sequence[RunHistory], value: Callable[[RunHistory], Array], **style: Any) -> None:
+    _plot(axes, runs, value, **style)
+    _fit(axes, np.concatenate([value(run) for run in runs]) if runs else np.empty(0))
+
+
+def _plot(axes: Axes, runs: Sequence[RunHistory], value: Callable[[RunHistory], Array], **style: Any) -> None:
+    """Draw a line per run."""
     alone = len(runs) == 1
     for run in runs:
         ys = value(run)
@@ -168,8 +192,11 @@ def _curves(axes: Axes, runs: Sequence[RunHistory], value: Callable[[RunHistory]
         marker = "o" if np.isfinite(ys).sum() == 1 else None
         xs, width, alpha = run.critic_images[shown], 1.4 if alone else 0.8, 1 if alone else 0.75
         axes.plot(xs, ys[shown], linewidth=width, alpha=alpha, marker=marker, **style)
+
+
+def _fit(axes: Axes, values: Array) -> None:
+    """Set the axes of curves with such values."""
     set_images_axis(axes)
-    values = np.concatenate([value(run) for run in runs]) if runs else np.empty(0)
     drawn = values[np.isfinite(values)]
     if not len(drawn):
         axes.text(0.5, 0.5, "no finite values", ha="center", va="center", transform=axes.transAxes, color=GREY)

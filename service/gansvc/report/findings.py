@@ -15,7 +15,7 @@ from gansvc.store import layout
 from gansvc.store.records import JobStart, RunRecord, TrialRecord
 from gansvc.store.scores import Contract, Score
 
-_UNEQUAL = 0.01
+_TOLERANCE = 0.01
 """Share by which budgets may differ without a word: whole batches seldom fill one to the last image."""
 
 
@@ -90,7 +90,7 @@ def _budget_warnings(
     """Return where losses, or trials, that came to their end were given unequal budgets, and how to make them equal."""
     ended = [run for run in runs if run.state == "finished"]
     steps = lcm(*(int(run.values.get("n_critic", 1)) for run in ended))
-    found = _unequal("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
+    found = _unequal_budgets("run", "training", {run.label: run.critic_images for run in ended}, spec, steps)
     seeds = spec.search.seeds if spec.search else 1
     tried = {
         f"{trial.trial} of {label}": (
@@ -103,15 +103,16 @@ def _budget_warnings(
     }
     images = {name: count for name, (count, _) in sorted(tried.items(), key=lambda item: item[1][0])}
     ends = {name: images[name] for name in (*list(images)[:1], *list(images)[-1:])}
-    return found + _unequal("trial", "search", ends, spec, lcm(*(int(n_critic) for _, n_critic in tried.values())))
+    steps = lcm(*(int(n_critic) for _, n_critic in tried.values()))
+    return found + _unequal_budgets("trial", "search", ends, spec, steps)
 
 
-def _unequal(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
-    if not images or max(images.values()) <= (1 + _UNEQUAL) * min(images.values()):
+def _unequal_budgets(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
+    if not images or max(images.values()) <= (1 + _TOLERANCE) * min(images.values()):
         return []
-    listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+    join_words = ", ".join(f"{name} {count:,}" for name, count in images.items())
     return [
-        f"{what} budgets are unequal in critic images ({listed}), as n_critic doesn't divide the budget's batches; "
+        f"{what} budgets are unequal in critic images ({join_words}), as n_critic doesn't divide the budget's batches; "
         f"set {section}.images to a multiple of {spec.training.batch_size * n_critic:,}"
     ]
 
@@ -146,11 +147,11 @@ def _metric_warnings(spec: JobSpec, contract: Contract | None, scores: Sequence[
             f"{pluralise(contract.reference_images, 'reference image')} for {_dimensions(contract)} feature "
             "dimensions; read KID instead"
         )
-    found += _left_out(scores)
+    found += _missing_metrics(scores)
     return found
 
 
-def _left_out(scores: Sequence[Score]) -> list[str]:
+def _missing_metrics(scores: Sequence[Score]) -> list[str]:
     """Return what scores lack and why, one sentence for each reason; runs are named where others have the metric."""
     runs: dict[tuple[str, str], list[str]] = {}
     for score in scores:
@@ -167,10 +168,11 @@ def _left_out(scores: Sequence[Score]) -> list[str]:
 
 
 def _contract_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
-    """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
-    others = (*scores[1:], *((floor,) if floor and scores else ()))
-    unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
-    return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
+    """Return what some scores' contracts lack, being of an earlier version, and others' have."""
+    lacking = [score.contract.lacking for score in (*scores, *((floor,) if floor else ()))]
+    unknown = set[str]().union(*lacking) - set.intersection(*lacking) if lacking else ()
+    names = ", ".join(sorted(unknown))
+    return [f"whether all scores were made alike isn't known: older ones lack {names}"] if names else []
 
 
 def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The noise floor in a report: how real images score, and where that can't be trusted as a generator's goal."""
+"""The noise floor in a report: what real images score, and where that is no goal for a generator."""
 
 from __future__ import annotations
 

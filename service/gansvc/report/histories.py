@@ -1,8 +1,9 @@
-"""The histories of runs as columns of numbers, for the figures: a job's runs have hundreds of thousands of lines."""
+"""Read the histories of runs as arrays for the figures: a job's runs have hundreds of thousands of lines."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, NotRequired
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict
 
 from gansvc.errors import ClusterError
 from gansvc.report.drawing import Array, to_array
+from gansvc.schema.bounded import Table
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import History, RunRecord
@@ -25,6 +27,8 @@ class RunHistory(NamedTuple):
     critic_loss: Array
     generator_loss: Array
     wasserstein: Array
+    terms: dict[str, Array]
+    """What the regularizers list, by name; NaN where a line doesn't hold it."""
 
 
 @with_config(ConfigDict(extra="ignore"))
@@ -36,8 +40,12 @@ class _Line(TypedDict):
     critic_loss: float | None
     generator_loss: float | None
     wasserstein: float | None
+    terms: NotRequired[Table[float | None]]
 
 
+_NUMBERS = tuple(name for name in _Line.__annotations__ if name != "terms")
+_MAX_TERMS = 24
+"""Names of terms that are read; a job has a handful."""
 _LINES = TypeAdapter(list[_Line])
 
 
@@ -49,7 +57,8 @@ def read_history(folder: Folder, run: RunRecord) -> RunHistory:
     """
     name = f"{layout.TRAIN}/{layout.run_name(run.label, run.seed)}/{layout.HISTORY}"
     lines = (folder.read(name) or b"").splitlines()
-    columns: list[list[Array]] = [[] for _ in _Line.__annotations__]
+    columns: list[list[Array]] = [[] for _ in _NUMBERS]
+    terms: dict[str, list[Array]] = {}
     for first in range(0, len(lines), _AT_ONCE):
         some = lines[first : first + _AT_ONCE]
         try:
@@ -57,12 +66,23 @@ def read_history(folder: Folder, run: RunRecord) -> RunHistory:
         except ValidationError:
             at = first + next((place for place, line in enumerate(some, start=1) if not _is_line(line)), 1)
             raise ClusterError(f"{folder.path(name)}: line {at} is not a {History.__name__}") from None
-        for column, field in zip(columns, _Line.__annotations__, strict=True):
+        for column, field in zip(columns, _NUMBERS, strict=True):
             column.append(to_array([line[field] for line in found]))  # type: ignore[literal-required]
+        _add_terms(terms, found, columns[0])
     step, *drawn = (np.concatenate(column) if column else np.empty(0) for column in columns)
     # A run that was restarted writes the steps after its checkpoint twice: the later line counts.
     _, last = np.unique(step[::-1], return_index=True)
-    return RunHistory(*(column[::-1][last] for column in drawn))
+    named = {term: np.concatenate(parts)[::-1][last] for term, parts in terms.items()}
+    images, critic_loss, generator_loss, wasserstein = (column[::-1][last] for column in drawn)
+    return RunHistory(images, critic_loss, generator_loss, wasserstein, named)
+
+
+def _add_terms(terms: dict[str, list[Array]], lines: Sequence[_Line], steps: Sequence[Array]) -> None:
+    """Add the terms of some lines to what was read so far, each as long as the steps are by now."""
+    found = dict.fromkeys([*terms, *(name for line in lines for name in line.get("terms", {}))])
+    for name in list(found)[:_MAX_TERMS]:
+        before = [np.full(sum(map(len, steps[:-1])), np.nan)]
+        terms.setdefault(name, before).append(to_array([line.get("terms", {}).get(name) for line in lines]))
 
 
 def _is_line(line: bytes) -> bool:

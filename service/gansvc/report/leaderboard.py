@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gansvc.catalog import metrics
+from gansvc.catalog.metrics import MetricColumn
 from gansvc.report import floor, numbers
 from gansvc.report.document import Notes, Paragraph, Section, escape
 from gansvc.report.model import MIN_SEEDS, SIGNIFICANT_SEEDS, Column, Report, Row
@@ -44,7 +45,7 @@ def scores(report: Report) -> Table:
             text = numbers.format_cell(column, cell) + _mark(column, report.fid_rank_deficient and cell is not None)
             cells.append(Cell(text, "best" if cell is not None and cell.mean == best[column.key] else ""))
         names = (Cell(str(row.rank or "-")), loss_cell(row.label), Cell(str(len(row.seeds))))
-        rows.append(TableRow((*names, *cells), "first" if row.rank == 1 else ""))
+        rows.append(TableRow((*names, *cells), _standing(row)))
     if report.noise_floor is not None:
         floors = plain(*(_floor(report, report.noise_floor, column) for column in shown))
         rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *floors), "floor"))
@@ -74,9 +75,15 @@ def overview(board: Report | Comparison) -> Table:
             for column, cell in zip(board.columns, found, strict=True)
         ]
         texts += ["-" if row.best_share is None else numbers.format_percent(row.best_share)] if has_shares else []
-        rows.append(TableRow((Cell(str(row.rank or "-")), loss_cell(row.label), Cell(_seeds(row)), *plain(*texts))))
+        rows.append(
+            TableRow(
+                (Cell(str(row.rank or "-")), loss_cell(row.label), Cell(_seeds(row)), *plain(*texts)), _standing(row)
+            )
+        )
     if board.noise_floor:
-        texts = ["-" if column.key not in board.noise_floor else _trusted(board, column) for column in board.columns]
+        texts = [
+            "-" if column.key not in board.noise_floor else _overview_floor(board, column) for column in board.columns
+        ]
         rest = [""] if has_shares else []
         rows.append(TableRow((Cell(""), Cell(_FLOOR, "floor"), Cell(""), *plain(*texts, *rest)), "floor"))
     shares = number_columns("first in") if has_shares else ()
@@ -97,6 +104,10 @@ _RANKED = (TableColumn("rank", is_text=True), TableColumn("loss", is_text=True, 
 
 def _metric_columns(shown: list[Column] | tuple[Column, ...]) -> tuple[TableColumn, ...]:
     return tuple(TableColumn(column.title, better=column.better) for column in shown)
+
+
+def _standing(row: Row) -> Literal["", "first"]:
+    return "first" if row.rank == 1 else ""
 
 
 def _seeds(row: Row) -> str:
@@ -121,12 +132,14 @@ def _confidence(row: Row, column: Column) -> tuple[Cell, ...]:
 
 def _floor(report: Report, real: Mapping[str, float], column: Column) -> str:
     value = real.get(column.key)
-    text = numbers.format_metric(column, value, real.get("is_std") if column.key == "is" else None)
+    # The deviation of KID is over subsets whose size follows the number of images, so it doesn't compare.
+    deviation = None if column.key == "kid" else real.get(f"{column.key}_std")
+    text = numbers.format_metric(column, value, deviation)
     text += _mark(column, report.noise_floor_rank_deficient and value is not None)
     return f"{text} ‡" if column.key in report.floor_doubts else text
 
 
-def _trusted(board: Report | Comparison, column: Column) -> str:
+def _overview_floor(board: Report | Comparison, column: Column) -> str:
     text = numbers.format_metric(column, (board.noise_floor or {}).get(column.key))
     return f"{text} ‡" if column.key in board.floor_doubts else text
 
@@ -137,7 +150,7 @@ def _mark(column: Column, rank_deficient: bool) -> str:
 
 
 def _follows(column: Column) -> bool:
-    """Return whether a column is told by others, as the F-score is by precision and recall."""
+    """Return whether a column follows from others, as the F-score is by precision and recall."""
     known = metrics.column(column.key)
     return known is not None and known.follows
 
@@ -172,11 +185,7 @@ def _how_to_read(report: Report) -> list[str]:
             "† rank-deficient: fewer images than the features have dimensions, so FID depends on the number of images "
             "more than on what they show."
         )
-    if report.column("fid_inf"):
-        said.append(
-            "FID∞ is FID extrapolated to infinitely many samples (Chong and Forsyth 2020); the reference images stay "
-            "as many as they are."
-        )
+    said += [known.note for known in _catalog_columns(report) if known.note]
     if report.noise_floor is not None:
         said.append(_floor_note(report))
     return said
@@ -189,10 +198,19 @@ def _floor_note(report: Report) -> str:
         f"The noise floor scores {numbers.format_count(images)} real {escape(report.floor_split)} images in place of "
         f"generated ones{escape(floor.meaning(report))}"
     )
-    if contract and report.column("fid") and images != contract.samples:
+    if contract and images != contract.samples:
         samples = numbers.format_count(contract.samples)
-        said += f" FID falls as more images are scored, so its floor would be another at the losses' {samples} images."
+        falling = (one.title for one in _catalog_columns(report) if one.improves_with_samples and one.better == "lower")
+        said += "".join(
+            f" {title} falls as more images are scored, so its floor would be another at the losses' {samples} images."
+            for title in falling
+        )
     return said
+
+
+def _catalog_columns(report: Report) -> list[MetricColumn]:
+    """Return what the metrics' table says of a report's columns."""
+    return [known for column in report.columns if (known := metrics.column(column.key)) is not None]
 
 
 def _how_sure(report: Report) -> list[str]:

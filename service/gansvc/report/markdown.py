@@ -9,6 +9,7 @@ from gansvc.report import sections
 from gansvc.report.document import Block, Bullets, Code, Notes, Paragraph, Picture, Section, Subsection, escape
 from gansvc.report.model import Report
 from gansvc.report.tables import Cell, Table
+from gansvc.store import layout
 
 _EMPHASIS = {"": "{}", "best": "**{}**", "floor": "*{}*"}
 
@@ -36,7 +37,7 @@ def _block(block: Block) -> str:
             return _table(block)
         case Picture(name, caption):
             title = escape(caption.replace('"', "'"))
-            return f'![{escape(block.alternative)}](figures/{name} "{title}")'
+            return f'![{escape(block.alternative)}]({layout.figure(name)} "{title}")'
         case Code(text, language):
             fence = "```"
             while fence in text:

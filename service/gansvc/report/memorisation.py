@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gansvc.catalog.labels import REAL
 from gansvc.report import numbers, ranking
 from gansvc.report.document import Block, Bullets, Paragraph, Picture, Section, bullets, escape
 from gansvc.report.model import Column, Report, Row
 from gansvc.report.tables import Row as TableRow
 from gansvc.report.tables import Table, loss_cell, number_columns, plain, text_columns
-from gansvc.spec.job import JobSpec
-from gansvc.store import layout
 from gansvc.store.audits import CLOSER_LIMIT, Audit, Estimate, Memorisation
-from gansvc.store.folder import Folder
-from gansvc.store.parallel import ask_all
-
-
-def gather(folder: Folder, spec: JobSpec) -> tuple[Audit, ...]:
-    """Return the audits of a job folder's runs and of fresh real images; jobs of earlier versions have none.
-
-    Raises:
-        ClusterError: a file isn't an audit.
-    """
-    names = [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    there = folder / layout.EVALUATION
-    found = ask_all(folder, lambda name: there.read_record(layout.audit(name), Audit), (*names, REAL))
-    return tuple(audit for audit in found if audit is not None)
 
 
 def audits_of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Column) -> tuple[Audit, ...]:
@@ -36,7 +19,7 @@ def audits_of_best_seeds(audits: Sequence[Audit], rows: Sequence[Row], by: Colum
     return tuple(known[label, seed] for label, seed in best if seed is not None and (label, seed) in known)
 
 
-def of_report(report: Report) -> tuple[Audit, ...]:
+def reported_audits(report: Report) -> tuple[Audit, ...]:
     """Return the audits of a report's best seeds that were audited for memorisation."""
     by = report.column(report.objective)
     found = audits_of_best_seeds(report.audits, report.leaderboard, by) if by else ()
@@ -73,7 +56,7 @@ def verdict(audit: Audit) -> str:
 
 def section(report: Report, pictures: Mapping[str, Picture]) -> Section | None:
     """Return what the audits found and how it was measured; None where nothing was audited."""
-    found = of_report(report)
+    found = reported_audits(report)
     if not found or (memory := found[0].memorisation) is None:
         return None
     blocks: list[Block] = [

@@ -1,4 +1,4 @@
-"""How numbers are written in a report: the columns with their decimals, and quantities for people to read."""
+"""Format the numbers of a report: metrics in their columns' decimals, and quantities."""
 
 from __future__ import annotations
 
@@ -70,6 +70,11 @@ def format_percent(share: float | None) -> str:
         return MISSING
     whole = round(100 * share)
     return f"{whole if share in (0, 1) else min(99, max(1, whole))} %"
+
+
+def format_share(share: float) -> str:
+    """Return a share in percent with one decimal, ``97.3 %``."""
+    return f"{100 * share:.1f} %"
 
 
 def format_validation(name: str, value: float | None) -> str:

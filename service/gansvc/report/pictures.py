@@ -1,4 +1,4 @@
-"""The pictures that a report shows beside its figures: grids of images with their titles, read from the job folder."""
+"""Read the grids of images that a report shows beside its figures, with their titles."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def read_pairs(folder: Folder, report: Report) -> list[tuple[Audit, bytes]]:
     """Return the audits that were made of each loss's best seed, with the picture of the closest pairs."""
     found = [
         (one, (folder / layout.EVALUATION).read(layout.pairs(layout.run_name(one.label, one.seed))))
-        for one in memorisation.of_report(report)
+        for one in memorisation.reported_audits(report)
     ]
     return [(one, grid) for one, grid in found if grid is not None]

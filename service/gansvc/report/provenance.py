@@ -1,4 +1,4 @@
-"""What wrote a report: the versions of Python, gansvc, torch and Ray, and gansvc's commit."""
+"""Versions of the software that wrote a report, and gansvc's commit."""
 
 from __future__ import annotations
 

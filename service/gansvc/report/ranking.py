@@ -1,4 +1,4 @@
-"""Scores to leaderboard: means over seeds, the order, who won if anyone did, and the sentence that says so."""
+"""Rank losses by their scores: means over seeds, the order, the winner if there is one, and the headline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a ranking is: bootstrap over seeds, paired, because all losses share a seed's data order and latents.
+"""Paired bootstrap over seeds: all losses share a seed's data order and latents.
 
 Its limits: a bootstrap over k seeds knows no more than k values. With 2 or 3 seeds its 95 % interval is the range
 from the worst seed to the best, which holds the mean of a symmetric distribution only with probability 1 - 2^(1-k):

@@ -18,7 +18,7 @@ from gansvc.store.records import RunRecord, TrialRecord
 
 Cost = Literal["images", "seconds"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
-Steps = tuple[Array, Array]
+StepCurve = tuple[Array, Array]
 """Costs, rising, and the best score from each of them on, until the next."""
 
 
@@ -82,7 +82,7 @@ def table(report: Report) -> Table:
     return Table((*text_columns("loss"), *number_columns(*searched, *trained)), tuple(rows))
 
 
-def best_so_far(report: Report, label: str, cost: Cost) -> list[Steps]:
+def best_so_far(report: Report, label: str, cost: Cost) -> list[StepCurve]:
     """Return the steps of each seed of a loss; each begins at what the loss's whole search cost.
 
     Runs without a finite score are left out, as are, for seconds, those of reports that don't hold the time.
@@ -116,7 +116,7 @@ def search_cost(report: Report, label: str, cost: Cost) -> float:
     return float(budget.search_critic_images if cost == "images" else budget.search_process_seconds)
 
 
-def mean_steps(seeds: Sequence[Steps]) -> Steps:
+def mean_steps(seeds: Sequence[StepCurve]) -> StepCurve:
     """Return the mean over seeds, from where all of them have begun to where the first one ends; it may be empty."""
     first, last = max(xs[0] for xs, _ in seeds), min(xs[-1] for xs, _ in seeds)
     every = np.unique(np.concatenate([xs for xs, _ in seeds]))
@@ -137,7 +137,7 @@ def draw(report: Report, styles: Mapping[str, LossStyle], cost: Cost) -> bytes |
         values = [float(y) for seeds in drawn.values() for _, ys in seeds for y in ys]
         if all(value > 0 for value in (*values, *([] if floor is None else [floor]))):
             set_log_axis(axes)
-        axes.set_ylabel(f"best validation {report.validation_metric.upper()} so far (lower is better)")
+        axes.set_ylabel(f"best validation {numbers.metric_title(report.validation_metric)} so far (lower is better)")
         if cost == "images":
             set_images_axis(axes)
         else:
@@ -148,7 +148,7 @@ def draw(report: Report, styles: Mapping[str, LossStyle], cost: Cost) -> bytes |
     return draw_panels(1, panel, size=(5.4, 4.4))
 
 
-def _draw_loss(axes: Axes, seeds: Sequence[Steps], label: str, loss_style: LossStyle, search: float) -> None:
+def _draw_loss(axes: Axes, seeds: Sequence[StepCurve], label: str, loss_style: LossStyle, search: float) -> None:
     alone = len(seeds) == 1
     thin: dict[str, Any] = {"linewidth": 1.8, "alpha": 1.0} if alone else {"linewidth": 0.7, "alpha": 0.5}
     for xs, ys in seeds:

@@ -13,20 +13,6 @@ from gansvc.report.tables import Row as TableRow
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.audits import ClassifierProtocol, MixtureResult, Usefulness
-from gansvc.store.folder import Folder
-from gansvc.store.parallel import ask_all
-
-
-def gather(folder: Folder, spec: JobSpec) -> tuple[Usefulness, ...]:
-    """Return what was measured in a job folder; nothing in unconditional jobs and those of earlier versions.
-
-    Raises:
-        ClusterError: a file isn't such a record.
-    """
-    names = [layout.run_name(loss.label, seed) for loss in spec.losses for seed in spec.training.seeds]
-    there = folder / layout.EVALUATION
-    found = ask_all(folder, lambda name: there.read_record(layout.usefulness(name), Usefulness), names)
-    return tuple(one for one in found if one is not None)
 
 
 def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
@@ -39,16 +25,16 @@ def warnings(found: Sequence[Usefulness]) -> tuple[str, ...]:
     )
 
 
-def of_report(report: Report) -> tuple[Usefulness, ...]:
+def ranked_results(report: Report) -> tuple[Usefulness, ...]:
     """Return what was measured, losses in the order of the leaderboard."""
     order = {row.label: place for place, row in enumerate(report.leaderboard)}
     whole = [one for one in report.usefulness if one.exam is not None and one.rows]
     return tuple(sorted(whole, key=lambda one: (order.get(one.label, len(order)), one.seed)))
 
 
-def exam(report: Report) -> ClassifierProtocol | None:
+def common_protocol(report: Report) -> ClassifierProtocol | None:
     """Return what all classifiers have in common; None where none was trained."""
-    return next((one.exam for one in of_report(report)), None)
+    return next((one.exam for one in ranked_results(report)), None)
 
 
 def row(found: Usefulness, what: str, share: float | None = None) -> MixtureResult | None:
@@ -61,10 +47,10 @@ def sentences(report: Report, spec: JobSpec | None) -> list[str]:
 
     Where nothing was measured and the set has classes, that is one sentence: how to get it.
     """
-    found = of_report(report)
+    found = ranked_results(report)
     if found:
         return [_sentence(one) for one in found]
-    if spec is None or spec.network.conditional or not classes.of_report(report):
+    if spec is None or spec.network.conditional or not classes.classes_by_label(report):
         return []
     return [
         "Not measured: what a classifier learns from generated images needs a generator that can be asked for a class; "
@@ -77,7 +63,7 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
     if not (said := sentences(report, spec)):
         return None
     blocks: list[Block] = [bullets(said)]
-    if (about := exam(report)) is not None:
+    if (about := common_protocol(report)) is not None:
         blocks.append(table(report, about))
         blocks += [pictures["usefulness.png"]] if "usefulness.png" in pictures else []
         blocks += [Paragraph(_how_measured(report, about)), Bullets(_rules(about))]
@@ -86,8 +72,15 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
 
 def table(report: Report, about: ClassifierProtocol) -> Table:
     """Return the table: guessing, real images alone, then each loss."""
-    found = of_report(report)
-    guess = ("-", "nothing: always the largest class", "", "", _percent(about.majority), _percent(1 / about.classes))
+    found = ranked_results(report)
+    guess = (
+        "-",
+        "nothing: always the largest class",
+        "",
+        "",
+        numbers.format_share(about.majority),
+        numbers.format_share(1 / about.classes),
+    )
     rows = [TableRow(plain(*guess, ""))]
     rows += [_row(Cell("-"), one, None) for one in found[0].rows if one.what == "real"]
     for measured in found:
@@ -133,7 +126,7 @@ def sampling_error(report: Report) -> float:
 
     The binomial one: sqrt(p (1 - p) / n).
     """
-    found = of_report(report)
+    found = ranked_results(report)
     real = row(found[0], "real", 1.0) if found else None
     if real is None or found[0].exam is None:
         return 0.0
@@ -142,7 +135,7 @@ def sampling_error(report: Report) -> float:
 
 def seeds(report: Report) -> int:
     """Return over how many seeds of the classifier the means are; 0 without a measure."""
-    return next((len(one.rows[0].accuracies) for one in of_report(report)), 0)
+    return next((len(one.rows[0].accuracies) for one in ranked_results(report)), 0)
 
 
 def _sentence(found: Usefulness) -> str:
@@ -154,7 +147,7 @@ def _sentence(found: Usefulness) -> str:
     said = (
         f"Classifiers trained on the images of {found.label}, seed {found.seed}, alone get {_spread(alone.accuracies)} "
         f"of the real test images right, on the real ones {_spread(real.accuracies)}; always guessing the largest "
-        f"class gets {_percent(found.exam.majority)}, surpassed in {above} of "
+        f"class gets {numbers.format_share(found.exam.majority)}, surpassed in {above} of "
         f"{numbers.pluralise(len(alone.accuracies), 'seed')}"
     )
     for share in sorted({one.share for one in found.rows if one.what == "both"}):
@@ -192,15 +185,12 @@ def _gains(both: Mapping[int, float], without: Mapping[int, float]) -> dict[int,
 
 
 def _spread(values: Mapping[int, float]) -> str:
-    return f"{_percent(sum(values.values()) / len(values))} ({_range(values, lambda value: f'{100 * value:.1f}')})"
+    mean = sum(values.values()) / len(values)
+    return f"{numbers.format_share(mean)} ({_range(values, lambda value: f'{100 * value:.1f}')})"
 
 
 def _range(values: Mapping[int, float], written: Callable[[float], str]) -> str:
     return f"{written(min(values.values()))} to {written(max(values.values()))}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _points(difference: float) -> str:

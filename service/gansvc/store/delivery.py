@@ -1,4 +1,4 @@
-"""Copy a job's files to a folder of the user's: under safe names, all or none, and over no other job's."""
+"""Deliver a job's files to a folder of the user's: under safe names, all or none, over no other job's."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.escapes import printable
 from gansvc.files import filesystems
 from gansvc.files.localfiles import LocalFiles
-from gansvc.files.plainfiles import amount
+from gansvc.files.plainfiles import format_bytes
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-_RECORDS_OF_A_JOB = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
+_NAMING = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
 """Files of a job folder that name its job."""
 
 
-LARGE_FOLDERS = (layout.SEARCH, layout.TRAIN)
+LARGE = (layout.SEARCH, layout.TRAIN)
 """Folders of a job that people rarely want: trials, checkpoints, histories."""
 
 
@@ -43,7 +43,7 @@ class Delivery:
         self.target, self.job = target, job
         self._there = LocalFiles(str(target))
         self._draft = f".pull-{uuid.uuid4().hex[:8]}"
-        self._is_jobs = _owner(target) == job
+        self._is_jobs = _job_of(target) == job
 
     def put(self, name: str, size: int, content: Callable[[], Iterable[bytes]]) -> None:
         """Take one file.
@@ -64,8 +64,8 @@ class Delivery:
             )
         if size > (left := shutil.disk_usage(self.target).free):
             raise ClusterError(
-                f"{name} has {amount(size)}, and the disk of {self.target} {amount(left)} left; free space on it, or "
-                "give another folder"
+                f"{name} has {format_bytes(size)}, and the disk of {self.target} {format_bytes(left)} left; free space "
+                "on it, or give another folder"
             )
         draft = self._there.inner(self._draft)
         filesystems.with_retries(f"{name} can't be copied to {self.target}", lambda: draft.write(name, content()))
@@ -92,14 +92,14 @@ class Delivery:
 
 
 @contextmanager
-def open_delivery(target: Path, job: str) -> Iterator[Delivery]:
+def deliver(target: Path, job: str) -> Iterator[Delivery]:
     """Make a folder that takes a job's files; they are there when the block ends, and none if it fails.
 
     Raises:
         SpecError: it can't be made, or holds another job's files.
         ClusterError: it doesn't take them.
     """
-    if (other := _owner(target)) not in ("", job):
+    if (other := _job_of(target)) not in ("", job):
         raise SpecError(
             f"TO: {target} holds the files of {other}, not of {job}; give another folder, or delete that one"
         )
@@ -123,9 +123,9 @@ def is_safe_name(name: str) -> bool:
     return all(part[:1] not in ("", ".") and printable(part) == part for part in name.split("/"))
 
 
-def _owner(target: Path) -> str:
+def _job_of(target: Path) -> str:
     """Return the id of the job whose files a folder holds, or nothing where none of them says so."""
-    for name in _RECORDS_OF_A_JOB:
+    for name in _NAMING:
         try:
             named = Folder(target, follow=True).read_record(name, _Named)
         except ClusterError:

@@ -258,10 +258,19 @@ def test_contracts_differ_by_field_and_a_field_that_an_older_record_lacks_is_sai
     assert contract.unlike(changed) == [f"data.val_images ({contract.data['val_images'][:12]} and abababababab)"]
     # What a record of an earlier version holds.
     older = Contract.model_validate(contract.model_dump(exclude={"torch", "timm", "fid", "data"}))
-    assert older.differences(older) == []
-    versions = {name: getattr(contract, name) for name in ("torch", "timm", "fid")}
-    assert older.unlike(contract) == [
-        *(f"{name} (unknown and {value})" for name, value in versions.items()),
-        "data (unknown and known)",
-    ]
-    assert contract.unlike(older, but=("torch", "timm", "data")) == ["fid (1 and unknown)"]
+    assert older.differences(contract) == contract.differences(older) == older.unlike(contract) == []
+    assert older.unknown(contract) == contract.unknown(older) == ["data", "fid", "timm", "torch"]
+    assert older.unknown(older) == ["data", "fid", "timm", "torch"], "nor can two older ones be told to be alike"
+    assert contract.unknown(contract) == []
+    assert older.unlike(contract.model_copy(update={"seed": 1})) == ["seed (0 and 1)"]
+
+
+def test_what_only_one_contract_was_made_with_is_no_difference(tiny: Make, histology: Images) -> None:
+    features = extract(chunks(histology.test), LITE)
+    contract = make_score(
+        "wgan", 3, 7, features, histology.test, features, tiny().evaluation, histology.content
+    ).contract
+    assert contract.details == {}, "what was there before details has fields of its own"
+    one, other = (contract.model_copy(update={"details": {"settings.new": text}}) for text in ("width 1", "width 2"))
+    assert contract.differences(one) == contract.unknown(one) == one.unknown(contract) == []
+    assert one.unlike(other) == ["settings.new (width 1 and width 2)"]

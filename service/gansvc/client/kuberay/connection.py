@@ -1,4 +1,4 @@
-"""Finding the API server: by the kubeconfig or, inside a pod, by the pod's own credentials."""
+"""Connect to the API server: by the kubeconfig or, inside a pod, by the pod's own credentials."""
 
 from __future__ import annotations
 

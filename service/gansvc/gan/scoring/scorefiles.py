@@ -1,4 +1,4 @@
-"""What a job's evaluation folder holds: scores, audits and pictures by the name of their run, and whether they hold."""
+"""Read a job's evaluation folder: its scores, whether they are still valid, and what failed beside them."""
 
 from __future__ import annotations
 
