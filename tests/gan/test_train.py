@@ -19,7 +19,7 @@ from gansvc.errors import RunError
 from gansvc.gan import checkpoint
 from gansvc.gan.batches import Batch
 from gansvc.gan.data import Images
-from gansvc.gan.players import Players, decayed
+from gansvc.gan.players import Players, decay_factor
 from gansvc.gan.run import RunPlan, single_process
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
@@ -243,10 +243,10 @@ def test_average_follows_its_formula(tiny: Make) -> None:
 
 def test_learning_rates_fall_by_their_formula() -> None:
     shares = (0.0, 0.25, 0.5, 1.0)
-    assert [decayed("none", done) for done in shares] == [1.0, 1.0, 1.0, 1.0]
-    assert [decayed("linear", done) for done in shares] == [1.0, 0.75, 0.5, 0.0]
+    assert [decay_factor("none", done) for done in shares] == [1.0, 1.0, 1.0, 1.0]
+    assert [decay_factor("linear", done) for done in shares] == [1.0, 0.75, 0.5, 0.0]
     half_a_root = math.sqrt(0.5) / 2
-    assert [decayed("cosine", done) for done in shares] == pytest.approx([1.0, 0.5 + half_a_root, 0.5, 0.0])
+    assert [decay_factor("cosine", done) for done in shares] == pytest.approx([1.0, 0.5 + half_a_root, 0.5, 0.0])
 
 
 # A run of 10 steps, saved after 5 and 10: those steps were taken when 4 and 9 tenths of it lay behind.

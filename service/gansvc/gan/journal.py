@@ -161,7 +161,7 @@ class Journal:
         ]
 
 
-def finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """Return the value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None
 
