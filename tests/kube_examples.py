@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gansvc import api
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import manifest, pods
+from gansvc.client.kuberay import jobmanifest, manifest, pods
 from gansvc.spec import drivercommand, jobfile
 from gansvc.spec.placement import Placement
 from gansvc.store.jobfolder import Job
@@ -35,7 +34,7 @@ def rayjob() -> dict[str, Any]:
     # Whoever makes the file has another Python, and perhaps another Ray.
     command = re.sub(r"--client \S+", f"--client {client}", drivercommand.compose(job, spec))
     metadata = drivercommand.metadata(job, spec) | {"gansvc": versions()["gansvc"]}
-    return manifest.rayjob(name, name, command, kubejob.placement_of(spec), versions(), metadata)
+    return manifest.rayjob(name, name, command, jobmanifest.placement_of(spec), versions(), metadata)
 
 
 def standing(gpus: int) -> dict[str, Any]:

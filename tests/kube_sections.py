@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import pods
+from gansvc.client.kuberay import jobmanifest, pods
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
@@ -69,4 +68,4 @@ def sent(section: dict[str, Any]) -> dict[str, Any] | None:
         assert all(line.startswith("cluster") for line in str(error).splitlines())
         return None
     storage = pods.STORAGE if section.get("volume") else "s3://bucket/jobs"
-    return kubejob.rayjob("small-20260101-000000-abcd", "small-20260101-000000-abcd", spec, storage)
+    return jobmanifest.rayjob("small-20260101-000000-abcd", "small-20260101-000000-abcd", spec, storage)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import shutil
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 from packaging.version import Version
 
 from gansvc import compatibility, pipeline
-from gansvc.client import lifecycle
+from gansvc.client import lifecycle, visits
 from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError
 from gansvc.spec import jobfile
@@ -35,8 +37,8 @@ def client(gansvc: str = version("gansvc"), ray: str = RAY, python: str = python
 
 
 def test_a_client_of_the_same_versions_passes_without_a_word() -> None:
-    assert compatibility.here() == client()
-    assert compatibility.check_client(compatibility.here()) == []
+    assert compatibility.local_versions() == client()
+    assert compatibility.check_client(compatibility.local_versions()) == []
 
 
 def test_another_patch_ray_or_python_is_a_warning() -> None:
@@ -140,6 +142,7 @@ def test_a_warning_is_shown_with_the_job(tiny: Callable[..., JobSpec], tmp_path:
             "isn't installed",
         ),
         ("/usr/bin/python: No module named gansvc.pipeline", "isn't installed"),
+        ("/usr/bin/python: No module named gansvc.cluster.visit", "older than the client's"),
         ("pipeline: error: unrecognized arguments: --client gansvc=0.2.0", "older than the client's"),
         ("No module named gansvcx\nbus error", "(bus error)"),
     ],
@@ -150,5 +153,30 @@ def test_a_cluster_without_gansvc_or_with_an_old_one_is_named(
     job = Job(id="tiny-20260101-000000-aaaa", folder=str(tmp_path / "tiny-20260101-000000-aaaa"))
     jobstatus.start(job, "tiny")
     submissions.save(job, submissions.Submission(address="http://127.0.0.1:9", submitted=time.time()))
-    monkeypatch.setattr("gansvc.client.jobsapi.look", lambda *args: Driver("FAILED", f"Job failed: {log}"))
+    monkeypatch.setattr("gansvc.client.jobsapi.find_driver", lambda *args: Driver("FAILED", f"Job failed: {log}"))
     assert lifecycle.status(job).phase == "FAILED" and words in lifecycle.status(job).error
+
+
+def asked_by_an_old_doctor(client: str) -> str:
+    """Return what a cluster of this version writes when the doctor of gansvc 0.1 asks it."""
+    words = ["--client", client, "--storage", "/jobs", "--spec", "x", "--bring", "--mirror", "/m"]
+    command = [sys.executable, "-P", "-m", "gansvc.visit", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_doctor_of_the_version_before_is_told_that_the_cluster_has_another() -> None:
+    with pytest.raises(ClusterError) as caught:
+        visits.parse_answer(asked_by_an_old_doctor(client("0.1.0")))
+    said = str(caught.value)
+    assert (
+        said.startswith(f"the cluster has gansvc {version('gansvc')}, the client 0.1.0; install") and "\n" not in said
+    )
+
+
+def test_a_cluster_of_the_version_before_is_named_by_the_doctor() -> None:
+    log = "2026-01-01 INFO job_manager.py\n/usr/bin/python: No module named gansvc.cluster.visit\n"
+    with pytest.raises(ClusterError, match="the cluster's gansvc is older than the client's; install the client's on"):
+        visits.parse_answer(log)
+    absent = "Error while finding module specification for 'gansvc.cluster.visit' (No module named 'gansvc')"
+    with pytest.raises(ClusterError, match="gansvc isn't installed on the cluster; install"):
+        visits.parse_answer(absent)

@@ -190,7 +190,7 @@ def test_a_class_name_that_hides_something_is_refused_as_text(yard: Yard, text: 
 
 
 def test_a_warning_that_quotes_a_server_is_text(capsys: pytest.CaptureFixture[str]) -> None:
-    output.take_any_text()
+    output.configure_streams()
     record = logging.LogRecord("gansvc.x", logging.WARNING, "", 0, "it says %s", ("\x1b[2J\u202e",), None)
     assert logging.lastResort is not None
     logging.lastResort.handle(record)

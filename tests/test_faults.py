@@ -26,9 +26,10 @@ from safetensors.torch import load_file
 
 from gansvc import api
 from gansvc.catalog.metrics import Features
-from gansvc.cli.following import without_rays_own
-from gansvc.client import diagnosis, local, processes
+from gansvc.cli.following import without_ray_lines
+from gansvc.client import local, processes
 from gansvc.errors import SpecError
+from gansvc.files import patience
 from gansvc.gan import data
 from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.scoring.validation import Validator
@@ -180,7 +181,7 @@ def test_the_whole_cluster_killed(
         job = api.submit(spec, storage=str(tmp_path))
         await_work(job, phase)
         done = finished(tmp_path / job.id)
-        killed, head = time.monotonic(), local.recorded()
+        killed, head = time.monotonic(), local.known_cluster()
         assert head is not None
         for process in processes.members(head.pid, head.mark):
             process.kill()
@@ -190,7 +191,7 @@ def test_the_whole_cluster_killed(
         until(lambda: jobstatus.read(job).phase in (phase, *FINAL_PHASES), job)
         note("2", f"the whole cluster, {phase}", "resumed on a new one", time.monotonic() - killed)
         assert await_end(job) == "SUCCEEDED", api.status(job).error
-        assert local.recorded() != head and finished(tmp_path / job.id, done) == done
+        assert local.known_cluster() != head and finished(tmp_path / job.id, done) == done
         assert outcome(tmp_path / job.id) == expected
     finally:
         local.down()
@@ -205,7 +206,7 @@ def test_an_agent_whose_death_takes_the_node_along(
     try:
         job = api.submit(small(tiny), storage=str(tmp_path))
         await_work(job, "TRAINING")
-        head, killed = local.recorded(), time.monotonic()
+        head, killed = local.known_cluster(), time.monotonic()
         assert head is not None
         workers(agent)[0].kill()
         until(lambda: api.status(job).phase == "FAILED", job)
@@ -222,7 +223,7 @@ def test_an_agent_whose_death_takes_the_node_along(
 def test_a_suspended_driver_is_named_and_goes_on(
     tiny: Make, cluster: local.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "QUIET", 8)
+    monkeypatch.setattr(patience, "QUIET", 8)
     job = api.submit(small(tiny, search=None), storage=str(tmp_path))
     await_work(job, "TRAINING")
     (driver,) = [one for one in members() if "gansvc.pipeline" in command_of(one) and job.id in command_of(one)]
@@ -386,7 +387,7 @@ def test_a_follower_that_loses_its_line_comes_back_and_misses_nothing(
         until(lambda: api.status(job).phase in FINAL_PHASES, job)
         assert follower.wait(LIMIT) == 0
         seen = (tmp_path / "out").read_text()
-        assert seen == "".join(without_rays_own(api.logs(job))) and seen.count("scored lsgan-seed0") == 1
+        assert seen == "".join(without_ray_lines(api.logs(job))) and seen.count("scored lsgan-seed0") == 1
     note("7", "a follower's line, for 15 s", "it came back, each line once, exit code 0", time.monotonic() - mended)
 
 
@@ -453,7 +454,7 @@ def kill_driver(job: Job) -> None:
 
 def members() -> set[psutil.Process]:
     """Return the processes of the local cluster."""
-    head = local.recorded()
+    head = local.known_cluster()
     return processes.members(head.pid, head.mark) if head else set()
 
 
@@ -539,7 +540,7 @@ def written(spec: JobSpec, folder: Path) -> Path:
 
 def api_jobs(storage: Path) -> list[Job]:
     """Return the jobs of a storage that have a status."""
-    return [job for job in jobfolder.every(str(storage)) if (Path(job.folder) / "status.json").is_file()]
+    return [job for job in jobfolder.list_jobs(str(storage)) if (Path(job.folder) / "status.json").is_file()]
 
 
 def read_run(folder: Path, label: str) -> RunRecord:

@@ -7,20 +7,22 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gansvc.client import config, lifecycle, listing, local, pulling, resumption, submission
+from gansvc.client import backend, config, doctor, lifecycle, listing, local, pulling
 from gansvc.client import plan as planning
-from gansvc.client.kuberay import backend as kubejob
 from gansvc.client.plan import Plan
 from gansvc.errors import RunError
+from gansvc.files import patience
 from gansvc.gan.scoring import rescoring
 from gansvc.gan.scoring.rescoring import Rescored
 from gansvc.report import model
-from gansvc.spec import jobfile
+from gansvc.spec import jobfile, machine
 from gansvc.spec.job import JobSpec
-from gansvc.store import jobfolder, layout
+from gansvc.store import jobfolder, layout, submissions
 from gansvc.store.folder import Folder
+from gansvc.store.inspection import Check, NodeFiles
 from gansvc.store.jobfolder import Job
-from gansvc.store.records import FRESH, Status
+from gansvc.store.records import Status
+from gansvc.store.submissions import Setting
 
 if TYPE_CHECKING:
     from gansvc.report.compare import Comparison
@@ -61,8 +63,8 @@ def manifest(spec: JobSpec, cluster: str | None, storage: str | None = None) -> 
     Raises:
         SpecError: an address carries a secret, the operator would refuse the job, or it has no place to be kept.
     """
-    config.storage(storage, cluster)  # refused, if it is, whatever the cluster
-    return kubejob.preview(spec, cluster, storage) if kubejob.takes(cluster) else None
+    to = config.destination(cluster, storage)
+    return backend.choose(to.cluster.value).preview(spec, to)
 
 
 def submit(
@@ -84,16 +86,15 @@ def submit(
         SpecError: the job can't run there; nothing was started.
         ClusterError: the cluster doesn't start, can't be reached or refuses.
     """
-    send = kubejob.submit if kubejob.takes(cluster) else submission.submit
-    return send(spec, cluster, storage, say)
+    to = config.destination(cluster, storage)
+    return backend.choose(to.cluster.value).submit(spec, to, say)
 
 
 def resume(
     job: Job | str | None = None, storage: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> bool:
-    """Send a job whose driver is gone once more, as ``resumption.resume`` says, and return whether it was sent."""
-    found = find(job, storage)
-    return kubejob.resume(found) if kubejob.has(found) else resumption.resume(found, say)
+    """Send a job whose driver is gone once more, as ``lifecycle.resume`` says, and return whether it was sent."""
+    return lifecycle.resume(find(job, storage), say)
 
 
 def find(job: Job | str | None = None, storage: str | None = None) -> Job:
@@ -107,16 +108,11 @@ def find(job: Job | str | None = None, storage: str | None = None) -> Job:
 
 def status(job: Job | str | None = None, storage: str | None = None) -> Status:
     """Return how a job stands; ten seconds after its driver is gone at most it is FAILED or STOPPED."""
-    return lifecycle.status(find(job, storage), trusted=FRESH)
+    return lifecycle.status(find(job, storage), trusted=patience.FRESH)
 
 
 def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
-    """Return how all jobs of a storage stand, newest first.
-
-    Args:
-        storage: folder or URI of all jobs.
-        cluster: a cluster or a profile, which brings its storage; of a ``k8s`` one jobs sent from elsewhere, too.
-    """
+    """Return how all jobs of a storage stand, newest first; see ``listing.jobs``."""
     return listing.jobs(storage, cluster)
 
 
@@ -128,20 +124,12 @@ def follow(job: Job | str | None = None, storage: str | None = None) -> Iterator
 def logs(
     job: Job | str | None = None, follow: bool = False, storage: str | None = None, attempt: int | None = None
 ) -> Iterator[str]:
-    """Yield what a job's driver wrote, or an earlier attempt's, in pieces; when following, until it has ended.
-
-    Raises:
-        ClusterError: the cluster can't be reached and no log was kept.
-    """
-    return lifecycle.log(find(job, storage), follow, attempt)
+    """Yield what a job's driver wrote, or an earlier attempt's, in pieces; see ``lifecycle.logs``."""
+    return lifecycle.logs(find(job, storage), follow, attempt)
 
 
 def stop(job: Job | str | None = None, storage: str | None = None) -> Status:
-    """Stop a job, wait until its driver has ended, and return its last status.
-
-    Raises:
-        ClusterError: the cluster can't be reached, or the driver doesn't end.
-    """
+    """Stop a job, wait until its driver has ended, and return its last status; see ``lifecycle.stop``."""
     return lifecycle.stop(find(job, storage))
 
 
@@ -163,7 +151,8 @@ def report(
     """
     found = find(job, storage)
     folder = Folder(found.folder)
-    kubejob.fetch_report(found, layout.REPORT_JSON)
+    if where := submissions.last(found):
+        backend.choose(where.cluster).fetch_report(found, where)
     if format == "json":
         if (data := model.read(folder)) is not None:
             return data.model_dump(mode="json")
@@ -178,13 +167,7 @@ def report(
 def results(job: Job | str | None = None, storage: str | None = None) -> dict[str, str]:
     """Return the addresses of what a job left for people: its report, pictures and model, as far as they are there."""
     folder = Folder(find(job, storage).folder)
-    names = {
-        "page": layout.REPORT_HTML,
-        "report": layout.REPORT_MARKDOWN,
-        "pictures": f"{layout.REPORT}/{layout.figure('samples.png')}",
-        "model": layout.MODEL,
-    }
-    return {title: folder.path(name) for title, name in names.items() if folder.exists(name)}
+    return {title: folder.path(name) for title, name in layout.RESULTS.items() if folder.exists(name)}
 
 
 def pull(
@@ -214,7 +197,7 @@ def sample(model_folder: Path, n: int, out: Path | str, seed: int = 0, of: str |
         SpecError: the folder holds no model, a value is out of range, or ``out`` can't be written.
         ClusterError: torch isn't installed here.
     """
-    submission.require(("torch", "torchvision", "safetensors"), "drawing samples")
+    machine.require(("torch", "torchvision", "safetensors"), "drawing samples")
     from gansvc.gan.artifact import drawing
 
     return drawing.sample(model_folder, n, out, seed, of)
@@ -246,8 +229,24 @@ def evaluate(model_folder: Path, dataset: Any = None, values: Mapping[str, Any] 
         SpecError: the folder holds no model, or a value doesn't fit.
         ClusterError: torch isn't installed here, or the data can't be fetched.
     """
-    submission.require(("torch", "torchvision", "safetensors", "torch_fidelity"), "scoring a model")
+    machine.require(("torch", "torchvision", "safetensors", "torch_fidelity"), "scoring a model")
     return rescoring.evaluate(model_folder, dataset, values)
+
+
+def check(spec: JobSpec | None = None, cluster: str | None = None, storage: str | None = None) -> list[Check]:
+    """Check this installation, the cluster that jobs go to and, for a job, its nodes; see ``doctor.check``."""
+    return doctor.check(spec, cluster, storage)
+
+
+def prefetch(spec: JobSpec, cluster: str | None = None, mirror: str = "") -> Sequence[NodeFiles]:
+    """Bring a job's data set and weights to every node of a cluster; see ``doctor.prefetch``."""
+    return doctor.prefetch(spec, cluster, mirror)
+
+
+def settings(cluster: str | None = None, storage: str | None = None) -> dict[str, Setting]:
+    """Return where jobs go and are kept, what opens the cluster, and where each value comes from."""
+    to = config.destination(cluster, storage)
+    return config.settings(to) | backend.choose(to.cluster.value).settings(to.cluster.value)
 
 
 def down() -> int:

@@ -1,4 +1,4 @@
-"""Whether a client and a cluster fit each other: the versions of gansvc, Ray and Python on both sides."""
+"""Compare the versions of gansvc, Ray and Python of a client and a cluster."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from platform import python_version
 from gansvc.errors import ClusterError
 
 
-def here() -> str:
+def local_versions() -> str:
     """Return the versions of this installation as one word: ``gansvc=0.1.0,ray=2.60.0,python=3.11.9``."""
-    return ",".join(f"{name}={number}" for name, number in _here().items())
+    return ",".join(f"{name}={number}" for name, number in _versions().items())
 
 
 def check_client(text: str) -> list[str]:
@@ -20,13 +20,13 @@ def check_client(text: str) -> list[str]:
     Only the spec's text comes from the client, so another Ray or Python there does no harm by itself.
 
     Args:
-        text: what ``here`` returned on the client.
+        text: what ``local_versions`` returned on the client.
 
     Raises:
         ClusterError: the major or minor versions of gansvc differ.
     """
     theirs = dict(pair.split("=", 1) for pair in text.split(",") if "=" in pair)
-    ours, warnings = _here(), []
+    ours, warnings = _versions(), []
     client, cluster = theirs.get("gansvc", "unknown"), ours["gansvc"]
     if _minor(client) != _minor(cluster):
         raise ClusterError(
@@ -64,7 +64,7 @@ def check_ray(cluster: str) -> list[str]:
     return [] if _minor(client) == _minor(cluster) else [f"the cluster has Ray {cluster}, the client {client}"]
 
 
-def unfit(log: str) -> str:
+def explain_incompatibility(log: str) -> str:
     """Return what the end of a driver's log says of a cluster that has no gansvc or an old one; nothing otherwise."""
     for sign, reason in _SIGNS.items():
         if re.search(sign, log):
@@ -72,7 +72,7 @@ def unfit(log: str) -> str:
     return ""
 
 
-def _here() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     return {"gansvc": version("gansvc"), "ray": version("ray"), "python": python_version()}
 
 
@@ -83,6 +83,6 @@ def _minor(number: str) -> str:
 
 
 _SIGNS = {
-    r"No module named '?gansvc'?(\s|\)|\.pipeline|\.visit|$)": "gansvc isn't installed on the cluster",
+    r"No module named '?gansvc'?(\s|\)|\.pipeline|$)": "gansvc isn't installed on the cluster",
     r"No module named '?gansvc\.|unrecognized arguments: --client\b": "the cluster's gansvc is older than the client's",
 }

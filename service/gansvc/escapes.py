@@ -1,4 +1,4 @@
-"""Text of others as it is shown: what drives a terminal, turns text around or can't be seen is an escape.
+"""Escape text of others before it is shown: control characters, bidirectional marks, what can't be seen.
 
 This is the one place that says which characters those are; terminal, JSON, Markdown, HTML and YAML all ask it.
 """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gansvc.store.delivery import delivered
+from gansvc.store.delivery import deliver
 from gansvc.store.folder import Folder
 
 OURS = "ours-20260101-000000-aaaa"
 
 
 def copy(folder: Folder, target: Path, skip: tuple[str, ...] = (), job: str = OURS) -> None:
-    with delivered(target, job) as delivery:
+    with deliver(target, job) as delivery:
         delivery.copy(folder, skip)

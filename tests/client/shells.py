@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from platform import node
 
-from gansvc.client import access, jobsapi, local
+from gansvc.client import jobsapi, local
+from gansvc.client.rayclusters import LocalCluster
 from gansvc.store import jobstatus, submissions
 from gansvc.store.jobfolder import Job
 
@@ -44,5 +45,5 @@ def sent(folder: Path, cluster: local.Cluster, name: str, command: str) -> Job:
         mark=cluster.mark,
     )
     submissions.save(job, where)
-    jobsapi.submit(access.target(where), name, command, {"name": name})
+    jobsapi.submit(LocalCluster().target(where), name, command, {"name": name})
     return job

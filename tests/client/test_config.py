@@ -74,16 +74,16 @@ def test_a_profile_is_named_where_an_address_is(monkeypatch: pytest.MonkeyPatch)
 def test_a_token_goes_to_its_own_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write()
     (tmp_path / "lab.token").write_text("secret-of-lab\n")
-    assert access.remote(LAB).token == "secret-of-lab"
+    assert access.resolve(LAB).token == "secret-of-lab"
     for address in (OTHER, "https://lab.example:8266", "http://lab.example:8265", "https://lab.example.org:8265"):
-        assert access.remote(address).token is None
+        assert access.resolve(address).token is None
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of the environment")
-    assert access.remote(LAB).token == "of the environment"
-    assert "secret" not in repr(access.remote(LAB))
+    assert access.resolve(LAB).token == "of the environment"
+    assert "secret" not in repr(access.resolve(LAB))
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     (tmp_path / "lab.token").unlink()
     with pytest.raises(SpecError, match=r"token_file \(profile lab\): .*lab.token can't be read"):
-        access.remote(LAB)
+        access.resolve(LAB)
 
 
 def test_config_sets_shows_and_takes_out(run: Run, tmp_path: Path) -> None:

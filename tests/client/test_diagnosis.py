@@ -14,14 +14,16 @@ from platform import node
 import psutil
 import pytest
 
-from gansvc.client import diagnosis, jobsapi, lifecycle, local, processes
+from gansvc.client import jobsapi, lifecycle, local, processes, raystatus
+from gansvc.client.rayclusters import RemoteCluster
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.store import jobstatus, submissions
 from gansvc.store.driverstate import Driver, last_sentence
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import Status
-from gansvc.store.submissions import Submission
+from gansvc.store.submissions import Ask, Submission
 
 ID = "small-20260101-000000-aaaa"
 RUNS = "the cluster says that its driver runs"
@@ -46,17 +48,17 @@ def sign(job: Job, updated: float) -> None:
     )
 
 
-def runs(pid: int | None = None) -> diagnosis.Look:
-    return lambda where, driver: Driver("RUNNING", "", pid)
+def runs(pid: int | None = None) -> Ask:
+    return lambda job, where: Driver("RUNNING", "", pid)
 
 
-def unreachable(where: Submission, driver: str) -> Driver | None:
+def unreachable(job: Job, where: Submission) -> Driver | None:
     raise ClusterError("the cluster can't be reached")
 
 
 @pytest.fixture(autouse=True)
 def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "WATCH", 1.2)
+    monkeypatch.setattr(patience, "WATCH", 1.2)
 
 
 @pytest.fixture
@@ -90,8 +92,8 @@ def test_silent_is_who_says_nothing_new_whatever_the_clocks_say(tmp_path: Path, 
     driver = threading.Thread(target=live)
     driver.start()
     try:
-        for look in (runs(), unreachable):
-            assert (lifecycle.status(job, look).phase, lifecycle.status(job, look).warnings) == ("TRAINING", ())
+        for ask in (runs(), unreachable):
+            assert (lifecycle.status(job, ask).phase, lifecycle.status(job, ask).warnings) == ("TRAINING", ())
     finally:
         stop.set()
         driver.join()
@@ -108,10 +110,10 @@ def test_a_silent_job_that_nobody_can_ask_about_is_lost_but_for_a_clock_that_lie
 
 
 def test_a_follower_goes_by_its_own_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "FRESH", 0.5)
-    monkeypatch.setattr(diagnosis, "SILENCE", 1.0)
-    job = a_job(tmp_path, time.time() + 3600, elsewhere())
-    last = [*lifecycle.follow(job, interval=0.2)][-1]
+    monkeypatch.setattr(patience, "FRESH", 0.5)
+    monkeypatch.setattr(patience, "SILENCE", 1.0)
+    job, where = a_job(tmp_path, time.time() + 3600, elsewhere()), elsewhere()
+    last = [*raystatus.follow(RemoteCluster(), job, where, unreachable, interval=0.2)][-1]
     assert last.phase == "FAILED" and "can't be reached" in last.error
 
 
@@ -123,9 +125,9 @@ def test_a_suspended_driver_and_a_suspended_ray_are_named_with_what_wakes_them(
     (deaf,) = lifecycle.status(job, unreachable).warnings
     assert "doesn't answer; `gansvc down` ends it" in deaf
     psutil.Process(sleeper.pid).suspend()
-    until(lambda: processes.suspended(sleeper.pid))
-    for look, whose in ((runs(sleeper.pid), "its driver"), (unreachable, "Ray on this machine")):
-        found = lifecycle.status(job, look)
+    until(lambda: processes.is_suspended(sleeper.pid))
+    for ask, whose in ((runs(sleeper.pid), "its driver"), (unreachable, "Ray on this machine")):
+        found = lifecycle.status(job, ask)
         assert found.phase == "TRAINING" and f"`kill -CONT {sleeper.pid}` lets it go on" in found.warnings[0]
         assert whose in found.warnings[0]
 

@@ -13,7 +13,7 @@ import pytest
 
 from gansvc import compatibility
 from gansvc.catalog.datasets import DATASETS
-from gansvc.client import doctor
+from gansvc.client import doctor, nodechecks
 from gansvc.cluster import visit
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
@@ -118,7 +118,9 @@ def test_nodes_that_differ_are_named(tiny: Callable[..., JobSpec]) -> None:
         ),
         NodeState(node="c (3)", problem="No module named 'gansvc'"),
     ]
-    checks = [(check.name, check.state, check.found) for check in doctor._of_nodes(states, tiny(training__workers=1))]
+    checks = [
+        (check.name, check.state, check.found) for check in nodechecks.check_nodes(states, tiny(training__workers=1))
+    ]
     assert ("workers", "fault", "c (3)") in checks and ("workers", "ok", "2 of 3 answer: a (1), b (2)") in checks
     assert ("gansvc there", "fault", "not on b (2)") in checks and ("storage", "fault", "not on b (2)") in checks
     assert ("CPUs", "ok", "3") in checks and ("GPUs", "ok", "1") in checks
@@ -187,4 +189,4 @@ def test_a_visit_answers_a_client_of_another_version_with_a_sentence(capsys: pyt
 def test_a_spec_travels_as_one_word(tiny: Callable[..., JobSpec]) -> None:
     word = jobfile.packed(tiny(name="n"))
     assert " " not in word and jobfile.unpacked(word) == tiny(name="n")
-    assert compatibility.here().count(" ") == 0
+    assert compatibility.local_versions().count(" ") == 0

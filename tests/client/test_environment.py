@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gansvc import api
 from gansvc.catalog.datasets import Dataset
-from gansvc.client import config, configfile, environment
+from gansvc.client import configfile, environment
 from gansvc.client.kuberay import pods
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
@@ -41,8 +42,10 @@ def test_only_known_variables_pass() -> None:
         "GOOGLE_APPLICATION_CREDENTIALS": "/google",
         "AZURE_CLIENT_SECRET": "secret",
     }
-    assert environment.passed(FOREIGN | wanted) == wanted
-    assert environment.passed(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {"PYTHONPATH": "/nowhere"}
+    assert environment.select_variables(FOREIGN | wanted) == wanted
+    assert environment.select_variables(FOREIGN | wanted, ["PYTHONPATH", "ABSENT"]) == wanted | {
+        "PYTHONPATH": "/nowhere"
+    }
 
 
 def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ def test_what_gansvc_sets_stands_whatever_the_shell_says(monkeypatch: pytest.Mon
 
 def test_the_documentation_names_every_variable_that_passes() -> None:
     text = (ROOT / "docs/environment.md").read_text()
-    names = [*environment.PASSED, *(f"{beginning}\\*" for beginning in environment.BEGINNINGS)]
+    names = [*environment.PASSED_VARIABLES, *(f"{beginning}\\*" for beginning in environment.PASSED_PREFIXES)]
     assert [name for name in names if name not in text] == []
 
 
@@ -71,7 +74,7 @@ def test_the_config_file_names_more_variables() -> None:
     assert configfile.read().environment == ()
     configfile.change("environment", "NCCL_P2P_DISABLE, TMPDIR")
     assert configfile.read().environment == ("NCCL_P2P_DISABLE", "TMPDIR")
-    assert config.shown()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
+    assert api.settings()["environment"] == ("NCCL_P2P_DISABLE, TMPDIR", "config file")
     for wrong in ("A=1", "A B-C", "1A"):
         with pytest.raises(SpecError, match=r"environment\[\d\]: .* doesn't fit"):
             configfile.change("environment", wrong)
@@ -97,9 +100,9 @@ def test_modules_that_only_python_path_finds_are_told(tmp_path: Path) -> None:
 def test_a_home_folder_that_is_unknown_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert homefolder.expanded("~/x") == tmp_path / "x" and homefolder.expanded("a/b") == Path("a/b")
+    assert homefolder.expand("~/x") == tmp_path / "x" and homefolder.expand("a/b") == Path("a/b")
     for ask in (
-        lambda: homefolder.expanded("~no-such-user/x"),
+        lambda: homefolder.expand("~no-such-user/x"),
         lambda: Folder("~no-such-user/jobs"),
         lambda: Dataset(name="bloodmnist", root="~no-such-user/data").missing(),
     ):

@@ -67,7 +67,7 @@ def left_in_tmp() -> set[str]:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    return [process for process, variables in processes.with_mark() if variables[processes.MARK] == mark]
+    return [process for process, variables in processes.marked_processes() if variables[processes.MARK] == mark]
 
 
 # --- what it imports --------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_a_process_is_known_by_its_mark_whatever_the_clock_says(tmp_path: Path) 
             created = psutil.Process(process.pid).create_time() - 5
             record = {"mark": "m", "pid": process.pid, "created": created, "dashboard": "http://x", "temp": "/none"}
             (tmp_path / "cluster.json").write_text(json.dumps(record))
-            cluster = local.recorded(tmp_path)
+            cluster = local.known_cluster(tmp_path)
             assert cluster is not None
             while not psutil.Process(process.pid).environ():  # it has only just begun
                 time.sleep(0.01)
@@ -179,7 +179,7 @@ def test_a_cluster_whose_record_is_damaged_is_found_used_and_ended(own_home: Pat
     assert local.Cluster.model_validate_json(record.read_bytes()) == cluster
     harm()
     assert api.down() > 10
-    assert not marked(cluster.mark) and not Path(cluster.temp).exists() and local.recorded() is None
+    assert not marked(cluster.mark) and not Path(cluster.temp).exists() and local.known_cluster() is None
     assert api.status(job).phase == "FAILED"
 
 
@@ -213,11 +213,11 @@ def test_a_full_home_is_named_and_nothing_is_left(small_home: Path) -> None:
 
 @pytest.mark.ray
 def test_a_home_that_fills_while_ray_starts_leaves_nothing_either(small_home: Path) -> None:
-    before, running = left_in_tmp(), {process.pid for process, _ in processes.with_mark()}
+    before, running = left_in_tmp(), {process.pid for process, _ in processes.marked_processes()}
     with pytest.raises(ClusterError, match=r"cluster\.json can't be written \(No space left on device\)"):
         local.start(print)  # the token takes the only page
     assert {path.name for path in small_home.iterdir()} <= {"lock", "head.log"} and left_in_tmp() == before
-    assert {process.pid for process, _ in processes.with_mark()} <= running
+    assert {process.pid for process, _ in processes.marked_processes()} <= running
 
 
 def test_a_home_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,5 +247,5 @@ def test_a_home_folder_that_a_stranger_names_keeps_nobody_waiting(tmp_path: Path
     (tmp_path / "logs").mkdir()
     for name in ("cluster.json", "auth_token", "logs/job-driver-small.log"):
         os.mkfifo(tmp_path / name)
-    assert local.recorded(tmp_path) is None and local.token(tmp_path) is None
+    assert local.known_cluster(tmp_path) is None and local.token(tmp_path) is None
     assert local.kept_log("small", tmp_path) is None

@@ -109,20 +109,20 @@ def command(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, s
 def test_its_certificate_must_be_trusted_and_its_token_fit(
     proxy: Proxy, lab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert jobsapi.check(access.remote(proxy.url)) == version("ray")
+    assert jobsapi.check(access.resolve(proxy.url)) == version("ray")
     configfile.change("lab.ca_file", "")
     for bundle in (None, local.home() / "auth_token"):
         if bundle:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
         with pytest.raises(ClusterError) as caught:
-            jobsapi.check(access.remote(proxy.url))
+            jobsapi.check(access.resolve(proxy.url))
         assert bundle or ("isn't trusted here" in str(caught.value) and "lab" not in str(caught.value))
         assert "\n" not in str(caught.value)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(proxy.certificate))
-    assert jobsapi.check(access.remote(proxy.url)) == version("ray")
+    assert jobsapi.check(access.resolve(proxy.url)) == version("ray")
     (tmp_path / "token").write_text("wrong")
     with pytest.raises(ClusterError, match="refuses the token"):
-        jobsapi.check(access.remote(proxy.url))
+        jobsapi.check(access.resolve(proxy.url))
 
 
 def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
@@ -153,7 +153,7 @@ def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
         time.sleep(0.5)
     assert status.phase == "FAILED" and "the client 9.9.9" in status.error, status
     assert not (Path(job.folder) / "train").exists()
-    assert jobsapi._client(access.remote(proxy.url)).get_job_info(job.id).runtime_env in (None, {})
+    assert jobsapi._client(access.resolve(proxy.url)).get_job_info(job.id).runtime_env in (None, {})
 
 
 def test_the_doctor_looks_at_the_nodes(
@@ -170,7 +170,7 @@ def test_the_doctor_looks_at_the_nodes(
     assert checks["storage"]["state"] == checks["token"]["state"] == checks["weights"]["state"] == "ok"
     assert checks["data set"]["state"] == "note" and str(tmp_path / "mnist") in checks["data set"]["mend"]
     assert list((tmp_path / "jobs").iterdir()) == [] and (local.token() or "?") not in out + err
-    listed = jobsapi._client(access.remote(proxy.url)).list_jobs()
+    listed = jobsapi._client(access.resolve(proxy.url)).list_jobs()
     assert not [job for job in listed if (job.submission_id or "").startswith("gansvc-visit")]
     code, out, _ = command(capsys, "doctor", "--cluster", lab, "--storage", str(tmp_path / "token"), "--json")
     faults = [check["name"] for check in json.loads(out) if check["state"] == "fault"]

@@ -51,7 +51,7 @@ def test_a_job_is_named_by_id_beginning_or_folder_and_the_newest_without_a_name(
     new = a_job(storage, "small-20260102-000000-bbbb")
     also = a_job(storage, "small-20260101-120000-cccc")
     (storage / "notes").mkdir()
-    assert [job.id for job in jobfolder.every(str(storage))] == [new.id, also.id, old.id]
+    assert [job.id for job in jobfolder.list_jobs(str(storage))] == [new.id, also.id, old.id]
     assert api.find(None, str(storage)) == new
     assert api.find("ze", str(storage)) == old
     assert api.find(also.id, str(storage)) == also
@@ -250,4 +250,4 @@ def test_a_log_is_shown_without_what_ray_writes_of_itself() -> None:
     shown = "scored lsgan-seed0\nINFO of our own\n\n2026-11-28 19:50:30,000\tWARNING x.py:1 -- low on memory"
     for size in (1, 7, 1000):
         pieces = (log[at : at + size] for at in range(0, len(log), size))
-        assert "".join(following.without_rays_own(pieces)) == shown
+        assert "".join(following.without_ray_lines(pieces)) == shown

@@ -15,6 +15,7 @@ import pytest
 
 from gansvc import api
 from gansvc.client import configfile, lifecycle, listing
+from gansvc.files import patience
 from gansvc.store import submissions
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
@@ -66,7 +67,7 @@ def a_job(storage: Path, number: int, address: str, phase: Phase = "TRAINING", a
 def test_a_silent_cluster_is_asked_once_and_holds_up_no_other(
     tmp_path: Path, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "WATCH", 0.6)
+    monkeypatch.setattr(patience, "WATCH", 0.6)
     deaf = [a_job(tmp_path, number, silent.address) for number in range(20)]
     refused = [a_job(tmp_path, number, "http://127.0.0.1:9") for number in range(20, 40)]
     done = a_job(tmp_path, 40, silent.address, "SUCCEEDED")

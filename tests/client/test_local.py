@@ -38,7 +38,7 @@ def listeners(cluster: local.Cluster) -> dict[str, str]:
 
 
 def test_it_runs_and_is_private(cluster: local.Cluster) -> None:
-    assert local.running() == cluster == local.recorded()
+    assert local.running() == cluster == local.known_cluster()
     for name in ("auth_token", "cluster.json"):
         assert (local.home() / name).stat().st_mode & 0o777 == 0o600
     assert local.home().stat().st_mode & 0o777 == 0o700
@@ -66,7 +66,7 @@ def test_a_driver_reaches_this_cluster_and_everything_listens_on_loopback(
         text += piece
         seen |= listeners(cluster)
     assert f"at {cluster.gcs}" in text and "task 42" in text
-    assert jobsapi.state(target, "driver") == "SUCCEEDED"
+    assert jobsapi.driver_state(target, "driver") == "SUCCEEDED"
     outside = {address: name for address, name in seen.items() if "127.0.0.1:" not in address}
     assert len(seen) > 5 and not outside
 
@@ -81,14 +81,14 @@ def test_a_log_is_followed_to_its_end_and_read_once(target: jobsapi.Target) -> N
 
 
 def test_unknown_jobs_and_unreachable_clusters(target: jobsapi.Target) -> None:
-    assert jobsapi.look(target, "none") is None and jobsapi.state(target, "none") is None
+    assert jobsapi.find_driver(target, "none") is None and jobsapi.driver_state(target, "none") is None
     assert jobsapi.stop(target, "none") is None
     with pytest.raises(ClusterError, match="doesn't know the job none"):
         list(jobsapi.logs(target, "none"))
     nowhere = jobsapi.Target("http://127.0.0.1:9")
-    assert jobsapi.state(nowhere, "none") is None
+    assert jobsapi.driver_state(nowhere, "none") is None
     with pytest.raises(ClusterError, match="can't be reached"):
-        jobsapi.look(nowhere, "none")
+        jobsapi.find_driver(nowhere, "none")
 
 
 def test_a_job_whose_driver_died_is_failed_with_its_last_words(cluster: local.Cluster, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_down_ends_all_that_was_started_and_nothing_else(cluster: local.Cluster,
     finally:
         bystander.kill()
         bystander.wait()
-    assert local.running() is None and local.recorded() is None and not os.path.exists(cluster.temp)
+    assert local.running() is None and local.known_cluster() is None and not os.path.exists(cluster.temp)
     assert "here" in "".join(api.logs(job)), "the log outlives the cluster"
     assert api.status(job).phase == "FAILED"
     assert api.down() == 0

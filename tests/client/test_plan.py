@@ -10,7 +10,7 @@ import pytest
 
 from gansvc import api
 from gansvc.catalog.losses import LOSSES
-from gansvc.client import submission
+from gansvc.client import rayclusters
 from gansvc.gan.run import RunPlan
 from gansvc.spec import drivercommand, jobfile
 from gansvc.store import jobfolder
@@ -131,7 +131,7 @@ def test_the_plan_without_a_search() -> None:
 def test_the_driver_gets_the_whole_spec_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = jobfile.parse(SPEC).with_values({"dataset.root": "data", "evaluation.extractor.weights": "w.pth"})
-    spec = submission.absolute(spec)
+    spec = rayclusters.absolute(spec)
     assert spec.dataset.root == str(tmp_path / "data")
     assert spec.evaluation.extractor.weights == str(tmp_path / "w.pth")
     job = jobfolder.new(spec.name, str(tmp_path / "my jobs"))

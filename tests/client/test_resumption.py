@@ -8,7 +8,8 @@ from platform import node
 import pytest
 
 from gansvc import api
-from gansvc.client import access, lifecycle
+from gansvc.client import raystatus
+from gansvc.client.rayclusters import LocalCluster, RemoteCluster
 from gansvc.errors import ClusterError, SpecError
 from gansvc.store import jobstatus, submissions
 from gansvc.store.folder import Folder
@@ -112,10 +113,10 @@ def test_a_follower_exits_as_the_job_did(
 def test_a_driver_that_goes_on_is_waited_for_where_it_can_be_asked(tmp_path: Path) -> None:
     job = a_job(tmp_path, "FAILED")
     with pytest.raises(ClusterError, match="can't be reached"):
-        lifecycle.await_end(job, nowhere())
-    lifecycle.await_end(job, ended_here(tmp_path, 1))
+        raystatus.await_end(RemoteCluster(), job, nowhere())
+    raystatus.await_end(LocalCluster(), job, ended_here(tmp_path, 1))
     # The local cluster of another machine, which nobody here can ask.
-    lifecycle.await_end(job, ended_here(tmp_path, 1).model_copy(update={"host": "another"}))
+    raystatus.await_end(LocalCluster(), job, ended_here(tmp_path, 1).model_copy(update={"host": "another"}))
 
 
 def test_a_status_that_was_judged_by_an_older_attempt_does_not_win(
@@ -123,11 +124,11 @@ def test_a_status_that_was_judged_by_an_older_attempt_does_not_win(
 ) -> None:
     job = a_job(tmp_path, "TRAINING", ended_here(tmp_path, 1))
 
-    def resumed_meanwhile(where: Submission) -> bool:
+    def resumed_meanwhile(cluster: LocalCluster, where: Submission) -> bool:
         submissions.save(job, nowhere(attempt=2))
         return True
 
-    monkeypatch.setattr(access, "has_ended", resumed_meanwhile)
+    monkeypatch.setattr(LocalCluster, "has_ended", resumed_meanwhile)
     assert api.status(job).phase == "TRAINING" and jobstatus.read(job).phase == "TRAINING"
 
 

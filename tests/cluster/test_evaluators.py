@@ -61,7 +61,7 @@ def test_a_checkpoint_has_one_score_whatever_the_number_of_evaluators(
     target = jobsapi.Target(cluster.dashboard, local.token())
     jobsapi.submit(target, "evaluators", shlex.join([sys.executable, __file__, str(tmp_path)]), {})
     log = "".join(jobsapi.logs(target, "evaluators", follow=True))
-    assert jobsapi.state(target, "evaluators") == "SUCCEEDED", log[-3000:]
+    assert jobsapi.driver_state(target, "evaluators") == "SUCCEEDED", log[-3000:]
     # With three evaluators a second time, nothing is left to score.
     said = json.loads(folder.read("scored.json") or b"")
     assert said == [

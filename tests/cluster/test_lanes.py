@@ -38,7 +38,7 @@ def test_one_worker_trains_all_its_runs_but_the_one_that_fails(
     target = jobsapi.Target(cluster.dashboard, local.token())
     jobsapi.submit(target, "lanes", shlex.join([sys.executable, __file__, str(tmp_path)]), {})
     log = "".join(jobsapi.logs(target, "lanes", follow=True))
-    assert jobsapi.state(target, "lanes") == "SUCCEEDED", log[-3000:]
+    assert jobsapi.driver_state(target, "lanes") == "SUCCEEDED", log[-3000:]
 
     ended = {seed: (state, reason) for seed, state, reason in json.loads(folder.read("ended.json") or b"")}
     assert {seed: state for seed, (state, _) in ended.items()} == {

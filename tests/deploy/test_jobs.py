@@ -8,16 +8,8 @@ from gansvc import api
 from gansvc.client import plan
 
 JOBS = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
-
-
-PUBLISHED = {"bloodmnist", "medmnist-gray", "pathmnist", "retinamnist", "mnist-wgan"}
+PUBLISHED = ("bloodmnist", "medmnist-gray", "pathmnist", "retinamnist", "mnist-wgan")
 """Jobs that repeat what somebody published."""
-
-
-def test_all_are_there() -> None:
-    assert {path.stem for path in JOBS} == PUBLISHED | {
-        *("quickstart", "retinamnist-rpgan", "retinamnist-losses", "breastmnist-losses")
-    }
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
@@ -29,9 +21,9 @@ def test_job_loads_and_is_planned(path: Path) -> None:
     assert planned.training_images and planned.training_images > 0
 
 
-@pytest.mark.parametrize("path", [path for path in JOBS if path.stem in PUBLISHED], ids=lambda path: path.stem)
-def test_published_jobs_use_the_published_protocol(path: Path) -> None:
-    evaluation = api.validate(path).evaluation
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_jobs_use_the_published_protocol(name: str) -> None:
+    evaluation = api.validate(JOBS[0].with_name(f"{name}.yaml")).evaluation
     assert evaluation.extractor.name == "inception-v3" and evaluation.samples == 10_000
 
 

@@ -22,12 +22,12 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from gansvc import api
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import jobs, reader
+from gansvc.client.kuberay import jobmanifest, jobs, reader
 from gansvc.client.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, RefusedError
 from gansvc.client.kuberay.connection import connect
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.spec import jobfile
 
 from ..kube_examples import K8S, generated
@@ -218,8 +218,8 @@ def test_the_role_is_what_the_client_uses_and_no_more(
     del small.asked[tests_part:]
     api.status(job)
     list(api.logs(job))
-    next(iter(jobs.changes(cluster.space, job.id)))
-    list(cluster.api.changes(RAYJOBS, str(small.version - 1)))[:0]
+    next(iter(jobs.watch(cluster.space, job.id)))
+    list(cluster.api.watch(RAYJOBS, str(small.version - 1)))[:0]
     api.jobs(cluster=cluster.space.address)
     api.pull(job, tmp_path / "pulled")
     api.stop(job)
@@ -252,7 +252,7 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
     assert [found.job for found in api.jobs(cluster=space.address)] == [job.id]
     with pytest.raises(ClusterError, match="has no log yet"):
         list(api.logs(job))
-    monkeypatch.setattr(reader, "_START_SECONDS", 1)
+    monkeypatch.setattr(patience, "READER", 1)
     assert spec.cluster
     with pytest.raises(ClusterError, match="doesn't start"):  # there is no kubelet; the pod was made and deleted
         reader.read(space, spec.cluster, "x")
@@ -262,14 +262,14 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
     mine = connect(space)
     assert mine.api.configuration.api_key, "by the token, not the administrator's certificate"
     refused: list[Callable[[], object]] = [
-        lambda: mine.every("api/v1/secrets"),
-        lambda: mine.every("api/v1/configmaps"),
-        lambda: mine.every(RAYCLUSTERS),
+        lambda: mine.list_objects("api/v1/secrets"),
+        lambda: mine.list_objects("api/v1/configmaps"),
+        lambda: mine.list_objects(RAYCLUSTERS),
         lambda: mine.delete(RAYCLUSTERS, "any"),
         lambda: mine.create("api/v1/serviceaccounts", {"metadata": {"name": "x"}}),
         lambda: mine._call("PUT", RAYJOBS, "any/status", {"metadata": {"name": "any"}}),
-        lambda: Client(Namespace("test", cluster.space.name), mine.api).every(PODS),
-        lambda: jobs.submit(Namespace("test", "default"), kubejob.rayjob("a", "a", spec, "/storage")),
+        lambda: Client(Namespace("test", cluster.space.name), mine.api).list_objects(PODS),
+        lambda: jobs.submit(Namespace("test", "default"), jobmanifest.rayjob("a", "a", spec, "/storage")),
     ]
     for ask in refused:
         with pytest.raises(RefusedError, match=r"you may not .*k8s/base/role\.yaml") as caught:
@@ -294,7 +294,7 @@ def test_the_role_on_a_real_api_server(cluster: Cluster, tmp_path: Path, monkeyp
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     inside = api.submit(spec, "k8s")
     assert connect(Namespace()).space == Namespace("", "gansvc")
-    assert inside.id in [found["metadata"]["name"] for found in theirs.every(RAYJOBS)[0]]
+    assert inside.id in [found["metadata"]["name"] for found in theirs.list_objects(RAYJOBS)[0]]
     assert api.status(inside).phase == "PENDING" and api.stop(inside).phase == "STOPPED"
 
 

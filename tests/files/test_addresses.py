@@ -96,7 +96,7 @@ def test_a_password_in_a_clusters_address_is_refused(yard: Yard, cluster: str, c
         refused(yard, *command, "--cluster", cluster, "--storage", str(yard.jobs))
     refused(yard, "config", "lab.cluster", cluster)
     with pytest.raises(SpecError) as caught:
-        access.remote(cluster)
+        access.resolve(cluster)
     assert "hush" not in str(caught.value)
 
 
@@ -136,7 +136,7 @@ def test_a_token_over_plain_http_is_told_of_by_every_command_once(
         (folder / "status.json").write_text(
             json.dumps(status | {"phase": "FAILED" if command == ("resume",) else "TRAINING"})
         )
-        access._warn.cache_clear()
+        access._warn_of_plain_token.cache_clear()
         caplog.clear()
         yard.run(*command, asks=True)
         assert caplog.messages.count(says) == 1, command

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.files import filesystems
+from gansvc.files import filesystems, patience
 from gansvc.store.folder import Folder
 
 from ..object_storage import DENIED, RESET, SLOW_DOWN, Answer, Gate
@@ -23,7 +23,7 @@ from ..object_storage import DENIED, RESET, SLOW_DOWN, Answer, Gate
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a storage for two seconds only."""
-    monkeypatch.setattr(filesystems, "PATIENCE", 2.0)
+    monkeypatch.setattr(patience, "STORAGE", 2.0)
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
@@ -217,4 +217,4 @@ def test_a_disks_refusal_is_never_waited_for(code: int, monkeypatch: pytest.Monk
         raise OSError(code, os.strerror(code))
 
     with pytest.raises(ClusterError, match=f"x can't be written \\({errno.errorcode[code]}: "):
-        filesystems.patiently("x can't be written", refuse)
+        filesystems.with_retries("x can't be written", refuse)

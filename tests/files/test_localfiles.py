@@ -121,7 +121,9 @@ def test_the_users_own_path_may_lead_through_links_and_the_job_folder_may_be_non
     (tmp_path / "jobs").symlink_to(tmp_path / "real")
     job = jobfolder.new("tiny", str(tmp_path / "jobs"))
     jobstatus.start(job, "tiny")
-    assert jobfolder.every(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / layout.STATUS).is_file()
+    assert (
+        jobfolder.list_jobs(str(tmp_path / "jobs")) == [job] and (tmp_path / "real" / job.id / layout.STATUS).is_file()
+    )
     planted = tmp_path / "real" / "other-20260101-000000-aaaa"
     planted.symlink_to(job.folder)
     with pytest.raises(ClusterError, match="other-20260101-000000-aaaa is a link"):

@@ -6,7 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from gansvc.catalog.augments import AUGMENTS
+from gansvc.catalog.datasets import DATASETS
+from gansvc.catalog.extractors import EXTRACTORS
+from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.metrics import METRICS
+from gansvc.catalog.networks import NETWORKS
 
 JOB: dict[str, Any] = {"name": "a", "dataset": "histology", "losses": ["lsgan"]}
 CLUSTER: dict[str, Any] = {
@@ -57,7 +62,7 @@ def losses(draw: st.DrawFn) -> list[Any]:
     labels = draw(st.lists(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True), max_size=4, unique=True))
     own = {"betas": st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)).map(list), "generator_lr": rates}
     own |= {"critic_lr": rates, "n_critic": st.integers(1, 100), "optimizer": st.sampled_from(("adam", "rmsprop"))}
-    names = st.sampled_from(("lsgan", "wgan", "wgan-gp", "ns", "hinge", "rpgan"))
+    names = st.sampled_from(sorted(LOSSES))
     found: list[Any] = [
         {"name": draw(names), "label": x, **draw(st.fixed_dictionaries({}, optional=own))} for x in labels
     ]
@@ -68,18 +73,19 @@ def losses(draw: st.DrawFn) -> list[Any]:
 @st.composite
 def valid(draw: st.DrawFn) -> dict[str, Any]:
     """Draw the data of a valid spec."""
-    size = draw(st.sampled_from((28, 32, 64)))
+    pair, size = draw(st.sampled_from([(name, size) for name, pair in NETWORKS.items() for size in pair.sizes]))
     dataset = st.one_of(
-        st.just({"name": "histology"}),
+        st.sampled_from([{"name": name} for name in sorted(DATASETS) if name != "npz"]),
         st.builds(lambda root: {"name": "retinamnist", "channels": 1, "root": root}, paths),
         st.builds(lambda path: {"name": "npz", "path": path, "channels": 3}, paths),
     ).map(lambda data: data | {"size": size})
     trained = draw(losses())
-    clipped = any(loss == "wgan" or (isinstance(loss, dict) and loss["name"] == "wgan") for loss in trained)
+    named = {loss if isinstance(loss, str) else loss["name"] for loss in trained}
+    clipped = any(getattr(LOSSES[name](name=name), "clip", None) for name in named)
     norm = st.sampled_from(("none",) if clipped else ("none", "spectral"))
     network: Any = {"latent_dim": draw(st.integers(1, 1024)), "width": draw(st.integers(4, 512))}
-    network |= {"name": "dcgan" if size == 28 else "resnet", "critic_norm": draw(norm)}
-    network |= {"critic_stem": draw(st.integers(0, 512))} if size == 28 else {}
+    network |= {"name": pair, "critic_norm": draw(norm)}
+    network |= {"critic_stem": draw(st.integers(0, 512))} if "critic_stem" in NETWORKS[pair].model_fields else {}
     workers = draw(st.integers(1, 256))
     training: Any = {
         "epochs": st.integers(1, 100_000),
@@ -89,7 +95,7 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
         "patience": st.integers(1, 1000),
         "decay": st.sampled_from(("none", "linear", "cosine")),
         "workers": st.just(workers),
-        "augment": st.lists(st.sampled_from(("flip", "colour", "translation", "cutout")), unique=True),
+        "augment": st.lists(st.sampled_from(sorted(AUGMENTS)), unique=True),
     }
     search: Any = {
         "trials": st.integers(1, 10_000),
@@ -101,7 +107,7 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
     evaluation: Any = {
         "samples": st.integers(50, 1_000_000),
         "metrics": st.lists(st.sampled_from(sorted(METRICS)), min_size=1, unique=True),
-        "extractor": st.sampled_from(("inception-v3", {"name": "efficientnet-lite0", "size": 64})),
+        "extractor": st.sampled_from((*sorted(EXTRACTORS), {"name": "efficientnet-lite0", "size": 64})),
         "reference": st.sampled_from(("test", "train")),
         "audit": st.booleans(),
     }
@@ -116,6 +122,6 @@ def valid(draw: st.DrawFn) -> dict[str, Any]:
         "resources": st.fixed_dictionaries({}, optional={"cpus_per_worker": st.floats(0.001, 1024)}),
         "published": st.lists(published, max_size=3),
     }
-    named = {"name": draw(words), "dataset": draw(dataset), "network": network, "losses": trained}
-    data: dict[str, Any] = named | draw(st.fixed_dictionaries({}, optional=sections))
+    begun = {"name": draw(words), "dataset": draw(dataset), "network": network, "losses": trained}
+    data: dict[str, Any] = begun | draw(st.fixed_dictionaries({}, optional=sections))
     return data

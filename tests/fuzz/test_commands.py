@@ -194,7 +194,7 @@ def test_a_job_folder_names_no_other_place_to_pull_to(yard: Yard, job: str) -> N
 
 
 def test_a_job_folder_gets_the_local_clusters_token_for_no_other_address(yard: Yard) -> None:
-    from gansvc.client import access
+    from gansvc.client.rayclusters import LocalCluster
     from gansvc.store.submissions import Submission
 
     cluster = local.Cluster(mark="m", pid=1, dashboard="http://127.0.0.1:8265", temp="/tmp/none")
@@ -202,9 +202,9 @@ def test_a_job_folder_gets_the_local_clusters_token_for_no_other_address(yard: Y
     (home / "cluster.json").write_text(cluster.model_dump_json())
     (home / "auth_token").write_text("secret")
     sent = Submission(address=cluster.dashboard, submitted=1.0, home=str(home), mark="m")
-    assert access.target(sent).token == "secret"
-    assert access.target(sent.model_copy(update={"address": "http://evil.example"})).token is None
-    assert access.target(sent.model_copy(update={"mark": "another"})).token is None
+    assert LocalCluster().target(sent).token == "secret"
+    assert LocalCluster().target(sent.model_copy(update={"address": "http://evil.example"})).token is None
+    assert LocalCluster().target(sent.model_copy(update={"mark": "another"})).token is None
     (home / "cluster.json").unlink()
 
 

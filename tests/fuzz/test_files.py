@@ -257,5 +257,5 @@ def test_any_record_of_a_cluster_is_read_or_taken_for_none(yard: Yard, data: byt
     (yard.work / "cluster.json").write_bytes(data)
     (yard.work / "auth_token").write_bytes(data)
     with yard.watched():
-        assert local.recorded(yard.work) is None
+        assert local.known_cluster(yard.work) is None
         local.token(yard.work)

@@ -9,7 +9,6 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gansvc.catalog.networks import Network
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
 
@@ -24,10 +23,6 @@ def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def test_the_table_of_networks_is_the_one_that_is_drawn_from() -> None:
-    assert {sub.__name__ for sub in Network.__subclasses__()} == {"Dcgan", "Resnet"}
 
 
 @cases(60)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gansvc.client import doctor, plan
+from gansvc.client import nodechecks, plan
 from gansvc.cluster import driver
 from gansvc.errors import ClusterError
 from gansvc.spec.capacity import Share, fitting, misfit, shares
@@ -47,9 +47,9 @@ def test_a_driver_refuses_a_cluster_whose_nodes_are_each_too_small(tiny: Make, m
 
 def test_the_doctor_counts_by_node(tiny: Make) -> None:
     small = [NodeState(node=f"n{number}", cpus=2, gpus=0) for number in range(4)]
-    check = doctor._room(small, tiny(resources={"cpus_per_worker": 4}))
+    check = nodechecks.check_capacity(small, tiny(resources={"cpus_per_worker": 4}))
     assert check.state == "fault" and "don't fit 4 nodes of 2 CPUs" in check.found
-    assert doctor._room(small, tiny(training__workers=8)).state == "ok"
+    assert nodechecks.check_capacity(small, tiny(training__workers=8)).state == "ok"
 
 
 def test_a_plan_for_this_machine_says_what_does_not_fit(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.store.delivery import delivered, is_taken
+from gansvc.store.delivery import deliver, is_safe_name
 from gansvc.store.folder import Folder
 
 from ..builders.deliveries import OURS, copy
@@ -57,7 +57,7 @@ def test_a_copy_of_everything_is_equal(folder: Folder, tmp_path: Path) -> None:
     ["../evil", "a/../evil", "/evil", "a//b", ".ssh/keys", "a/.bashrc", "a\0b", "a\nb", "a\u202eb", "", "a/"],
 )
 def test_a_name_that_hides_or_leads_elsewhere_is_not_taken(name: str) -> None:
-    assert not is_taken(name) and is_taken("report/figures/größe 1.png")
+    assert not is_safe_name(name) and is_safe_name("report/figures/größe 1.png")
 
 
 @pytest.mark.parametrize("key", ["../../evil", "a/../../evil", "./evil", "/evil", "a//evil", ".ssh/authorized_keys"])
@@ -126,7 +126,7 @@ def test_files_that_are_no_jobs_stay_as_they_are(folder: Folder, tmp_path: Path)
 def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
     for target in (tmp_path / "new", tmp_path / "old"):
         (tmp_path / "old").mkdir(exist_ok=True)
-        with pytest.raises(KeyboardInterrupt), delivered(target, OURS) as delivery:
+        with pytest.raises(KeyboardInterrupt), deliver(target, OURS) as delivery:
             delivery.put("report/report.md", 1, lambda: (b"x",))
             raise KeyboardInterrupt
     assert not (tmp_path / "new").exists() and list((tmp_path / "old").iterdir()) == []
@@ -134,5 +134,5 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_file_that_the_disk_cannot_hold_is_refused_before_it_is_copied(tmp_path: Path) -> None:
     refused = pytest.raises(ClusterError, match=r"has 8\d*\.\d GB, and the disk of .* left; free space on it, or give")
-    with refused, delivered(tmp_path / "to", OURS) as delivery:
+    with refused, deliver(tmp_path / "to", OURS) as delivery:
         delivery.put("model/weights", 8 * 10**16, lambda: pytest.fail("nothing is read"))

@@ -123,11 +123,11 @@ def test_a_bucket_that_is_not_there_is_no_empty_folder(bucket: str) -> None:
 
 def test_jobs_are_listed_and_found(bucket: str) -> None:
     storage = f"s3://{bucket}/jobs"
-    assert jobfolder.every(storage) == []
+    assert jobfolder.list_jobs(storage) == []
     job = jobfolder.new("tiny", storage)
     jobstatus.start(job, "tiny")
     request(os.environ["AWS_ENDPOINT_URL"], "PUT", f"/{bucket}/jobs/other/file", b"x")
-    assert jobfolder.every(storage) == [job]
+    assert jobfolder.list_jobs(storage) == [job]
     assert jobfolder.find(job.id[:20], storage) == jobfolder.find(job.folder, storage) == job
     assert jobstatus.read(job).phase == "PENDING"
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import model_validator
 
 from gansvc.catalog import arrays, published
+from gansvc.catalog.pathtext import PathText
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.schema.explain import refusal
-from gansvc.schema.section import PathText, Section, section_of
+from gansvc.schema.section import Section, section_of
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
@@ -58,7 +59,7 @@ class Dataset(Section):
 
     def folder(self) -> Path:
         """Return the folder where the set's files are looked for."""
-        return homefolder.expanded(self.root or self.entry.default_root)
+        return homefolder.expand(self.root or self.entry.default_root)
 
     def missing(self) -> str | None:
         """Return where the set's files were looked for and how to get them, or None when they are at hand."""

@@ -111,9 +111,9 @@ def _source(url: str) -> str:
     mirror = os.environ.get("GANSVC_MIRROR")
     if not mirror:
         return url
-    if what := addresses.carried(mirror):
+    if what := addresses.forbidden_part(mirror):
         raise ClusterError(f"GANSVC_MIRROR: {what} stands in the address; name a place that asks for none")
-    place = mirror if "://" in mirror else homefolder.expanded(mirror).absolute().as_uri()
+    place = mirror if "://" in mirror else homefolder.expand(mirror).absolute().as_uri()
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from gansvc.catalog import downloads, torchfiles
+from gansvc.catalog.pathtext import PathText
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.schema.explain import refusal
-from gansvc.schema.section import PathText, Section, section_of
+from gansvc.schema.section import Section, section_of
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +141,7 @@ INCEPTION_URL = (
 
 def _inception_weights() -> Path:
     home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
-    return homefolder.expanded(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
+    return homefolder.expand(home) / "hub" / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
 
 
 def _build_inception(weights: Path, size: int) -> nn.Module:

@@ -12,9 +12,9 @@ import typer
 
 from gansvc import api
 from gansvc.cli import following, live, preparing, scoretables
-from gansvc.cli.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parsed
+from gansvc.cli.options import AsJson, Cluster, Elsewhere, File, JobName, Model, OneClass, Storage, Values, parse_values
 from gansvc.cli.output import as_json as _json
-from gansvc.cli.output import fail, show, take_any_text
+from gansvc.cli.output import configure_streams, fail, show
 from gansvc.cli.output import out as _out
 from gansvc.cli.output import say as _say
 from gansvc.errors import GansvcError, SpecError
@@ -40,7 +40,7 @@ MAX_DIFFERENCES = 10
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with its code; an error is one sentence on stderr."""
-    take_any_text()
+    configure_streams()
     try:
         if any("\0" in word for word in args or ()):
             raise SpecError("an argument holds a zero byte; leave it out")
@@ -64,7 +64,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def validate(file: File, values: Values = None, as_json: AsJson = False) -> None:
     """Check a job file and say what is wrong with it; start nothing."""
-    spec = api.validate(file, parsed(values))
+    spec = api.validate(file, parse_values(values))
     show(_json({"valid": True, "spec": spec.model_dump(mode="json")}) if as_json else f"{file}: valid")
 
 
@@ -95,7 +95,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Run a job: search, train, score, report. Starts Ray on this machine if the cluster is local and none runs."""
-    spec = api.validate(file, parsed(values) | ({} if name is None else {"name": name}))
+    spec = api.validate(file, parse_values(values) | ({} if name is None else {"name": name}))
     plan = api.plan(spec)
     if dry_run:
         sent = api.manifest(spec, cluster, storage)
@@ -214,7 +214,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model folder again, beside the score on its card."""
-    found = api.evaluate(folder, None if dataset is None else jobfile.parse_value(dataset), parsed(values))
+    found = api.evaluate(folder, None if dataset is None else jobfile.parse_value(dataset), parse_values(values))
     if as_json:
         show(_json(found))
         return

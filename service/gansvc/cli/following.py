@@ -1,4 +1,4 @@
-"""The commands that stay with a job until it has ended: resume and logs, and what submit does after it has sent one."""
+"""Commands that follow a job to its end: resume, logs, and submit once it has sent one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTIAL = 4
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What Ray colours its lines with; in a terminal they would show as escapes, as all control characters do."""
 
-_RAYS_OWN = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO \w+\.py:\d+ -- |Running entrypoint for job ")
+_RAY_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+INFO \w+\.py:\d+ -- |Running entrypoint for job ")
 """How the lines begin that Ray writes into a driver's log of itself; one of them holds the whole spec, packed."""
 
 app = typer.Typer()
@@ -40,7 +40,7 @@ def resume(
     if not api.resume(found, say=say):
         say(f"{found.id} has SUCCEEDED; nothing to resume")
         if as_json:
-            show(_json(_ending(found, api.status(found))))
+            show(_json(_final_facts(found, api.status(found))))
         return
     say(f"job {found.id}")
     if not detach:
@@ -59,7 +59,7 @@ def logs(
     """Print what a job's driver wrote."""
     found = api.find(job, storage)
     try:
-        for piece in without_rays_own(api.logs(found, follow, attempt=attempt)):
+        for piece in without_ray_lines(api.logs(found, follow, attempt=attempt)):
             show(piece, end="")
         # The log may end before the job's last status is written.
         last = [*api.follow(found)][-1] if follow else None
@@ -70,14 +70,14 @@ def logs(
         raise typer.Exit(_exit_code(last))
 
 
-def without_rays_own(pieces: Iterable[str]) -> Iterator[str]:
+def without_ray_lines(pieces: Iterable[str]) -> Iterator[str]:
     """Yield a driver's log without Ray's colours and the lines that Ray writes of itself, whole line by whole line."""
     rest = ""
     for piece in pieces:
         *lines, rest = COLOURS.sub("", rest + piece).split("\n")
-        if kept := "".join(f"{line}\n" for line in lines if not _RAYS_OWN.match(line)):
+        if kept := "".join(f"{line}\n" for line in lines if not _RAY_LINE.match(line)):
             yield kept
-    if rest and not _RAYS_OWN.match(rest):
+    if rest and not _RAY_LINE.match(rest):
         yield rest
 
 
@@ -90,7 +90,7 @@ def follow(job: Job, as_json: bool) -> None:
         say(f"`gansvc stop {job.id}` ends it")
         return
     if as_json:
-        show(_json(_ending(job, last)))
+        show(_json(_final_facts(job, last)))
     elif last.phase == "SUCCEEDED":
         out().print(scoretables.leaderboard(Report.model_validate(api.report(job, "json"))))
         for title, path in api.results(job).items():
@@ -105,7 +105,7 @@ def follow(job: Job, as_json: bool) -> None:
         raise typer.Exit(_exit_code(last))
 
 
-def _ending(job: Job, last: Status) -> dict[str, object]:
+def _final_facts(job: Job, last: Status) -> dict[str, object]:
     ended = {"phase": last.phase, "error": last.error, "partial": last.partial}
     return {"id": job.id, "job": job.id, "folder": job.folder} | ended
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: their arguments and options, and how ``--set`` is read."""
+"""Arguments and options that the commands share, and parsing of ``--set``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Values = Annotated[
 ]
 
 
-def parsed(pairs: Sequence[str] | None) -> dict[str, Any]:
+def parse_values(pairs: Sequence[str] | None) -> dict[str, Any]:
     """Return the values of ``--set PATH=VALUE``, by path.
 
     Raises:

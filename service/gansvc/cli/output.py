@@ -1,4 +1,4 @@
-"""Where the commands write: results to stdout, the rest to stderr; nothing but text reaches a terminal."""
+"""Console output: results to stdout, the rest to stderr, control characters as escapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.markup import escape
 from gansvc.cli.terminal import PlainConsole
 from gansvc.escapes import printable, printable_json
 
-LONGEST = 1000
+MAX_ERROR_LENGTH = 1000
 """Characters of an error that are shown."""
 
 
@@ -34,7 +34,7 @@ def show(text: object, end: str = "\n") -> None:
 def fail(sentence: str) -> None:
     """Write an error's sentence to stderr."""
     text = printable(sentence, keep="\t")
-    print(f"Error: {text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'}", file=sys.stderr)
+    print(f"Error: {text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 3] + '...'}", file=sys.stderr)
 
 
 def out() -> PlainConsole:
@@ -53,16 +53,16 @@ def say(text: str) -> None:
     err().print(escape(text), highlight=False, soft_wrap=True)
 
 
-def take_any_text() -> None:
+def configure_streams() -> None:
     """Make stdout, stderr and warnings take any text: what their encoding lacks, or drives a terminal, is an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Plain())
+        logging.lastResort.setFormatter(_EscapingFormatter())
 
 
-class _Plain(logging.Formatter):
+class _EscapingFormatter(logging.Formatter):
     """Writes warnings, which may quote what a server said."""
 
     def format(self, record: logging.LogRecord) -> str:

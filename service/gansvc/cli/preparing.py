@@ -1,4 +1,4 @@
-"""The commands that prepare the ground for jobs: config, doctor, prefetch."""
+"""Commands that prepare for jobs: config, doctor, prefetch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gansvc import api
-from gansvc.cli.options import AsJson, Cluster, Storage, Values, parsed
+from gansvc.cli.options import AsJson, Cluster, Storage, Values, parse_values
 from gansvc.cli.output import as_json as _json
 from gansvc.cli.output import out as _out
 from gansvc.cli.output import say as _say
 from gansvc.cli.output import show
-from gansvc.client import config as settings
 from gansvc.client import configfile
-from gansvc.client import doctor as doctoring
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
-from gansvc.store import layout
-from gansvc.store.folder import Folder
 
 app = typer.Typer(rich_markup_mode=None)
 _STYLE = {"ok": "green", "note": "yellow", "fault": "bold red"}
@@ -44,7 +40,7 @@ def config(
         return
     if key is not None:
         raise typer.BadParameter(f"{key!r} has no value; give KEY and VALUE, or neither", param_hint="VALUE")
-    rows = settings.shown(cluster, storage)
+    rows = api.settings(cluster, storage)
     if as_json:
         show(_json({name: {"value": row.value, "from": row.source} for name, row in rows.items()}))
         return
@@ -63,7 +59,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check this installation, the cluster and its nodes, and say how to mend what is wrong; exits 3 if anything is."""
-    checks = doctoring.check(cluster, storage, None if file is None else _spec(str(file), values, storage))
+    checks = api.check(None if file is None else _spec(str(file), values, storage), cluster, storage)
     if as_json:
         show(_json([check._asdict() for check in checks]))
     else:
@@ -87,7 +83,7 @@ def prefetch(
     as_json: AsJson = False,
 ) -> None:
     """Put a job's data set and the extractor's weights onto every node of the cluster."""
-    found = doctoring.prefetch(cluster, _spec(file, values, storage), mirror)
+    found = api.prefetch(_spec(file, values, storage), cluster, mirror)
     if as_json:
         show(_json([node.model_dump(mode="json") for node in found]))
     for node in found if not as_json else ():
@@ -105,8 +101,7 @@ def prefetch(
 def _spec(file: str, values: list[str] | None, storage: str | None) -> JobSpec:
     """Return the spec of a job file, or of a job of that name."""
     if file != "-" and not Path(file).exists() and "/" not in file and not file.endswith((".yaml", ".yml")):
-        folder = Folder(api.find(file, storage).folder)
-        spec = jobfile.read(folder.read(layout.JOB) or b"", folder.path(layout.JOB))
+        spec = jobfile.read_submitted(api.find(file, storage))
     else:
         spec = jobfile.load(file)
-    return spec.with_values(parsed(values)) if values else spec
+    return spec.with_values(parse_values(values)) if values else spec

@@ -1,4 +1,4 @@
-"""Which Jobs API an address means, and what opens it: the token and the certificates of that address and no other."""
+"""Resolve a Jobs API's address, token and CA: those of that address and no other."""
 
 from __future__ import annotations
 
@@ -7,43 +7,21 @@ import os
 import ssl
 from functools import cache
 from pathlib import Path
-from platform import node
 from urllib.parse import urlsplit
 
-from gansvc.client import config, configfile, local
+from gansvc.client import config, configfile
 from gansvc.client.jobsapi import Target
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
-from gansvc.store.submissions import LOCAL, Submission
 
 
-def target(where: Submission) -> Target:
-    """Return the Jobs API that a job was sent to.
-
-    The local cluster's token goes to that cluster alone: whoever writes a job folder may name any address in it.
-    """
-    if where.cluster == LOCAL:
-        cluster = local.recorded(Path(where.home))
-        known = cluster is not None and (cluster.mark, cluster.dashboard) == (where.mark, where.address)
-        return Target(where.address, local.token(Path(where.home)) if known else None)
-    return remote(where.address)
-
-
-def has_ended(where: Submission) -> bool:
-    """Return whether it is certain that the cluster has ended: only its own machine knows."""
-    if where.cluster != LOCAL or where.host != node():
-        return False
-    cluster = local.recorded(Path(where.home))
-    return cluster is None or cluster.mark != where.mark or not cluster.alive()
-
-
-def remote(url: str) -> Target:
+def resolve(url: str) -> Target:
     """Return the Jobs API at an address, with the token of Ray's own variables, or what the address's profile names.
 
     Raises:
         SpecError: that is no address, or a file that the profile names can't be read.
     """
-    if fault := configfile.refusal(url):
+    if fault := configfile.address_fault(url):
         raise SpecError(f"a cluster's address: {fault}")
     try:
         parts = urlsplit(url)
@@ -54,15 +32,15 @@ def remote(url: str) -> Target:
         raise SpecError(f"{url!r} is not a cluster; give local, an address like http://HOST:8265, or a profile's name")
     url, ca_file = url.rstrip("/"), config.ca_file(url).value
     if ca_file:
-        _refuse_no_certificates(ca_file)
+        _check_certificates(ca_file)
     target = Target(url, _token(url), ca_file)
     if target.token and not target.is_private():
-        _warn(url)
+        _warn_of_plain_token(url)
     return target
 
 
 @cache
-def _warn(url: str) -> None:
+def _warn_of_plain_token(url: str) -> None:
     """Say once a process that a token can be read on its way; a command is one process."""
     text = "the token goes to %s unencrypted; use https, or a tunnel to it"
     logging.getLogger(__name__).warning(text, url)
@@ -82,12 +60,12 @@ def _token(url: str) -> str | None:
     if not path and os.environ.get("RAY_AUTH_MODE") != "token":
         return None
     try:
-        return homefolder.expanded(path or "~/.ray/auth_token").read_text().strip() or None
+        return homefolder.expand(path or "~/.ray/auth_token").read_text().strip() or None
     except OSError:
         return None
 
 
-def _refuse_no_certificates(path: str) -> None:
+def _check_certificates(path: str) -> None:
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:

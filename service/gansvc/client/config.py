@@ -1,11 +1,11 @@
-"""Where jobs go and where they are kept: a flag says it, else the environment, else the profile in use."""
+"""Resolve where jobs go and are kept: by a flag, else the environment, else the profile in use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-from gansvc.client.configfile import Config, Profile, file, read, refusal
+from gansvc.client.configfile import Config, Profile, address_fault, find, read
 from gansvc.errors import SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.store.submissions import LOCAL, Destination, Setting
@@ -23,7 +23,7 @@ def cluster(flag: str | None = None) -> Setting:
         SpecError: a user or a password stands in the address, or the config file is damaged.
     """
     chosen, source = _first(("--cluster", flag), ("GANSVC_CLUSTER", os.environ.get("GANSVC_CLUSTER")))
-    if fault := refusal(chosen):
+    if fault := address_fault(chosen):
         raise SpecError(f"{source}: {fault}")
     known = read()
     if chosen in known.profiles:
@@ -44,7 +44,7 @@ def storage(flag: str | None = None, of_cluster: str | None = None) -> Setting:
     """
     chosen, source = _first(("--storage", flag), ("GANSVC_STORAGE", os.environ.get("GANSVC_STORAGE")))
     if chosen:
-        filesystems.refuse(chosen)
+        filesystems.refuse_secrets(chosen)
         return Setting(chosen, source)
     known = read()
     named = of_cluster or os.environ.get("GANSVC_CLUSTER") or known.profile
@@ -74,28 +74,34 @@ def ca_file(address: str) -> Setting:
     return _of_address(address, "ca_file")
 
 
-def shown(cluster_flag: str | None = None, storage_flag: str | None = None) -> dict[str, Setting]:
-    """Return what holds and where each value comes from; of a token only where it is read, never itself."""
-    known, chosen = read(), cluster(cluster_flag)
-    found = {
-        "config file": Setting(str(file() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
+def settings(to: Destination) -> dict[str, Setting]:
+    """Return where the config file is, the profile in use, and where jobs go and are kept."""
+    known = read()
+    return {
+        "config file": Setting(str(find() or ""), "GANSVC_CONFIG" if os.environ.get("GANSVC_CONFIG") else "default"),
         "profile": Setting(known.profile, "config file" if "profile" in known.model_fields_set else "default"),
-        "cluster": chosen,
-        "storage": storage(storage_flag, cluster_flag),
+        **to._asdict(),
     }
-    if chosen.value == LOCAL:
-        names = ", ".join(known.environment)
-        return found | {"environment": Setting(names, "config file" if names else "default")}
+
+
+def environment() -> dict[str, Setting]:
+    """Return which variables reach the local cluster beside those that always do."""
+    names = ", ".join(read().environment)
+    return {"environment": Setting(names, "config file" if names else "default")}
+
+
+def credentials(address: str) -> dict[str, Setting]:
+    """Return the token and the certificates of a cluster; of the token only where it is read, never itself."""
     variables = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
-    token, bundle = token_file(chosen.value), os.environ.get("REQUESTS_CA_BUNDLE")
+    token, bundle = token_file(address), os.environ.get("REQUESTS_CA_BUNDLE")
     if variables:
         token = Setting(
             "set, not shown" if variables[0] == "RAY_AUTH_TOKEN" else os.environ[variables[0]], variables[0]
         )
-    authority = ca_file(chosen.value)
+    authority = ca_file(address)
     if not authority.value and bundle:
         authority = Setting(bundle, "REQUESTS_CA_BUNDLE")
-    return found | {"token": token, "certificates": authority}
+    return {"token": token, "certificates": authority}
 
 
 def _first(*places: tuple[str, str | None]) -> tuple[str, str]:
@@ -114,5 +120,5 @@ def _of_address(address: str, field: str) -> Setting:
     profiles: Mapping[str, Profile] = read().profiles
     for name, profile in profiles.items():
         if profile.cluster.rstrip("/") == address.rstrip("/") and (value := getattr(profile, field)):
-            return Setting(str(homefolder.expanded(value).absolute()), f"profile {name}")
+            return Setting(str(homefolder.expand(value).absolute()), f"profile {name}")
     return Setting("", "default")

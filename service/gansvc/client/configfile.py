@@ -1,4 +1,4 @@
-"""The config file: profiles of clusters, and never a token, only the path of a file with one."""
+"""The config file: profiles of clusters; of a token only the path of its file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from gansvc.schema import explain
 from gansvc.spec import jobfile
 from gansvc.store.submissions import LOCAL
 
+NO_PROFILE = LOCAL
+"""What the config file has in place of a profile's name, where none is in use."""
+
 _LIMIT = 64 * 1024
 _Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -22,7 +25,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 def _without_secret(address: str) -> str:
     """Return the address of a cluster; one with a user or a password would end up in job folders and logs."""
-    if fault := refusal(address):
+    if fault := address_fault(address):
         raise explain.refusal(fault)
     return address
 
@@ -30,7 +33,7 @@ def _without_secret(address: str) -> str:
 def _without_key(uri: str) -> str:
     """Return the address of a storage; a key in it would end up in the config file, in manifests and in logs."""
     try:
-        filesystems.refuse(uri)
+        filesystems.refuse_secrets(uri)
     except SpecError as error:
         raise explain.refusal(str(error)) from None
     return uri
@@ -56,7 +59,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: str = LOCAL
+    profile: str = NO_PROFILE
     """The profile in use; ``local`` is none."""
     profiles: dict[_Name, Profile] = {}
     environment: tuple[_Variable, ...] = ()
@@ -70,7 +73,7 @@ def path() -> Path:
         SpecError: the home folder isn't known.
     """
     folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return homefolder.expanded(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
+    return homefolder.expand(os.environ.get("GANSVC_CONFIG") or f"{folder}/gansvc/config.yaml").absolute()
 
 
 def read() -> Config:
@@ -84,15 +87,15 @@ def read() -> Config:
         found = explain.validated(Config, data)
     except SpecError as error:
         raise SpecError("\n".join(f"{path()}: {line}" for line in str(error).splitlines())) from None
-    if found.profile != LOCAL and found.profile not in found.profiles:
-        raise SpecError(f"{path()}: profile: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
+    if found.profile != NO_PROFILE and found.profile not in found.profiles:
+        raise SpecError(f"{path()}: profile: {unknown_name('profile', found.profile, [*found.profiles, NO_PROFILE])}")
     return found
 
 
-def refusal(cluster: str) -> str:
+def address_fault(cluster: str) -> str:
     """Return why the address of a cluster is refused: what it carries, unrepeated; nothing where it is sound."""
     # One without a scheme is none, and would be repeated in that message.
-    what = addresses.carried(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
+    what = addresses.forbidden_part(cluster) or ("@" in cluster and "://" not in cluster and addresses.CREDENTIAL)
     return f"{what} stands in the address; give a token, by token_file or RAY_AUTH_TOKEN" if what else ""
 
 
@@ -111,20 +114,20 @@ def change(key: str, value: str) -> Path:
     if dot:
         if field not in Profile.model_fields:
             raise SpecError(f"KEY: {unknown_name('field', field, Profile.model_fields)}")
-        if name == LOCAL:
+        if name == NO_PROFILE:
             raise SpecError("KEY: local is no profile but the cluster on this machine; give yours another name")
         profile = data.setdefault("profiles", {}).setdefault(name, {})
         profile[field] = value
         data["profiles"][name] = {known: text for known, text in profile.items() if text}
     elif key == "profile":
-        data["profile"] = value or LOCAL
+        data["profile"] = value or NO_PROFILE
     elif key == "environment":
         data["environment"] = value.replace(",", " ").split()
     else:
         raise SpecError(f"KEY: {key!r} can't be set; give profile, environment, or NAME.cluster, NAME.storage, ...")
     found = explain.validated(Config, data)
-    if found.profile not in (LOCAL, *found.profiles):
-        raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, LOCAL])}")
+    if found.profile not in (NO_PROFILE, *found.profiles):
+        raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, NO_PROFILE])}")
     try:
         write_file(path(), jobfile.dump_plain(data).encode())
     except OSError as error:
@@ -132,7 +135,7 @@ def change(key: str, value: str) -> Path:
     return path()
 
 
-def file() -> Path | None:
+def find() -> Path | None:
     """Return the config file's path, or None for a user without a home folder: there can't be one in it."""
     try:
         return path()
@@ -141,7 +144,7 @@ def file() -> Path | None:
 
 
 def _data() -> dict[str, Any]:
-    found = file()
+    found = find()
     if found is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The environment of the local cluster's processes: a known one, whatever the shell holds that starts them.
+"""Environment of the local cluster's processes: a known one, whatever the shell holds that starts them.
 
 The cluster outlives the shell and serves jobs of others, so of a shell's variables only those on a list reach it.
 """
@@ -26,24 +26,24 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PROXIES = tuple(
     spelt for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for spelt in (name, name.upper())
 )
-_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _STORAGES = tuple(name for names in filesystems.ENVIRONMENT.values() for name in names)
-PASSED = frozenset(
-    (*_SYSTEM, *_CACHES, *_DEVICES, *_THREADS, *_PROXIES, *_AUTHORITIES, *_STORAGES, *filesystems.SETTINGS)
+PASSED_VARIABLES = frozenset(
+    (*_SYSTEM, *_CACHES, *_DEVICES, *_THREADS, *_PROXIES, *_CA_BUNDLES, *_STORAGES, *filesystems.SETTINGS)
 )
-"""Names of the shell's variables that reach the cluster, beside those that begin with one of BEGINNINGS."""
-BEGINNINGS = ("LC_", "GANSVC_")
+"""Names of the shell's variables that reach the cluster, beside those that begin with one of PASSED_PREFIXES."""
+PASSED_PREFIXES = ("LC_", "GANSVC_")
 
 
-def passed(shell: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
+def select_variables(shell: Mapping[str, str], also: Iterable[str] = ()) -> dict[str, str]:
     """Return what of a shell's variables reaches the cluster.
 
     Args:
         shell: the variables.
         also: names that the user's config file adds.
     """
-    names = PASSED.union(also)
-    return {name: value for name, value in shell.items() if name in names or name.startswith(BEGINNINGS)}
+    names = PASSED_VARIABLES.union(also)
+    return {name: value for name, value in shell.items() if name in names or name.startswith(PASSED_PREFIXES)}
 
 
 def of_cluster(home: Path, also: Iterable[str] = ()) -> dict[str, str]:
@@ -62,7 +62,7 @@ def of_cluster(home: Path, also: Iterable[str] = ()) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": loopback,
         "NCCL_SOCKET_IFNAME": loopback,
     }
-    return _named() | passed(os.environ, also) | _homed(home) | drivercommand.ENVIRONMENT | ours
+    return _user_name() | select_variables(os.environ, also) | _home_variable(home) | drivercommand.ENVIRONMENT | ours
 
 
 def refuse_python_path(variables: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ def refuse_python_path(variables: Mapping[str, str]) -> None:
         )
 
 
-def _named() -> dict[str, str]:
+def _user_name() -> dict[str, str]:
     """Return a name for this user, which torch asks for: a container's user may have none."""
     try:
         return {"USER": getpass.getuser()}
@@ -90,7 +90,7 @@ def _named() -> dict[str, str]:
         return {"USER": f"user-{os.getuid()}"}
 
 
-def _homed(home: Path) -> dict[str, str]:
+def _home_variable(home: Path) -> dict[str, str]:
     """Return where this user is at home, which Ray asks for: in the cluster's own folder where that isn't known."""
     folder = os.path.expanduser("~")
     return {"HOME": folder if Path(folder).is_absolute() else str(home)}

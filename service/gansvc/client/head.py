@@ -1,4 +1,4 @@
-"""The head of the local cluster: the process that `ray start` is, from its start until it answers, and found again."""
+"""Start, find and end the head of the local cluster."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Cluster(BaseModel):
 
     def alive(self) -> bool:
         """Return whether the head's process runs."""
-        return processes.alive(self.pid, self.mark)
+        return processes.is_alive(self.pid, self.mark)
 
     def environment(self) -> dict[str, str]:
         """Return the environment that the cluster's processes were started with; empty if it can't be read."""
@@ -97,7 +97,7 @@ def start(home: Path, also: Iterable[str], keep: Callable[[Cluster], None]) -> C
 def find(home: Path) -> Cluster | None:
     """Return the cluster of a home folder by its processes, the head's first, or None if there are none."""
     found = {}
-    for process, variables in processes.with_mark():
+    for process, variables in processes.marked_processes():
         try:
             known = json.loads(variables[RECORD])
             if known["home"] != str(home.resolve()):
@@ -126,7 +126,9 @@ def answers(dashboard: str, token: str | None) -> bool:
 
 
 @contextmanager
-def writing(path: Path, fix: str = "free space there, or set GANSVC_HOME to another folder") -> Iterator[None]:
+def explain_write_errors(
+    path: Path, fix: str = "free space there, or set GANSVC_HOME to another folder"
+) -> Iterator[None]:
     """Turn what keeps a file from being written into a sentence.
 
     Raises:
@@ -144,7 +146,7 @@ def _start(home: Path, also: Iterable[str], keep: Callable[[Cluster], None]) -> 
     port, mark = _free_port(DASHBOARD_PORT), secrets.token_hex(8)
     # Ray opens its own folder to everyone: the one around it stays closed. It is short because a socket's path ends
     # at 107 characters, and not Ray's usual one because there a second cluster's drivers would find the first.
-    with writing(Path("/tmp"), "free space there"):  # noqa: S108
+    with explain_write_errors(Path("/tmp"), "free space there"):  # noqa: S108
         temp = tempfile.mkdtemp(prefix="gansvc-", dir="/tmp")
     record = {"home": str(home.resolve()), "dashboard": f"http://127.0.0.1:{port}", "temp": temp}
     variables |= {processes.MARK: mark, RECORD: json.dumps(record)}
@@ -152,7 +154,7 @@ def _start(home: Path, also: Iterable[str], keep: Callable[[Cluster], None]) -> 
         # Ray puts the folder that it runs in where its workers import from: it is empty, and outlives the shell's.
         work = Path(temp, "work")
         work.mkdir(mode=0o700)
-        with writing(home / LOG):
+        with explain_write_errors(home / LOG):
             log = (home / LOG).open("w")
         with log:
             process = subprocess.Popen(

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.store.driverstate import ENDED, Driver, State, last_sentence
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
-
-PATIENCE = 60
-"""Seconds that a follower of a log waits for a cluster that it can't reach."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def check(target: Target) -> str:
     Raises:
         ClusterError: it doesn't, or it refuses the token or isn't whom its certificate names.
     """
-    with _asking(target):
+    with _explain_errors(target):
         return str(_client(target)._do_request("GET", "/api/version").json()["ray_version"])
 
 
@@ -54,24 +52,24 @@ def submit(target: Target, job: str, entrypoint: str, metadata: dict[str, str]) 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         _client(target).submit_job(entrypoint=entrypoint, submission_id=job, metadata=metadata)
 
 
-def look(target: Target, job: str) -> Driver | None:
+def find_driver(target: Target, job: str) -> Driver | None:
     """Return how a job's driver is, or None if the cluster doesn't know the job.
 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         return _driver(_client(target), job)
 
 
-def state(target: Target, job: str) -> State | None:
+def driver_state(target: Target, job: str) -> State | None:
     """Return the state of a job's driver, or None if it is unknown or the cluster can't be reached."""
     try:
-        driver = look(target, job)
+        driver = find_driver(target, job)
     except ClusterError:
         return None
     return driver.state if driver else None
@@ -90,7 +88,7 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
             lost = None
         except ClusterError:
             lost = lost or time.monotonic()
-            if not follow or time.monotonic() - lost > PATIENCE:
+            if not follow or time.monotonic() - lost > patience.CLUSTER:
                 raise
             time.sleep(2)
             continue
@@ -103,38 +101,38 @@ def logs(target: Target, job: str, follow: bool = False) -> Iterator[str]:
         time.sleep(max(1.0, seen / 1_000_000))
 
 
-def stop(target: Target, job: str, patience: float = 60) -> Driver | None:
+def stop(target: Target, job: str, seconds: float = patience.STOP) -> Driver | None:
     """Stop a job's driver, wait until it has ended, and return how it ended; None if the cluster doesn't know it.
 
     Raises:
-        ClusterError: the cluster can't be reached, or the driver still runs after ``patience`` seconds.
+        ClusterError: the cluster can't be reached, or the driver still runs after so many seconds.
     """
-    with _asking(target):
-        client, deadline = _client(target), time.monotonic() + patience
+    with _explain_errors(target):
+        client, deadline = _client(target), time.monotonic() + seconds
         driver = _driver(client, job)
         if driver and driver.state not in ENDED:
             client.stop_job(job)
         while driver and driver.state not in ENDED:
             if time.monotonic() > deadline:
-                raise ClusterError(f"{job} still runs {patience:.0f} s after it was told to stop; try again")
+                raise ClusterError(f"{job} still runs {seconds:.0f} s after it was told to stop; try again")
             time.sleep(0.5)
             driver = _driver(client, job)
         return driver
 
 
-def forget(target: Target, job: str) -> None:
+def delete_driver(target: Target, job: str) -> None:
     """Take a driver that has ended off the cluster's list.
 
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         _client(target).delete_job(job)
 
 
 def _read(target: Target, job: str) -> tuple[bool, str]:
     """Return whether the driver has ended, asked before its log is read so that nothing is missed, and the log."""
-    with _asking(target):
+    with _explain_errors(target):
         client = _client(target)
         driver = _driver(client, job)
         if driver is None:
@@ -151,7 +149,7 @@ def _driver(client: JobSubmissionClient, job: str) -> Driver | None:
         raise
     found = Driver(details.status.value, details.message or "", _pid(details))
     # Ray goes on to call a driver running whose node is lost, as when the kernel ends one of the node's agents.
-    if found.state not in ENDED and details.driver_node_id and (lost := _loss(client, details.driver_node_id)):
+    if found.state not in ENDED and details.driver_node_id and (lost := _node_loss(client, details.driver_node_id)):
         return Driver("FAILED", f"Ray lost the node that it ran on: {lost}")
     return found
 
@@ -167,13 +165,13 @@ def has_lost_all_nodes(target: Target) -> bool:
     Raises:
         ClusterError: the cluster can't be reached or refuses.
     """
-    with _asking(target):
+    with _explain_errors(target):
         # An answer without nodes says nothing of them: a cluster isn't ended for that.
         found = _nodes(_client(target))
         return bool(found) and all(node.get("state") == "DEAD" for node in found)
 
 
-def _loss(client: JobSubmissionClient, node: str) -> str:
+def _node_loss(client: JobSubmissionClient, node: str) -> str:
     """Return why a node of the cluster is dead, as Ray says; empty if it isn't, or if nothing is known of it."""
     found = _nodes(client, filter_keys="node_id", filter_predicates="=", filter_values=node)
     return next((one.get("state_message") or "it is dead" for one in found if one.get("state") == "DEAD"), "")
@@ -208,7 +206,7 @@ def _client(target: Target) -> JobSubmissionClient:
 
 
 @contextmanager
-def _asking(target: Target) -> Iterator[None]:
+def _explain_errors(target: Target) -> Iterator[None]:
     """Turn what Ray's client may raise into a sentence."""
     from ray.exceptions import AuthenticationError
     from requests.exceptions import RequestException

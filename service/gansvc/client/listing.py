@@ -1,4 +1,4 @@
-"""How all jobs of a storage stand: clusters are asked side by side, and a silent one holds up no other."""
+"""Status of all jobs of a storage; clusters are asked side by side, and a silent one holds up no other."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gansvc.client import config, diagnosis, lifecycle
-from gansvc.client.kuberay import backend as kubejob
+from gansvc.client import backend, config, lifecycle
 from gansvc.errors import GansvcError
+from gansvc.files import patience
 from gansvc.store import jobfolder, jobstatus, submissions
 from gansvc.store.driverstate import Driver
 from gansvc.store.jobfolder import Job
-from gansvc.store.records import FINAL_PHASES, FRESH, Status
+from gansvc.store.records import FINAL_PHASES, Status
 from gansvc.store.submissions import Submission
 
-LIMIT = 12.0
-"""Seconds that a list waits for clusters."""
 _READERS, _ASKERS = 16, 16
 """Threads that read job folders, and those that ask after a cluster's jobs."""
 
@@ -30,26 +28,34 @@ class _Cluster:
         self._lock = threading.Lock()
         self._error: GansvcError | None = None
 
-    def look(self, where: Submission, driver: str) -> Driver | None:
-        """Return how a driver is; see ``diagnosis.ask``."""
+    def ask(self, job: Job, where: Submission) -> Driver | None:
+        """Return how a job's driver is; see ``Backend.ask``."""
         with self._lock:
             if self._error is None:
                 try:
-                    return diagnosis.ask(where, driver)
+                    return backend.choose(where.cluster).ask(job, where)
                 except GansvcError as error:
                     self._error = error
             raise self._error
 
 
 def jobs(storage: str | None = None, cluster: str | None = None) -> list[Status]:
-    """Return how all jobs of a storage stand, newest first; see ``api.jobs``."""
-    kept = config.storage(storage, cluster).value
+    """Return how all jobs of a storage stand, newest first.
+
+    Args:
+        storage: what ``--storage`` said.
+        cluster: a cluster, or a profile, which brings its storage; of a ``k8s`` one jobs sent from elsewhere, too.
+
+    Raises:
+        ClusterError: the storage or the Kubernetes cluster can't be asked.
+    """
+    to = config.destination(cluster, storage)
     if cluster is not None:
-        kubejob.adopt(cluster, kept)
-    return statuses(jobfolder.every(kept))
+        backend.choose(to.cluster.value).adopt(to)
+    return statuses(jobfolder.list_jobs(to.storage.value))
 
 
-def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:
+def statuses(jobs: Sequence[Job], limit: float = patience.LIST) -> list[Status]:
     """Return how jobs stand, in their order; a damaged folder is a FAILED job with the reason.
 
     Args:
@@ -57,7 +63,7 @@ def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:
         limit: seconds after which a job is told as its folder has it, with a word on its cluster.
     """
     with ThreadPoolExecutor(_READERS) as pool:
-        known = dict(zip(jobs, pool.map(_told(jobstatus.read), jobs), strict=True))
+        known = dict(zip(jobs, pool.map(_or_damaged(jobstatus.read), jobs), strict=True))
         at_work = [job for job in jobs if known[job].phase not in FINAL_PHASES]
         addresses = dict(zip(at_work, pool.map(_address, at_work), strict=True))
     groups: dict[str, queue.SimpleQueue[Job]] = {}
@@ -80,7 +86,7 @@ def statuses(jobs: Sequence[Job], limit: float = LIMIT) -> list[Status]:
 def _ask(group: queue.SimpleQueue[Job], answers: dict[Job, Status]) -> list[threading.Thread]:
     """Start asking after the jobs of one cluster."""
     cluster = _Cluster()
-    status = _told(lambda job: lifecycle.status(job, cluster.look, FRESH))
+    status = _or_damaged(lambda job: lifecycle.status(job, cluster.ask, patience.FRESH))
 
     def work() -> None:
         while True:
@@ -96,16 +102,16 @@ def _ask(group: queue.SimpleQueue[Job], answers: dict[Job, Status]) -> list[thre
     return askers
 
 
-def _told(status: Callable[[Job], Status]) -> Callable[[Job], Status]:
+def _or_damaged(status: Callable[[Job], Status]) -> Callable[[Job], Status]:
     """Return a function of a job's status that tells of a damaged folder in one: it hides no other job."""
 
-    def told(job: Job) -> Status:
+    def status_of(job: Job) -> Status:
         try:
             return status(job)
         except GansvcError as error:
             return Status(job=job.id, name="", phase="FAILED", error=str(error), started=0, updated=0)
 
-    return told
+    return status_of
 
 
 def _address(job: Job) -> str:

@@ -27,10 +27,10 @@ def home() -> Path:
     Raises:
         SpecError: the home folder isn't known.
     """
-    return homefolder.expanded(os.environ.get("GANSVC_HOME") or "~/.gansvc").absolute()
+    return homefolder.expand(os.environ.get("GANSVC_HOME") or "~/.gansvc").absolute()
 
 
-def recorded(folder: Path | None = None) -> Cluster | None:
+def known_cluster(folder: Path | None = None) -> Cluster | None:
     """Return the cluster that a home folder tells of, running or not, or None.
 
     Where its record is lost or damaged, the cluster is found by its processes.
@@ -45,7 +45,7 @@ def token(folder: Path | None = None) -> str | None:
 
 def running() -> Cluster | None:
     """Return the local cluster if its head runs and its Jobs API answers, else None."""
-    cluster = recorded()
+    cluster = known_cluster()
     return cluster if cluster and cluster.alive() and head.answers(cluster.dashboard, token()) else None
 
 
@@ -59,8 +59,8 @@ def start(say: Callable[[str], None]) -> Cluster:
         ClusterError: Ray doesn't start, its files can't be written, or a cluster runs and doesn't answer.
         SpecError: the config file is damaged, or the home folder isn't known.
     """
-    with _locked():
-        cluster = recorded()
+    with _lock():
+        cluster = known_cluster()
         if cluster and cluster.alive():
             if not head.answers(cluster.dashboard, token()):
                 raise ClusterError(
@@ -68,17 +68,17 @@ def start(say: Callable[[str], None]) -> Cluster:
                     "end it with `gansvc down` and submit again"
                 )
             if _read(home()) is None:
-                _keep(cluster)
+                _save_record(cluster)
             return cluster
         if cluster:
             _end(cluster)
         say("starting Ray on this machine")
         try:
             _write_private(_TOKEN, secrets.token_hex(32))
-            return head.start(home(), configfile.read().environment, _keep)
+            return head.start(home(), configfile.read().environment, _save_record)
         except BaseException:
             with suppress(OSError):  # of a folder that can't be written nothing can be taken away either
-                _forget()
+                _delete_records()
             raise
 
 
@@ -90,12 +90,12 @@ def down() -> int:
     Raises:
         ClusterError: the logs can't be kept.
     """
-    if recorded() is None:  # nor a folder to lock, perhaps
+    if known_cluster() is None:  # nor a folder to lock, perhaps
         return 0
     count, ended = 0, set()
-    with _locked():
+    with _lock():
         # One whose record was lost may be left beside the one that came after it.
-        while (cluster := recorded()) and cluster.mark not in ended:
+        while (cluster := known_cluster()) and cluster.mark not in ended:
             ended.add(cluster.mark)
             count += _end(cluster)
     return count
@@ -103,7 +103,7 @@ def down() -> int:
 
 def kept_log(driver: str, folder: Path | None = None) -> str | None:
     """Return the log of a driver whose cluster has ended, as it was kept, or as it lies there still; or None."""
-    name, cluster = f"job-driver-{driver}.log", recorded(folder)
+    name, cluster = f"job-driver-{driver}.log", known_cluster(folder)
     left = [path.parent for path in Path(cluster.temp).glob(f"{_LOGS}/{name}")] if cluster else []
     return next((text for place in ((folder or home()) / "logs", *left) if (text := _text(place, name))), None)
 
@@ -112,11 +112,13 @@ def _end(cluster: Cluster) -> int:
     """End a cluster's processes, keep its drivers' logs and forget it; return the number of processes."""
     count = cluster.end()
     logs = home() / "logs"
-    with head.writing(logs, "its drivers' logs can't be kept: free space there and run `gansvc down` again"):
+    with head.explain_write_errors(
+        logs, "its drivers' logs can't be kept: free space there and run `gansvc down` again"
+    ):
         for log in Path(cluster.temp).glob(f"{_LOGS}/job-driver-*.log"):
             logs.mkdir(exist_ok=True)
             shutil.copyfile(log, logs / log.name)
-        _forget()
+        _delete_records()
     cluster.clear()
     return count
 
@@ -136,11 +138,11 @@ def _text(folder: Path, name: str) -> str:
         return ""
 
 
-def _keep(cluster: Cluster) -> None:
+def _save_record(cluster: Cluster) -> None:
     _write_private(_RECORD, cluster.model_dump_json(indent=2))
 
 
-def _forget() -> None:
+def _delete_records() -> None:
     for name in (_RECORD, _TOKEN):
         (home() / name).unlink(missing_ok=True)
 
@@ -148,7 +150,7 @@ def _forget() -> None:
 def _write_private(name: str, text: str) -> None:
     """Replace a file of the home folder whole; its owner alone may read it."""
     part = home() / f".{name}.{secrets.token_hex(4)}"
-    with head.writing(home() / name):
+    with head.explain_write_errors(home() / name):
         try:
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
@@ -158,11 +160,11 @@ def _write_private(name: str, text: str) -> None:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def _lock() -> Iterator[None]:
     """Make the home folder, and keep other gansvc commands from starting or ending the cluster meanwhile."""
     import fcntl
 
-    with head.writing(home()):
+    with head.explain_write_errors(home()):
         home().mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (home() / "lock").open("w")
     with file:

@@ -1,4 +1,4 @@
-"""Finding and ending the processes that a local cluster started, and no others."""
+"""Find and end the processes that a local cluster started, and no others."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ MARK = "GANSVC_CLUSTER_MARK"
 """Environment variable that every process of a local cluster inherits; its value names the cluster."""
 
 
-def alive(pid: int, mark: str) -> bool:
+def is_alive(pid: int, mark: str) -> bool:
     """Return whether the process of that id runs and carries a cluster's mark.
 
     An id alone may be given out again, and the time at which a process was created moves with the machine's clock.
     """
     try:
         process = psutil.Process(pid)
-        return process.environ().get(MARK) == mark and _lives(process)
+        return process.environ().get(MARK) == mark and _is_running(process)
     except psutil.Error:
         return False
 
 
-def suspended(pid: int) -> bool:
+def is_suspended(pid: int) -> bool:
     """Return whether a process stands still, as after SIGSTOP, until it gets SIGCONT."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
@@ -32,7 +32,7 @@ def suspended(pid: int) -> bool:
         return False
 
 
-def with_mark() -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+def marked_processes() -> Iterator[tuple[psutil.Process, dict[str, str]]]:
     """Yield this user's processes that carry a cluster's mark, each with its environment."""
     for process in psutil.process_iter():
         try:
@@ -47,7 +47,7 @@ def with_mark() -> Iterator[tuple[psutil.Process, dict[str, str]]]:
 def members(pid: int, mark: str) -> set[psutil.Process]:
     """Return the head of that id, what descends from it, and what it left behind: by its session or by the mark."""
     found: set[psutil.Process] = set()
-    head_lives = alive(pid, mark)
+    head_lives = is_alive(pid, mark)
     if head_lives:
         head = psutil.Process(pid)
         found |= {head, *head.children(recursive=True)}
@@ -61,7 +61,7 @@ def members(pid: int, mark: str) -> set[psutil.Process]:
         except psutil.Error:
             continue
     mine = psutil.Process()
-    return {process for process in found - {mine, *mine.parents()} if _lives(process)}
+    return {process for process in found - {mine, *mine.parents()} if _is_running(process)}
 
 
 def end(pid: int, mark: str) -> int:
@@ -75,7 +75,7 @@ def end(pid: int, mark: str) -> int:
             _send(process, psutil.Process.terminate)
         _wait(some, patience)
     for stop in (psutil.Process.terminate, psutil.Process.kill):
-        left = members(pid, mark) | {process for process in processes if _lives(process)}
+        left = members(pid, mark) | {process for process in processes if _is_running(process)}
         for process in left:
             _send(process, stop)
         _wait(left, 2)
@@ -93,11 +93,11 @@ def _session(process: psutil.Process) -> int | None:
 
 def _wait(processes: set[psutil.Process], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(_lives(process) for process in processes):
+    while time.monotonic() < deadline and any(_is_running(process) for process in processes):
         time.sleep(0.1)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         # One that has ended and that its parent hasn't asked after is no more at work than one that is gone.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

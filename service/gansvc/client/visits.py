@@ -11,18 +11,16 @@ from importlib.metadata import version
 from pydantic import ValidationError
 
 from gansvc import compatibility
-from gansvc.client import jobsapi as drivers
+from gansvc.client import jobsapi
 from gansvc.errors import ClusterError, SpecError
+from gansvc.files import patience
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.driverstate import ENDED
 from gansvc.store.inspection import ANSWER, Answer
 
-PATIENCE = 300
-"""Seconds that a visit of the cluster may take."""
 
-
-def visit(target: drivers.Target, python: str, options: Sequence[str], spec: JobSpec | None) -> Answer:
+def visit(target: jobsapi.Target, python: str, options: Sequence[str], spec: JobSpec | None) -> Answer:
     """Run ``gansvc.cluster.visit`` on a cluster and return its answer.
 
     Args:
@@ -36,18 +34,18 @@ def visit(target: drivers.Target, python: str, options: Sequence[str], spec: Job
         SpecError: it found a fault of the job's.
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
-    words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.here(), *options]
+    words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.local_versions(), *options]
     words += ["--spec", jobfile.packed(spec)] if spec else []
     command = f"exec {shlex.quote(python)} {shlex.join(words)}"
-    drivers.submit(target, name, command, {"gansvc": version("gansvc")})
-    deadline = time.monotonic() + PATIENCE
-    while (driver := drivers.look(target, name)) and driver.state not in ENDED:
+    jobsapi.submit(target, name, command, {"gansvc": version("gansvc")})
+    deadline = time.monotonic() + patience.VISIT
+    while (driver := jobsapi.find_driver(target, name)) and driver.state not in ENDED:
         if time.monotonic() > deadline:
-            drivers.stop(target, name)
-            raise ClusterError(f"the cluster's workers gave no answer in {PATIENCE} s; see its dashboard")
+            jobsapi.stop(target, name)
+            raise ClusterError(f"the cluster's workers gave no answer in {patience.VISIT} s; see its dashboard")
         time.sleep(0.5)
-    log = "".join(drivers.logs(target, name))
-    drivers.forget(target, name)
+    log = "".join(jobsapi.logs(target, name))
+    jobsapi.delete_driver(target, name)
     return parse_answer(log)
 
 
@@ -63,7 +61,9 @@ def parse_answer(log: str) -> Answer:
         answer = Answer.model_validate_json(line.removeprefix(ANSWER))
     except ValidationError:
         last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "it wrote nothing")
-        raise ClusterError(compatibility.unfit(log) or f"the check ended early on the cluster ({last[:300]})") from None
+        raise ClusterError(
+            compatibility.explain_incompatibility(log) or f"the check ended early on the cluster ({last[:300]})"
+        ) from None
     if answer.error:
         raise (SpecError if answer.exit_code == SpecError.exit_code else ClusterError)(answer.error)
     return answer

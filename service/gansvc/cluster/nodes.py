@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gansvc.errors import GansvcError
-from gansvc.files import plainfiles
+from gansvc.files import patience, plainfiles
 from gansvc.spec import machine
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.inspection import NodeFiles, NodeState
-
-PATIENCE = 120
-"""Seconds after which a node that doesn't answer is passed over."""
 
 
 def inspect_nodes(storage: str, spec: JobSpec | None) -> list[NodeState]:
@@ -87,13 +84,13 @@ def _every_node(question: Callable[..., Any], *arguments: object) -> list[tuple[
     # No CPU is asked for: a busy cluster answers too.
     asks = [{"num_cpus": 0, "max_retries": 0, "scheduling_strategy": place} for place in places]
     tasks = [ray.remote(question).options(**asked).remote(*arguments) for asked in asks]
-    ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE)
+    ray.wait(tasks, num_returns=len(tasks), timeout=patience.NODE)
     answers: list[Any] = []
     for task in tasks:
         try:
             answers.append(ray.get(task, timeout=0))
         except ray.exceptions.GetTimeoutError:
-            answers.append(f"no answer in {PATIENCE} s")
+            answers.append(f"no answer in {patience.NODE} s")
         except ray.exceptions.RayError as error:
             answers.append((str(error).strip().splitlines() or [type(error).__name__])[-1])
     return list(zip(alive, answers, strict=True))

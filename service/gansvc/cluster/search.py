@@ -105,7 +105,7 @@ def keep_keys_at_home() -> None:
 
     The workers have them from their node's own environment.
     """
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.variables("s3://"))
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.credential_variables("s3://"))
 
 
 class _Ends(tune.Callback):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Addresses of clusters, storages and mirrors: which of them carry a secret, and so must be neither shown nor kept."""
+"""Find secrets in addresses of clusters, storages and mirrors: such addresses are neither shown nor kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AUTHORITY = re.compile(r"[^/?#\\]*")
 _BRACKETS = re.compile(r"\[[^\]]*\]")
 
 
-def carried(address: str) -> str:
+def forbidden_part(address: str) -> str:
     """Return what an address carries that doesn't belong into it, a secret or a setting; nothing where it is sound.
 
     A secret is refused as it is written, too: a key with a slash in it, which no parser would find. A path without

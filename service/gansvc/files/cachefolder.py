@@ -1,4 +1,4 @@
-"""Where this machine keeps what takes long to compute; losing it costs time only, so no fault of it ends a job."""
+"""The cache of this machine: what takes long to compute; no fault of it ends a job."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def problem() -> str:
         write(probe, bytes(4096))  # on a full disk an empty file can still be made
         (root() / probe).unlink()
     except OSError as error:
-        return told(error)
+        return explain_write_error(error)
     return ""
 
 
-def told(error: OSError, name: str = "") -> str:
+def explain_write_error(error: OSError, name: str = "") -> str:
     """Return in a sentence why the cache, or one of its files, can't be written, with the fix."""
     try:
         place = str(root() / name)

@@ -1,4 +1,4 @@
-"""The file systems that hold job folders: opened by an address without secrets, and asked with patience."""
+"""Open file systems by addresses without secrets, and retry operations after faults that may pass."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from gansvc.errors import ClusterError, SpecError
-from gansvc.files import addresses
+from gansvc.files import addresses, patience
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 T = TypeVar("T")
 
-PATIENCE = 120.0
-"""Seconds for which an object storage that falters is asked again."""
 _FIRST_PAUSE = 0.5
 _SLOWEST = 15.0
 """Seconds without a byte after which a request to S3 counts as lost."""
@@ -78,12 +76,12 @@ def is_object_storage(uri: str) -> bool:
     return "://" in uri and not uri.startswith("file://")
 
 
-def variables(uri: str) -> tuple[str, ...]:
+def credential_variables(uri: str) -> tuple[str, ...]:
     """Return the names of the variables that say who asks a storage and where; none for a folder."""
     return ENVIRONMENT.get(_scheme(uri), ())
 
 
-def opened(uri: str) -> tuple[FileSystem, str]:
+def open_filesystem(uri: str) -> tuple[FileSystem, str]:
     """Return a URI's file system and the folder's path in it.
 
     Who asks, and S3's endpoint and region, come from the environment alone: an address ends up in logs and in the
@@ -96,10 +94,10 @@ def opened(uri: str) -> tuple[FileSystem, str]:
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem, S3FileSystem
 
-    refuse(uri)
+    refuse_secrets(uri)
     shown = f"storage {uri!r} can't be opened"
     try:
-        system, root = patiently(shown, lambda: FileSystem.from_uri(uri))
+        system, root = with_retries(shown, lambda: FileSystem.from_uri(uri))
     except (ArrowException, FileNotFoundError, UnicodeError) as error:
         raise SpecError(f"{shown} ({error}); {_KNOWN}") from None
     if isinstance(system, S3FileSystem):
@@ -107,11 +105,11 @@ def opened(uri: str) -> tuple[FileSystem, str]:
     return system, str(root).rstrip("/")
 
 
-def patiently(trouble: str, ask: Callable[[], T]) -> T:
+def with_retries(action: str, operation: Callable[[], T]) -> T:
     """Return what a storage answers; one that falters is asked again, with growing pauses, for two minutes.
 
     Args:
-        trouble: the beginning of the error's sentence: the address, and what can't be done with it.
+        action: the beginning of the error's sentence: the address, and what can't be done with it.
         ask: the question; it may be put several times.
 
     Raises:
@@ -121,24 +119,24 @@ def patiently(trouble: str, ask: Callable[[], T]) -> T:
     began, pause, told = time.monotonic(), _FIRST_PAUSE, False
     while True:
         try:
-            return ask()
+            return operation()
         except FileNotFoundError:
             raise
         except OSError as error:
             waited, reason = time.monotonic() - began, _reason(error)
             if not _PASSING.search(str(error)):
-                raise ClusterError(f"{trouble} ({reason}); {_fix(error)}") from error
-            if waited >= PATIENCE:
-                raise ClusterError(f"{trouble}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
+                raise ClusterError(f"{action} ({reason}); {_fix(error)}") from error
+            if waited >= patience.STORAGE:
+                raise ClusterError(f"{action}, tried for {waited:.0f} s ({reason}); {_fix(error)}") from error
             if not told:
-                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", trouble, reason, PATIENCE)
+                logging.getLogger(__name__).warning("%s (%s); trying for %.0f s", action, reason, patience.STORAGE)
                 told = True
         # Unlike pauses, or all workers would come back at the same moment.
-        time.sleep(min(pause * random.uniform(0.5, 1), PATIENCE - waited))  # noqa: S311
+        time.sleep(min(pause * random.uniform(0.5, 1), patience.STORAGE - waited))  # noqa: S311
         pause = min(2 * pause, _SLOWEST)
 
 
-def refuse(uri: str) -> None:
+def refuse_secrets(uri: str) -> None:
     """Refuse addresses that pyarrow would take and that don't belong into one; a secret isn't repeated.
 
     Raises:
@@ -147,7 +145,7 @@ def refuse(uri: str) -> None:
     if "://" not in uri:
         return
     scheme = _scheme(uri)
-    if what := addresses.carried(uri):
+    if what := addresses.forbidden_part(uri):
         shown, names = addresses.without_secrets(uri), ", ".join(ENVIRONMENT.get(scheme, ENVIRONMENT["s3"]))
         raise SpecError(f"storage {shown!r}: {what} stands in the address; give it by the environment ({names})")
     try:

@@ -1,4 +1,4 @@
-"""The user's home folder, which not every user has: a container's may have neither HOME nor an entry in passwd."""
+"""Expand ``~``: not every user has a home folder; a container's may have neither HOME nor an entry in passwd."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from gansvc.errors import SpecError
 
 
-def expanded(path: str | Path) -> Path:
+def expand(path: str | Path) -> Path:
     """Return a path with its ``~`` as the home folder that it stands for.
 
     Raises:

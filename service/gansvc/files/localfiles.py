@@ -1,4 +1,4 @@
-"""Files of this machine that others may have put there: no link is followed, and only plain files are read.
+"""Files of a local folder that others may write to: no link is followed, only plain files are read.
 
 The folder that a user names is opened as it is given, through links too. Below it each folder is opened from the one
 around it and never by a path, so that what is put in its place meanwhile leads nowhere.
@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from typing import IO, Literal, NamedTuple
 
 from gansvc.errors import ClusterError
-from gansvc.files.plainfiles import ENTER, FILE_MODE, FOLDER_MODE, make_folders, plain, refusal, refuse_size, step
+from gansvc.files.plainfiles import (
+    ENTER,
+    FILE_MODE,
+    FOLDER_MODE,
+    make_folders,
+    not_plain_error,
+    open_folder,
+    refuse_large,
+    stat_plain,
+)
 
 Kind = Literal["file", "folder", ""]
 """What stands under a name; empty where nothing does."""
@@ -72,18 +81,18 @@ class LocalFiles:
     def pieces(self, name: str, most: int) -> Iterator[bytes]:
         """Yield the content of a file of so many bytes at most, piece by piece."""
         *folders, last = name.split("/")
-        with self._entered(folders) as folder:
-            descriptor = self._opened(folder, last, name)
+        with self._enter(folders) as folder:
+            descriptor = self._open_file(folder, last, name)
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                raise refusal(found, self.path(name))
-            refuse_size(self.path(name), found.st_size, most)
+                raise not_plain_error(found, self.path(name))
+            refuse_large(self.path(name), found.st_size, most)
             come = 0
             # One that grows while it is read ends at the limit, too.
             while piece := os.read(descriptor, PIECE):
                 come += len(piece)
-                refuse_size(self.path(name), come, most)
+                refuse_large(self.path(name), come, most)
                 yield piece
         finally:
             os.close(descriptor)
@@ -91,8 +100,8 @@ class LocalFiles:
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a file whole, making the folders that lead to it: readers see the old content or the new, no part."""
         *folders, last = name.split("/")
-        with self._entered(folders, make=True) as folder:
-            self._look(folder, last, name)
+        with self._enter(folders, make=True) as folder:
+            self._stat(folder, last, name)
             part = f".{last}.{uuid.uuid4().hex[:8]}"
             try:
                 with open(os.open(part, _MAKE, FILE_MODE, dir_fd=folder), "wb") as file:
@@ -109,22 +118,22 @@ class LocalFiles:
     def begin(self, name: str) -> IO[bytes]:
         """Open a new file that is written bit by bit; readers see what is there so far."""
         *folders, last = name.split("/")
-        with self._entered(folders, make=True) as folder:
+        with self._enter(folders, make=True) as folder:
             return open(os.open(last, _MAKE, FILE_MODE, dir_fd=folder), "wb")
 
     def adopt(self, other: LocalFiles, name: str) -> None:
         """Move a file here from another folder on the same disk, in place of one of that name."""
         *folders, last = name.split("/")
-        with other._entered(folders) as there, self._entered(folders, make=True) as here:
-            self._look(here, last, name)
+        with other._enter(folders) as there, self._enter(folders, make=True) as here:
+            self._stat(here, last, name)
             os.replace(last, last, src_dir_fd=there, dst_dir_fd=here)
 
     def kind(self, name: str) -> Kind:
         """Return what stands under a name."""
         *folders, last = name.split("/")
         try:
-            with self._entered(folders) as folder:
-                found = self._look(folder, last, name)
+            with self._enter(folders) as folder:
+                found = self._stat(folder, last, name)
         except (FileNotFoundError, NotADirectoryError):
             return ""
         return "" if found is None else "folder" if stat.S_ISDIR(found.st_mode) else "file"
@@ -132,7 +141,7 @@ class LocalFiles:
     def names(self) -> list[str]:
         """Return the names of what is here, hidden ones left out; none if the folder isn't there."""
         try:
-            with self._entered(()) as folder:
+            with self._enter(()) as folder:
                 return [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
         except FileNotFoundError:
             return []
@@ -145,7 +154,7 @@ class LocalFiles:
         """
         found: dict[str, FileFacts] = {}
         try:
-            with self._entered(()) as folder:
+            with self._enter(()) as folder:
                 self._walk(folder, (), found, refuse)
         except FileNotFoundError:
             return found
@@ -155,8 +164,8 @@ class LocalFiles:
         """Delete a file, or a folder with all that is in it, if it is there; nothing that a link in it points to."""
         *folders, last = name.split("/")
         try:
-            with self._entered(folders) as folder:
-                found = self._look(folder, last, name)
+            with self._enter(folders) as folder:
+                found = self._stat(folder, last, name)
                 if found is not None and stat.S_ISDIR(found.st_mode):
                     _remove(folder, last)
                 elif found is not None:
@@ -171,7 +180,7 @@ class LocalFiles:
 
         It is this user's alone, unless others write into the folder around it: then it is shared as that one is.
         """
-        with replace(self, inside=self.inside[:-1], held=0)._entered((), make=True) as around:
+        with replace(self, inside=self.inside[:-1], held=0)._enter((), make=True) as around:
             found = os.fstat(around)
             is_own = found.st_uid == os.geteuid() and not found.st_mode & 0o022
             try:
@@ -181,7 +190,7 @@ class LocalFiles:
         return True
 
     @contextmanager
-    def _entered(self, folders: Iterable[str], make: bool = False) -> Iterator[int]:
+    def _enter(self, folders: Iterable[str], make: bool = False) -> Iterator[int]:
         """Open the folder that these lead to, one from the other, and close it again."""
         if make and self.held < 1:
             make_folders(self.top)
@@ -190,25 +199,25 @@ class LocalFiles:
             path = self.top
             for depth, name in enumerate((*self.inside, *folders), start=1):
                 path = os.path.join(path, name)
-                inner = step(descriptor, name, path, make and depth >= self.held)
+                inner = open_folder(descriptor, name, path, make and depth >= self.held)
                 os.close(descriptor)
                 descriptor = inner
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _opened(self, folder: int, last: str, name: str) -> int:
+    def _open_file(self, folder: int, last: str, name: str) -> int:
         try:
             return os.open(last, _READ, dir_fd=folder)
         except FileNotFoundError:
             raise
         except OSError:
-            self._look(folder, last, name)
+            self._stat(folder, last, name)
             raise
 
-    def _look(self, folder: int, last: str, name: str) -> os.stat_result | None:
+    def _stat(self, folder: int, last: str, name: str) -> os.stat_result | None:
         """Return what stands under a name; None where nothing does."""
-        return plain(folder, last, self.path(name))
+        return stat_plain(folder, last, self.path(name))
 
     def _walk(self, folder: int, above: tuple[str, ...], found: dict[str, FileFacts], refuse: bool) -> None:
         if len(above) > DEEPEST:
@@ -226,13 +235,13 @@ class LocalFiles:
                 found["/".join(parts)] = FileFacts(here.st_size, here.st_mtime)
             elif stat.S_ISDIR(here.st_mode):
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    inner = step(folder, name, self.path("/".join(parts)), make=False)
+                    inner = open_folder(folder, name, self.path("/".join(parts)), make=False)
                     try:
                         self._walk(inner, parts, found, refuse)
                     finally:
                         os.close(inner)
             elif refuse:
-                raise refusal(here, self.path("/".join(parts)))
+                raise not_plain_error(here, self.path("/".join(parts)))
 
 
 def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:

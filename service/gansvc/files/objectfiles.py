@@ -1,4 +1,4 @@
-"""Files of an object storage under one prefix, through pyarrow; the same questions as ``localfiles`` answers."""
+"""Files of an object storage under one prefix, through pyarrow; with the interface of ``localfiles``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gansvc.errors import ClusterError
 from gansvc.files.localfiles import PIECE, FileFacts, Kind
-from gansvc.files.plainfiles import refuse_size
+from gansvc.files.plainfiles import refuse_large
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -41,7 +41,7 @@ class ObjectFiles:
         """Return the content of a file of so many bytes at most."""
         while True:
             with self._system.open_input_file(self._path(name)) as file:
-                refuse_size(self.path(name), file.size(), most)
+                refuse_large(self.path(name), file.size(), most)
                 data, version = bytes(file.read()), file.metadata()
             # pyarrow asks for an object's size before it reads: one that was replaced in between comes cut off.
             with self._system.open_input_file(self._path(name)) as file:
@@ -51,7 +51,7 @@ class ObjectFiles:
     def glance(self, name: str, most: int) -> bytes:
         """Return the content as ``read`` does, by two requests; a file that is replaced meanwhile may come cut off."""
         with self._system.open_input_file(self._path(name)) as file:
-            refuse_size(self.path(name), file.size(), most)
+            refuse_large(self.path(name), file.size(), most)
             return bytes(file.read())
 
     def pieces(self, name: str, most: int) -> Iterator[bytes]:
@@ -62,7 +62,7 @@ class ObjectFiles:
         """
         with self._system.open_input_file(self._path(name)) as file:
             size, version = file.size(), file.metadata()
-            refuse_size(self.path(name), size, most)
+            refuse_large(self.path(name), size, most)
             while piece := file.read(8 * PIECE):
                 yield bytes(piece)
         if size > 8 * PIECE:
@@ -91,7 +91,7 @@ class ObjectFiles:
         Raises:
             ClusterError: there is no such bucket.
         """
-        infos = self._listed(recursive=False)
+        infos = self._list(recursive=False)
         if not infos:
             self._require_bucket()
         return [info.base_name for info in infos if not info.base_name.startswith(".")]
@@ -106,7 +106,7 @@ class ObjectFiles:
 
         found = {
             info.path.removeprefix(f"{self._root}/"): FileFacts(info.size, info.mtime_ns / 1e9 if info.mtime_ns else 0)
-            for info in self._listed(recursive=True)
+            for info in self._list(recursive=True)
             if info.type == FileType.File
         }
         # A name may hold anything, "../.." too: what begins with a dot stays where it is.
@@ -121,7 +121,7 @@ class ObjectFiles:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _listed(self, recursive: bool) -> list[FileInfo]:
+    def _list(self, recursive: bool) -> list[FileInfo]:
         from pyarrow.fs import FileSelector
 
         found: list[FileInfo] = self._system.get_file_info(

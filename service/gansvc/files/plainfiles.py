@@ -1,4 +1,4 @@
-"""Opening what stands in a folder without following a link, and saying what else stands there."""
+"""Open plain files and folders without following links, and explain what else stands there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_folders(path: str) -> None:
             Path(folder).mkdir(mode=0o700)
 
 
-def refuse_size(path: str, size: int, most: int) -> None:
+def refuse_large(path: str, size: int, most: int) -> None:
     """Refuse a file that is larger than it may be.
 
     Raises:
@@ -38,12 +38,12 @@ def refuse_size(path: str, size: int, most: int) -> None:
     if size > most:
         limit = f"{most / 2**20:.0f} MiB" if most >= 2**20 else f"{most / 1024:.0f} KiB"
         raise ClusterError(
-            f"{path} has {amount(size)}, and of such a file at most {limit} are read; delete it, or put the right one "
-            "in its place"
+            f"{path} has {format_bytes(size)}, and of such a file at most {limit} are read; delete it, or put the "
+            "right one in its place"
         )
 
 
-def amount(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Return a number of bytes for people."""
     for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
         if size >= 10**power:
@@ -51,7 +51,7 @@ def amount(size: int) -> str:
     return f"{size} bytes"
 
 
-def step(folder: int, name: str, path: str, make: bool) -> int:
+def open_folder(folder: int, name: str, path: str, make: bool) -> int:
     """Open a folder inside another one, making it if asked to."""
     for attempt in range(2):
         try:
@@ -63,23 +63,23 @@ def step(folder: int, name: str, path: str, make: bool) -> int:
                 os.mkdir(name, FOLDER_MODE, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                plain(folder, name, path)
+                stat_plain(folder, name, path)
             raise
     raise AssertionError("the second try returns or raises")
 
 
-def plain(folder: int, name: str, path: str) -> os.stat_result | None:
+def stat_plain(folder: int, name: str, path: str) -> os.stat_result | None:
     """Return what stands under a name, a file or a folder; None where nothing does."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise refusal(found, path)
+        raise not_plain_error(found, path)
     return found
 
 
-def refusal(found: os.stat_result, path: str) -> Exception:
+def not_plain_error(found: os.stat_result, path: str) -> Exception:
     """Return what to raise where something else than a plain file stands."""
     if stat.S_ISDIR(found.st_mode):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)

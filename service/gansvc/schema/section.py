@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from gansvc.errors import SpecError, unknown_name
-from gansvc.files import addresses
 from gansvc.schema.explain import refusal, shown
 
 T = TypeVar("T")
@@ -141,15 +140,3 @@ def lookup(table: Mapping[str, T], kind: str, name: object) -> T:
     if not isinstance(name, str) or name not in table:
         raise SpecError(unknown_name(kind, name, table))
     return table[name]
-
-
-def _openable(path: str) -> str:
-    if not path or "\0" in path:
-        raise refusal(f"{shown(path)} is no path (it is empty or holds a zero byte); give the path of a file or folder")
-    if addresses.carried(path) == addresses.CREDENTIAL:
-        raise refusal("that is an address with a password or a key in it; give the path of a file or folder")
-    return path
-
-
-PathText = Annotated[str, AfterValidator(_openable)]
-"""A path as text that the system can open: not empty, without a zero byte."""

@@ -68,7 +68,7 @@ def compose(job: Job, spec: JobSpec, python: str = "python", makes_folder: bool 
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
         *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", jobfile.packed(spec)),
-        *("--client", compatibility.here()),
+        *("--client", compatibility.local_versions()),
         *(() if job.folder == f"{parent(job).rstrip('/')}/{job.id}" else ("--folder", job.folder)),
         *(("--make",) if makes_folder else ()),
     ]
@@ -81,11 +81,12 @@ def compose(job: Job, spec: JobSpec, python: str = "python", makes_folder: bool 
 
 def parse(arguments: Sequence[str] | None = None) -> DriverOptions:
     """Return what a driver was started with; a wrong command line ends the process, as argparse does."""
+    here = compatibility.local_versions()
     parser = argparse.ArgumentParser(prog="python -m gansvc.pipeline", description="Run a job to its end.")
     parser.add_argument("--job", required=True, help="the job's id: its folder's name")
     parser.add_argument("--storage", required=True, help="folder or URI that holds the job folders")
     parser.add_argument("--spec", required=True, help="the spec: base64 of zlib of YAML")
-    parser.add_argument("--client", default=compatibility.here(), help="the versions of the client that sent the job")
+    parser.add_argument("--client", default=here, help="the versions of the client that sent the job")
     parser.add_argument("--folder", default="", help="the job folder, where it isn't the one of its id there")
     parser.add_argument("--make", action="store_true", help="make the job folder, if it isn't there")
     return DriverOptions(**vars(parser.parse_args(arguments)))

@@ -13,10 +13,13 @@ from typing import Any
 
 import yaml
 
-from gansvc.errors import SpecError
+from gansvc.errors import RunError, SpecError
 from gansvc.escapes import printable
 from gansvc.schema import explain
 from gansvc.spec.job import JobSpec
+from gansvc.store import layout
+from gansvc.store.folder import Folder
+from gansvc.store.jobfolder import Job
 
 LIMIT = 64 * 1024
 """Largest job file, bytes; the parser takes a second for it."""
@@ -81,6 +84,19 @@ def read(raw: bytes, name: str) -> JobSpec:
         raise SpecError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8 YAML") from None
     except SpecError as error:
         raise SpecError("\n".join(f"{name}: {line}" for line in str(error).split("\n"))) from None
+
+
+def read_submitted(job: Job) -> JobSpec:
+    """Return the spec that a job was submitted with.
+
+    Raises:
+        RunError: its folder holds none.
+        SpecError: what it holds isn't a valid spec.
+    """
+    raw = Folder(job.folder).read(layout.JOB)
+    if raw is None:
+        raise RunError(f"{job.id}: its submission was cut off before anything ran; submit it again")
+    return read(raw, f"{job.folder}/{layout.JOB}")
 
 
 def parse(text: str) -> JobSpec:

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from gansvc.catalog import downloads
-from gansvc.errors import GansvcError
+from gansvc.errors import ClusterError, GansvcError
 from gansvc.files import cachefolder
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.inspection import NodeState
+
+TRAINING = ("torch", "torchvision", "torch_fidelity", "medmnist", "timm", "skimage", "safetensors")
+"""Modules that only the train extra installs and that a job needs."""
+
+
+def require(modules: Iterable[str], what: str) -> None:
+    """Make sure that modules of the train extra are installed here.
+
+    Raises:
+        ClusterError: one isn't.
+    """
+    absent = [name for name in modules if not _is_installed(name)]
+    if absent:
+        raise ClusterError(f"{what} needs {', '.join(absent)}, not installed here; pip install 'gansvc[train]'")
 
 
 def inspect_node(storage: str, sign: str, spec: JobSpec | None) -> NodeState:
@@ -87,3 +103,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False

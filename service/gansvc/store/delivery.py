@@ -1,4 +1,4 @@
-"""Bringing a job's files to a folder of the user's: under safe names, all or none, and over no other job's."""
+"""Deliver a job's files to a folder of the user's: under safe names, all or none, over no other job's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.escapes import printable
 from gansvc.files import filesystems
 from gansvc.files.localfiles import LocalFiles
-from gansvc.files.plainfiles import amount
+from gansvc.files.plainfiles import format_bytes
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
@@ -43,7 +43,7 @@ class Delivery:
         self.target, self.job = target, job
         self._there = LocalFiles(str(target))
         self._draft = f".pull-{uuid.uuid4().hex[:8]}"
-        self._is_jobs = _owner(target) == job
+        self._is_jobs = _job_of(target) == job
 
     def put(self, name: str, size: int, content: Callable[[], Iterable[bytes]]) -> None:
         """Take one file.
@@ -64,11 +64,11 @@ class Delivery:
             )
         if size > (left := shutil.disk_usage(self.target).free):
             raise ClusterError(
-                f"{name} has {amount(size)}, and the disk of {self.target} {amount(left)} left; free space on it, or "
-                "give another folder"
+                f"{name} has {format_bytes(size)}, and the disk of {self.target} {format_bytes(left)} left; free space "
+                "on it, or give another folder"
             )
         draft = self._there.inner(self._draft)
-        filesystems.patiently(f"{name} can't be copied to {self.target}", lambda: draft.write(name, content()))
+        filesystems.with_retries(f"{name} can't be copied to {self.target}", lambda: draft.write(name, content()))
 
     def copy(self, folder: Folder, skip: tuple[str, ...]) -> None:
         """Take a folder's files, leaving out the named ones and folders at its top.
@@ -77,14 +77,14 @@ class Delivery:
             ClusterError: the storage fails, or holds a link or another thing that is no file.
         """
         for name, facts in folder.tree(refuse=True).items():
-            if is_taken(name) and name.partition("/")[0] not in skip and (content := _content(folder, name)):
+            if is_safe_name(name) and name.partition("/")[0] not in skip and (content := _content(folder, name)):
                 self.put(name, facts.size, content)
 
     def finish(self) -> None:
         """Move what was taken to its place."""
         draft = self._there.inner(self._draft)
         for name in draft.tree(refuse=False):
-            filesystems.patiently(f"{self.target / name} can't be written", partial(self._there.adopt, draft, name))
+            filesystems.with_retries(f"{self.target / name} can't be written", partial(self._there.adopt, draft, name))
 
     def clear(self) -> None:
         """Delete what was taken and wasn't moved."""
@@ -92,14 +92,14 @@ class Delivery:
 
 
 @contextmanager
-def delivered(target: Path, job: str) -> Iterator[Delivery]:
+def deliver(target: Path, job: str) -> Iterator[Delivery]:
     """Make a folder that takes a job's files; they are there when the block ends, and none if it fails.
 
     Raises:
         SpecError: it can't be made, or holds another job's files.
         ClusterError: it doesn't take them.
     """
-    if (other := _owner(target)) not in ("", job):
+    if (other := _job_of(target)) not in ("", job):
         raise SpecError(
             f"TO: {target} holds the files of {other}, not of {job}; give another folder, or delete that one"
         )
@@ -118,12 +118,12 @@ def delivered(target: Path, job: str) -> Iterator[Delivery]:
             target.rmdir()
 
 
-def is_taken(name: str) -> bool:
+def is_safe_name(name: str) -> bool:
     """Return whether a file of that name is brought: one that is hidden, leads elsewhere or can't be shown isn't."""
     return all(part[:1] not in ("", ".") and printable(part) == part for part in name.split("/"))
 
 
-def _owner(target: Path) -> str:
+def _job_of(target: Path) -> str:
     """Return the id of the job whose files a folder holds, or nothing where none of them says so."""
     for name in _NAMING:
         try:
@@ -143,7 +143,7 @@ def _content(folder: Folder, name: str) -> Callable[[], Iterable[bytes]] | None:
         return chain((next(pieces, b""),), pieces)
 
     try:
-        filesystems.patiently(f"storage: {folder.path(name)} can't be read", begin)
+        filesystems.with_retries(f"storage: {folder.path(name)} can't be read", begin)
     except FileNotFoundError:
         return None
     return begin

@@ -55,10 +55,10 @@ class Folder:
         self.local = not filesystems.is_object_storage(self.uri)
         self._files: LocalFiles | ObjectFiles
         if not self.local:
-            self._files = ObjectFiles(*filesystems.opened(self.uri), self.uri.partition("://")[0])
+            self._files = ObjectFiles(*filesystems.open_filesystem(self.uri), self.uri.partition("://")[0])
             return
-        path = filesystems.opened(self.uri)[1] if "://" in self.uri else self.uri
-        self.uri = os.path.abspath(homefolder.expanded(path))
+        path = filesystems.open_filesystem(self.uri)[1] if "://" in self.uri else self.uri
+        self.uri = os.path.abspath(homefolder.expand(path))
         around, name = os.path.split(self.uri)
         top, inside = (self.uri, ()) if follow or not name else (around, (name,))
         self._files = LocalFiles(top, inside, 0 if anew else 1 + len(inside))
@@ -217,7 +217,7 @@ class Folder:
             self._ask("be deleted", name, lambda: self._files.delete(name))
 
     def _ask(self, what: str, name: str, ask: Callable[[], T]) -> T:
-        return filesystems.patiently(f"storage: {self.path(name)} can't {what}", ask)
+        return filesystems.with_retries(f"storage: {self.path(name)} can't {what}", ask)
 
 
 def most(name: str) -> int:

@@ -39,14 +39,14 @@ def new(name: str, storage: str) -> Job:
         ClusterError: the storage can't be written, or all ids of this moment are taken.
     """
     for _ in range(_TRIES):
-        job = at(new_id(name), storage)
+        job = job_at(new_id(name), storage)
         if Folder(job.folder).make():
             return job
         time.sleep(_PAUSE)  # the next second has ids of its own
     raise ClusterError(f"storage: {storage} has a job of each new id; submit again")
 
 
-def at(identity: str, storage: str) -> Job:
+def job_at(identity: str, storage: str) -> Job:
     """Return the job of that id, whether its folder is there or not."""
     return Job(id=identity, folder=(Folder(storage, follow=True) / identity).uri)
 
@@ -61,7 +61,7 @@ def new_id(name: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def every(storage: str) -> list[Job]:
+def list_jobs(storage: str) -> list[Job]:
     """Return the jobs of a storage, newest first.
 
     Raises:
@@ -79,26 +79,26 @@ def find(job: str | None, storage: str) -> Job:
         SpecError: there is no such job, or several.
         ClusterError: the storage can't be asked.
     """
-    jobs = every(storage)
+    jobs = list_jobs(storage)
     where = Folder(storage, follow=True).uri
     if job is None:
         if not jobs:
             raise SpecError(f"JOB: there is no job in {where}; submit one, or name another folder with --storage")
-        return _named(jobs[0])
+        return _with_own_id(jobs[0])
     fitting = [found for found in jobs if found.id.startswith(job)] if job else []
     exact = [found for found in fitting if found.id == job]
     if len(exact or fitting) == 1:
-        return _named((exact or fitting)[0])
+        return _with_own_id((exact or fitting)[0])
     if fitting:
         raise SpecError(f"JOB: {job!r} fits {', '.join(found.id for found in fitting)}; give more of the id")
-    if folder := _at(job):
+    if folder := _find_at(job):
         return folder
     near = get_close_matches(job, [found.id for found in jobs], n=1, cutoff=0.3)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise SpecError(f"JOB: there is no job {_short(job)} in {where}; {hint}`gansvc list` names them all")
+    raise SpecError(f"JOB: there is no job {_shorten(job)} in {where}; {hint}`gansvc list` names them all")
 
 
-def _named(job: Job) -> Job:
+def _with_own_id(job: Job) -> Job:
     """Return a job by the id that the cluster knows, which its folder had before it was renamed."""
     try:
         status = Folder(job.folder).read_record(layout.STATUS, Status)
@@ -107,10 +107,10 @@ def _named(job: Job) -> Job:
     return job.model_copy(update={"id": status.job}) if status and is_id(status.job) else job
 
 
-def _at(path: str) -> Job | None:
+def _find_at(path: str) -> Job | None:
     """Return the job whose folder is at a path or URI, or None."""
     if "://" in path:
-        filesystems.refuse(path)
+        filesystems.refuse_secrets(path)
     if not path or not is_printable(path) or ("/" not in path and path not in (".", "..")):
         return None
     try:
@@ -126,11 +126,11 @@ def _at(path: str) -> Job | None:
     return Job(id=status.job, folder=folder.uri) if status else None
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def _without_link(path: str) -> str:
     """Return where a link leads, and any other path as it is."""
-    given = homefolder.expanded(path)
+    given = homefolder.expand(path)
     return os.path.realpath(given) if given.is_symlink() else path

@@ -6,11 +6,19 @@ import time
 from contextlib import suppress
 
 from gansvc.errors import ClusterError, SpecError
+from gansvc.files import patience
 from gansvc.store import layout, submissions
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import FINAL_PHASES, Phase, Status
 from gansvc.store.submissions import Submission
+
+
+def begin(job: Job, name: str, spec: str, where: Submission) -> None:
+    """Write what a job's folder holds before the job is sent: its status, its spec as YAML, and where it goes."""
+    start(job, name)
+    Folder(job.folder).write(layout.JOB, spec)
+    submissions.save(job, where)
 
 
 def start(job: Job, name: str) -> None:
@@ -53,3 +61,13 @@ def finish(job: Job, phase: Phase, error: str) -> Status:
     with suppress(ClusterError):  # a full storage doesn't take it, and whoever asks next comes to the same end
         Folder(job.folder).write_record(layout.STATUS, last)
     return last
+
+
+def watch(job: Job, known: Status) -> Status | None:
+    """Wait for a job's next sign of life and return its status then, or None if there was none."""
+    deadline = time.monotonic() + (patience.WATCH if Folder(job.folder).local else patience.WATCH_OBJECTS)
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        if (now := read(job)).updated != known.updated:
+            return now
+    return None

@@ -84,6 +84,9 @@ GENERATOR = "generator.safetensors"
 TORCHSCRIPT = "generator.torchscript.pt"
 ONNX = "generator.onnx"
 
+RESULTS = {"page": REPORT_HTML, "report": REPORT_MARKDOWN, "pictures": "report/figures/samples.png", "model": MODEL}
+"""What a job leaves for people, by what they call it."""
+
 _TRIAL = re.compile(r"trial-\d{5,}")
 _CHECKPOINT = re.compile(r"step-(\d{8})\.([0-9a-f]{16})\.pt")
 _AUDIT, _USEFULNESS = ".audit.json", ".usefulness.json"

@@ -12,8 +12,6 @@ Phase = Literal[
     "PENDING", "SEARCHING", "TRAINING", "EVALUATING", "REPORTING", "SUCCEEDED", "FAILED", "STOPPED"
 ]  # in the order in which a job passes them
 FINAL_PHASES: tuple[Phase, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
-FRESH = 10
-"""Seconds for which a driver's sign of life is enough: to ask a busy cluster for it takes seconds."""
 STATUS_LINE = "gansvc-status: "
 """Begins a line of a driver's log that holds the job's status, for clients that can't read the job folder."""
 

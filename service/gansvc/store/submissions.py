@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gansvc.schema.bounded import Some, Text
 from gansvc.store import layout
+from gansvc.store.driverstate import Driver
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 from gansvc.store.records import Record
@@ -62,6 +64,10 @@ class Submission(Record):
         """Return this submission as the one that comes after a job's last one."""
         earlier = (*last.earlier, last.model_copy(update={"earlier": ()}))
         return self.model_copy(update={"submitted": time.time(), "attempt": last.attempt + 1, "earlier": earlier})
+
+
+Ask = Callable[[Job, Submission], Driver | None]
+"""Asks a cluster how the driver of a job's submission is; None if it doesn't know it."""
 
 
 def save(job: Job, submission: Submission) -> None:

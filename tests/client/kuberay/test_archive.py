@@ -12,7 +12,7 @@ import pytest
 
 from gansvc.client.kuberay import archive
 from gansvc.errors import ClusterError
-from gansvc.store.delivery import delivered
+from gansvc.store.delivery import deliver
 
 
 def member(name: str, data: bytes = b"x", **fields: object) -> bytes:
@@ -51,7 +51,7 @@ def test_an_archive_is_handed_on_file_by_file(piece: int) -> None:
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./.ssh/authorized_keys", ".bashrc", "a\nb"])
 def test_a_member_that_hides_or_leads_out_is_left_out(tmp_path: Path, name: str) -> None:
     data = member(name, b"evil" * 1000) + member("./good") + END
-    with delivered(tmp_path / "in", "a-job") as delivery:
+    with deliver(tmp_path / "in", "a-job") as delivery:
         assert archive.unpack(iter((data,)), delivery.put) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "in" / "good"]
 
@@ -80,7 +80,7 @@ def test_a_small_archive_that_claims_gigabytes_costs_nothing(tmp_path: Path, lie
     tracemalloc.start()
     try:
         refused = pytest.raises(ClusterError, match=r"can't be unpacked|of such a file at most")
-        with refused, delivered(tmp_path / "in", "a-job") as delivery:
+        with refused, deliver(tmp_path / "in", "a-job") as delivery:
             archive.unpack(iter((LIES[lie] + END,)), lambda name, size, content: delivery.put(name, 0, content))
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:

@@ -16,13 +16,13 @@ from kubernetes.stream.ws_client import WSClient
 
 from gansvc import api
 from gansvc.cli import app
-from gansvc.client import doctor, lifecycle
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import client, connection, jobs, reader
+from gansvc.client import lifecycle
+from gansvc.client.kuberay import client, connection, jobmanifest, jobs, reader
 from gansvc.client.kuberay.client import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, RefusedError
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.cluster.monitor import Monitor
 from gansvc.errors import ClusterError, SpecError
+from gansvc.files import patience
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store import jobstatus, submissions
@@ -108,7 +108,7 @@ def status_line(job: Job, phase: str, **fields: Any) -> str:
 def test_submit_sends_the_rayjob_of_the_dry_run(cluster: Cluster, job: Job, spec: JobSpec) -> None:
     stored = cluster.api.get(RAYJOBS, job.id)
     assert stored is not None
-    expected = kubejob.rayjob(job.id, job.id, spec, "/storage")
+    expected = jobmanifest.rayjob(job.id, job.id, spec, "/storage")
     assert missing(expected["spec"], stored["spec"]) == []
     assert stored["metadata"]["labels"] == expected["metadata"]["labels"]
     where = submissions.last(job)
@@ -120,7 +120,7 @@ def test_a_job_without_a_place_is_not_sent(cluster: Cluster, spec: JobSpec) -> N
     plain = spec.with_values({"cluster": {"image": "x"}})
     with pytest.raises(SpecError, match=r"cluster\.volume is missing"):
         api.submit(plain, cluster.space.address)
-    assert cluster.api.every(RAYJOBS)[0] == []
+    assert cluster.api.list_objects(RAYJOBS)[0] == []
 
 
 def test_the_dry_run_is_ready_for_kubectl(cluster: Cluster, spec: JobSpec, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +252,7 @@ def test_a_deleted_rayjob_that_had_succeeded(cluster: Cluster, small: Server, jo
     cluster.api.delete(RAYJOBS, job.id)
     silent(job)
     assert api.status(job).phase == "SUCCEEDED"
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ def test_following_survives_a_restart_of_the_api_server(cluster: Cluster, job: J
 def test_following_starts_over_when_its_version_is_too_old(cluster: Cluster, small: Server, job: Job) -> None:
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
     small.faults += [("GET .*watch=true", 410, gone), ("GET .*rayjobs\\?field.*watch=true", 500, {"message": "etcd"})]
-    seen = jobs.changes(cluster.space, job.id)
+    seen = jobs.watch(cluster.space, job.id)
     assert next(seen) is not None
 
     def complete() -> None:
@@ -363,7 +363,7 @@ def test_a_watch_from_the_beginning_of_time_is_gone(cluster: Cluster, job: Job) 
         cluster.small.events.clear()
         cluster.play(job.id, "Initializing")
     with pytest.raises(RefusedError, match="no longer has") as caught:
-        list(cluster.api.changes(RAYJOBS, "1"))
+        list(cluster.api.watch(RAYJOBS, "1"))
     assert caught.value.status == 410
 
 
@@ -399,7 +399,7 @@ def test_a_stopped_jobs_log_is_kept(cluster: Cluster, small: Server, job: Job) -
 def test_a_rayjob_that_stays_is_told(cluster: Cluster, job: Job) -> None:
     cluster.put(RAYJOBS, job.id, metadata={"finalizers": ["ray.io/rayjob-finalizer"]})
     with pytest.raises(ClusterError, match="operator running"):
-        jobs.stop(cluster.space, job.id, patience=0.5)
+        jobs.stop(cluster.space, job.id, seconds=0.5)
 
 
 def test_a_list_names_what_others_sent(cluster: Cluster, job: Job, tmp_path: Path) -> None:
@@ -442,7 +442,9 @@ def test_resume_of_a_renamed_mirror_goes_by_the_folder_of_the_jobs_id_on_the_vol
 
 
 def test_resume_of_a_renamed_job_in_an_object_store_names_its_folder(spec: JobSpec) -> None:
-    sent = kubejob.rayjob("a-2", "a", spec.with_values({"cluster.volume": None}), "s3://b/jobs", "s3://b/jobs/renamed")
+    sent = jobmanifest.rayjob(
+        "a-2", "a", spec.with_values({"cluster.volume": None}), "s3://b/jobs", "s3://b/jobs/renamed"
+    )
     assert "--folder s3://b/jobs/renamed" in sent["spec"]["entrypoint"] and "--make" not in sent["spec"]["entrypoint"]
 
 
@@ -506,7 +508,7 @@ def test_a_report_comes_through_a_reader_that_goes(cluster: Cluster, small: Serv
     assert api.report(finished) == "# wgan is best"
     assert set(api.results(finished)) == {"page", "report", "model"}
     made = [asked for asked in small.asked if asked.startswith("POST") and asked.endswith("/pods")]
-    assert len(made) == 1 and cluster.api.every(PODS)[0] == []
+    assert len(made) == 1 and cluster.api.list_objects(PODS)[0] == []
     api.report(finished)
     assert jobstatus.read(finished).phase == "SUCCEEDED"
 
@@ -517,7 +519,7 @@ def test_pull_fetches_what_people_want_or_everything(cluster: Cluster, finished:
     assert not (tmp_path / "some/search").exists() and not (tmp_path / "some/train").exists()
     api.pull(finished, tmp_path / "all", everything=True)
     assert (tmp_path / "all/train/lsgan-seed0/run.json").is_file() and (tmp_path / "all/search").is_dir()
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 @pytest.mark.parametrize("is_slow", [True, False], ids=["all at once", "piece by piece"])
@@ -549,24 +551,24 @@ def test_ctrl_c_leaves_no_reader(
     monkeypatch.setattr(client.Client, "run", interrupted)
     with pytest.raises(error):
         api.pull(finished)
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_reader_that_cannot_start_says_why_and_goes(cluster: Cluster, spec: JobSpec, monkeypatch: Any) -> None:
     if cluster.small:
         cluster.small.kubelet = False
-    monkeypatch.setattr(reader, "_START_SECONDS", 1)
+    monkeypatch.setattr(patience, "READER", 1)
     assert spec.cluster
     with pytest.raises(ClusterError, match="doesn't start: nothing says why"):
         reader.read(cluster.space, spec.cluster, "x")
-    assert cluster.api.every(PODS)[0] == []
+    assert cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_transfer_that_is_cut_is_no_transfer(cluster: Cluster, small: Server, finished: Job, tmp_path: Path) -> None:
     small.faults.append(("LOST", 0, {}))
     with pytest.raises(ClusterError, match="was lost before its command ended"):
         api.pull(finished, tmp_path / "part")
-    assert not (tmp_path / "part").exists() and cluster.api.every(PODS)[0] == []
+    assert not (tmp_path / "part").exists() and cluster.api.list_objects(PODS)[0] == []
 
 
 def test_a_volume_without_the_folder(cluster: Cluster, small: Server, job: Job, tmp_path: Path) -> None:
@@ -580,7 +582,7 @@ def test_a_volume_without_the_folder(cluster: Cluster, small: Server, job: Job, 
 
 def test_a_name_that_is_taken(cluster: Cluster, job: Job, spec: JobSpec) -> None:
     with pytest.raises(RefusedError, match="there is one of that name") as caught:
-        jobs.submit(cluster.space, kubejob.rayjob(job.id, job.id, spec, "/storage"))
+        jobs.submit(cluster.space, jobmanifest.rayjob(job.id, job.id, spec, "/storage"))
     assert caught.value.status == 409
 
 
@@ -627,7 +629,7 @@ def test_each_refusal_is_a_sentence(cluster: Cluster, small: Server, spec: JobSp
 
 def test_the_doctor_asks_the_namespace_and_checks_the_job(cluster: Cluster, spec: JobSpec, tmp_path: Path) -> None:
     def told(address: str, spec: JobSpec | None) -> dict[str, tuple[str, str]]:
-        return {check.name: (check.state, check.found + check.mend) for check in doctor.check(address, None, spec)}
+        return {check.name: (check.state, check.found + check.mend) for check in api.check(spec, address)}
 
     api.submit(spec, cluster.space.address)
     found = told(cluster.space.address, spec)
@@ -638,7 +640,7 @@ def test_the_doctor_asks_the_namespace_and_checks_the_job(cluster: Cluster, spec
     nowhere = told("k8s://nowhere/nothing", None)["reached"]
     assert nowhere[0] == "fault" and "no context 'nowhere'" in nowhere[1]
     with pytest.raises(SpecError, match="put them on the volume"):
-        doctor.prefetch(cluster.space.address, spec, "")
+        api.prefetch(spec, cluster.space.address)
 
 
 def test_a_namespace_that_is_not_there(cluster: Cluster, spec: JobSpec) -> None:
@@ -674,7 +676,7 @@ def test_a_quota_of_the_namespace(cluster: Cluster, spec: JobSpec) -> None:
 def test_a_rayjob_that_the_schema_refuses(cluster: Cluster, spec: JobSpec) -> None:
     if cluster.small:
         pytest.skip("the small server knows no schemas")
-    sent = kubejob.rayjob("a", "a", spec, "/storage")
+    sent = jobmanifest.rayjob("a", "a", spec, "/storage")
     sent["spec"]["backoffLimit"] = "two"
     with pytest.raises(ClusterError, match=r"Kubernetes refuses it .*backoffLimit"):
         jobs.submit(cluster.space, sent)

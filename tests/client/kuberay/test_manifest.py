@@ -10,10 +10,9 @@ import pytest
 import yaml
 from hypothesis import given
 
-from gansvc import pipeline
+from gansvc import api, pipeline
 from gansvc.cli import app
-from gansvc.client.kuberay import backend as kubejob
-from gansvc.client.kuberay import manifest, namespace, pods
+from gansvc.client.kuberay import jobmanifest, manifest, namespace, pods
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
 from gansvc.spec.placement import Placement
@@ -131,7 +130,8 @@ def test_kueue_lets_the_job_in() -> None:
 
 def test_the_spec_travels_in_the_rayjob(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make({"image": "x", "volume": "jobs"})
-    rayjob = kubejob.preview(spec, "k8s")
+    rayjob = api.manifest(spec, "k8s")
+    assert rayjob
     words = rayjob["spec"]["entrypoint"].split(" ")
     assert words[:5] == ["exec", "python", "-P", "-m", "gansvc.pipeline"]
     seen: list[Any] = []
@@ -159,13 +159,15 @@ def test_what_the_operator_or_a_shell_would_spoil(name: str, ray: str, command: 
 
 def test_jobs_have_one_place() -> None:
     with pytest.raises(SpecError, match=r"cluster\.volume is missing"):
-        kubejob.storage_there(make({"image": "x"}), "~/jobs")
+        jobmanifest.storage_there(make({"image": "x"}), "~/jobs")
     with pytest.raises(SpecError, match=r"cluster\.volume: jobs and the storage s3://b both"):
-        kubejob.storage_there(make({"image": "x", "volume": "jobs"}), "s3://b")
-    assert kubejob.storage_there(make({"image": "x"}), "s3://b/jobs") == "s3://b/jobs"
-    assert kubejob.storage_there(make({"image": "x", "volume": "jobs"}), "~/here") == "/storage"
+        jobmanifest.storage_there(make({"image": "x", "volume": "jobs"}), "s3://b")
+    assert jobmanifest.storage_there(make({"image": "x"}), "s3://b/jobs") == "s3://b/jobs"
+    assert jobmanifest.storage_there(make({"image": "x", "volume": "jobs"}), "~/here") == "/storage"
     with pytest.raises(SpecError, match="cluster is missing"):
-        kubejob.storage_there(jobfile.validated({"name": "a", "dataset": "histology", "losses": ["wgan"]}), "~/jobs")
+        jobmanifest.storage_there(
+            jobfile.validated({"name": "a", "dataset": "histology", "losses": ["wgan"]}), "~/jobs"
+        )
 
 
 def test_the_reader_can_only_read() -> None:

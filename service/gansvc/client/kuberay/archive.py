@@ -1,4 +1,4 @@
-"""A tar archive as it arrives: its plain files, each piece by piece, whatever its headers claim."""
+"""Unpack a tar archive as it arrives: plain files only, whatever its headers claim."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import IO, Any
 
 from gansvc.errors import ClusterError
 from gansvc.escapes import printable
-from gansvc.files.plainfiles import refuse_size
-from gansvc.store.delivery import is_taken
+from gansvc.files.plainfiles import refuse_large
+from gansvc.store.delivery import is_safe_name
 from gansvc.store.folder import WEIGHTS
 
 Put = Callable[[str, int, Callable[[], Iterable[bytes]]], None]
@@ -31,23 +31,23 @@ def unpack(pieces: Iterable[bytes], put: Put, skip: Container[str] = ()) -> int:
     Raises:
         ClusterError: it is cut off or is no archive, or holds a link, or a file or headers of a size that no job has.
     """
-    count, arriving = 0, _Arriving(pieces)
-    file: Any = arriving
+    count, stream = 0, _BoundedStream(pieces)
+    file: Any = stream
     try:
         with tarfile.open(fileobj=file, mode="r|") as opened:
             files: Any = opened
             while (member := files.next()) is not None:
                 files.members = []  # they would be kept to its end
                 name = member.name.removeprefix("./")
-                arriving.allow(max(0, min(member.size, WEIGHTS)))
-                if member.isdir() or not is_taken(name) or name.partition("/")[0] in skip:
+                stream.allow(max(0, min(member.size, WEIGHTS)))
+                if member.isdir() or not is_safe_name(name) or name.partition("/")[0] in skip:
                     continue
                 if not member.isreg() or member.issparse():
                     raise ClusterError(f"{printable(name)} on the volume is a link or no plain file; delete it there")
-                refuse_size(f"{name} on the volume", member.size, WEIGHTS)
+                refuse_large(f"{name} on the volume", member.size, WEIGHTS)
                 put(name, member.size, partial(_read, files, member))
                 count += 1
-            arriving.drain()
+            stream.drain()
     except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
         raise ClusterError(f"what the volume sent can't be unpacked ({printable(error)}); try again") from None
     return count
@@ -59,7 +59,7 @@ def _read(files: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
         yield piece
 
 
-class _Arriving:
+class _BoundedStream:
     """A file that is read once, from its pieces, and no further than is allowed."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Why a job on Kubernetes doesn't get on, in words: from its RayJob, RayCluster, pods and their events. Pure."""
+"""Explain why a job on Kubernetes doesn't get on: from its RayJob, RayCluster, pods and events. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from gansvc.files import patience
 from gansvc.store.driverstate import Driver, State
 
 Item = dict[str, Any]
@@ -29,8 +30,7 @@ _REASONS = {
     "JobDeploymentStatusTransitionGracePeriodExceeded": "its driver ended and its submitter didn't",
     "ValidationFailed": "KubeRay refuses it",
 }
-_SILENT_OPERATOR = 60
-_MOST = 4
+_MAX_SENTENCES = 4
 """Sentences in one message."""
 
 
@@ -49,7 +49,7 @@ def driver(rayjob: Item, now: float) -> Driver:
     if deployed == "Running":
         return Driver("RUNNING" if job in ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED") else "PENDING", "")
     words = _DEPLOYMENT.get(deployed, f"KubeRay calls it {deployed}")
-    if not deployed and (age := now - _time(rayjob["metadata"].get("creationTimestamp"))) > _SILENT_OPERATOR:
+    if not deployed and (age := now - _time(rayjob["metadata"].get("creationTimestamp"))) > patience.SILENCE:
         words += f", for {age:.0f} s; is the operator running, and does it watch this namespace?"
     return Driver("PENDING", words)
 
@@ -66,7 +66,7 @@ def problems(cluster: Item | None, pods: Iterable[Item], events: Iterable[Item])
         about = event.get("involvedObject", {}).get("name")
         if event.get("type") == "Warning" and (about not in named or event.get("reason") in _VOLUME):
             found.append(_of_event(event))
-    return list(dict.fromkeys(found))[:_MOST]
+    return list(dict.fromkeys(found))[:_MAX_SENTENCES]
 
 
 _VOLUME = ("FailedMount", "FailedAttachVolume")

@@ -23,7 +23,7 @@ PODS, EVENTS = "api/v1/pods", "api/v1/events"
 RAYJOBS, RAYCLUSTERS = "apis/ray.io/v1/rayjobs", "apis/ray.io/v1/rayclusters"
 TIMEOUT = (10, 60)
 """Seconds to connect and between two pieces of an answer."""
-_LONGEST = 64 * 1024
+_MAX_COMPLAINT = 64 * 1024
 """Bytes of what a command in a pod complains of that are kept."""
 WATCH_SECONDS = 10
 """A watch that saw nothing ends after that long."""
@@ -55,7 +55,7 @@ class Client:
                 return None
             raise
 
-    def every(self, kind: str, **query: Any) -> tuple[list[Item], str]:
+    def list_objects(self, kind: str, **query: Any) -> tuple[list[Item], str]:
         """Return the objects that fit a query, and the version of the store that a watch goes on from."""
         found = self._json("GET", kind, **query)
         return found.get("items", []), found.get("metadata", {}).get("resourceVersion", "")
@@ -75,14 +75,14 @@ class Client:
             raise
         return True
 
-    def changes(self, kind: str, version: str, **query: Any) -> Iterator[tuple[str, Item]]:
+    def watch(self, kind: str, version: str, **query: Any) -> Iterator[tuple[str, Item]]:
         """Yield the changes after a version of the store, as type and object, for some seconds.
 
         Raises:
             RefusedError: among others with status 410, where the version is too old: list again.
         """
         query |= {"watch": True, "resourceVersion": version, "timeoutSeconds": WATCH_SECONDS}
-        with self._asking("watch", kind):
+        with self._explain_errors("watch", kind):
             response = self._call("GET", kind, query=query)
             for line in _lines(response):
                 event = json.loads(line)
@@ -93,7 +93,7 @@ class Client:
 
     def log(self, pod: str, **query: Any) -> Iterator[str]:
         """Yield the lines of a pod's log, each with its newline."""
-        with self._asking("read the log of", "api/v1/pods"):
+        with self._explain_errors("read the log of", "api/v1/pods"):
             for line in _lines(self._call("GET", PODS, f"{pod}/log", query=query)):
                 yield line.decode(errors="replace") + "\n"
 
@@ -106,7 +106,7 @@ class Client:
         from kubernetes.client import CoreV1Api
         from kubernetes.stream import stream
 
-        with self._asking("run a command in", "api/v1/pods"):
+        with self._explain_errors("run a command in", "api/v1/pods"):
             socket = stream(
                 CoreV1Api(self.api).connect_get_namespaced_pod_exec,
                 *(pod, self.space.name),
@@ -120,7 +120,7 @@ class Client:
                 more = socket.is_open()
                 socket.update(timeout=TIMEOUT[1])
                 data, said, ended = (socket.read_channel(channel) for channel in (1, 2, 3))
-                complaint, verdict = (complaint + said)[:_LONGEST], (verdict + ended)[:_LONGEST]
+                complaint, verdict = (complaint + said)[:_MAX_COMPLAINT], (verdict + ended)[:_MAX_COMPLAINT]
                 if data or said or ended:
                     heard, more = time.monotonic(), True
                 if data:
@@ -132,7 +132,7 @@ class Client:
             raise RefusedError(f"{command[0]} in pod {pod} failed ({said[:300]})", 500)
 
     def _json(self, verb: str, kind: str, name: str = "", body: Item | None = None, **query: Any) -> Item:
-        with self._asking(_WORDS[verb], kind):
+        with self._explain_errors(_WORDS[verb], kind):
             return dict(json.loads(self._call(verb, kind, name, body, query).read()))
 
     def _call(self, verb: str, kind: str, name: str = "", body: Item | None = None, query: Item | None = None) -> Any:
@@ -151,7 +151,7 @@ class Client:
         return response
 
     @contextmanager
-    def _asking(self, what: str, kind: str) -> Iterator[None]:
+    def _explain_errors(self, what: str, kind: str) -> Iterator[None]:
         """Turn what the official client may raise into a sentence."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -181,7 +181,7 @@ def warnings(api: Client, about: set[str]) -> list[Item]:
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    events, _ = api.every(EVENTS, fieldSelector="type=Warning")
+    events, _ = api.list_objects(EVENTS, fieldSelector="type=Warning")
     return [event for event in events if event.get("involvedObject", {}).get("name") in about]
 
 

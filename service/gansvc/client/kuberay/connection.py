@@ -1,4 +1,4 @@
-"""Finding the API server: by the kubeconfig or, inside a pod, by the pod's own credentials."""
+"""Connect to the API server: by the kubeconfig or, inside a pod, by the pod's own credentials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _connect(space: Namespace, kubeconfig: str) -> Client:
         from kubernetes.config import incluster_config
     except ImportError:
         raise ClusterError("jobs on Kubernetes need the kubernetes package; pip install 'gansvc[k8s]'") from None
-    found = any(homefolder.expanded(path).is_file() for path in kubeconfig.split(os.pathsep) if path)
+    found = any(homefolder.expand(path).is_file() for path in kubeconfig.split(os.pathsep) if path)
     settings = client.Configuration()
     try:
         if not found and not space.context:

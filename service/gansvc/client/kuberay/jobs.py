@@ -1,4 +1,4 @@
-"""A job's driver in a RayJob: submit it, see how it is, read its log, stop it, as for Ray's Jobs API."""
+"""RayJobs through the API server: create, find, read the log of, watch and delete them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from gansvc.client.kuberay import causes, connection
 from gansvc.client.kuberay.client import PODS, RAYCLUSTERS, RAYJOBS, Client, Item, RefusedError, warnings
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
+from gansvc.files import patience
 from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.records import STATUS_LINE
 
 OURS = "app.kubernetes.io/managed-by=gansvc"
-_PATIENCE = 6
+_MAX_FAILURES = 6
 """Failures in a row after which following gives up; two seconds apart and more."""
 _TAIL = 400
 """Lines of a log among which its last status line is looked for; one comes every twenty seconds."""
@@ -28,16 +29,16 @@ def submit(space: Namespace, rayjob: Item) -> None:
     connection.connect(space).create(RAYJOBS, rayjob)
 
 
-def every(space: Namespace) -> list[Item]:
+def list_rayjobs(space: Namespace) -> list[Item]:
     """Return the RayJobs that gansvc sent to a namespace.
 
     Raises:
         ClusterError: the API server can't be reached or refuses.
     """
-    return connection.connect(space).every(RAYJOBS, labelSelector=OURS)[0]
+    return connection.connect(space).list_objects(RAYJOBS, labelSelector=OURS)[0]
 
 
-def look(space: Namespace, name: str) -> Driver | None:
+def find_driver(space: Namespace, name: str) -> Driver | None:
     """Return how a RayJob is, with what stands in its way in words; None if there is none.
 
     Raises:
@@ -62,7 +63,7 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
     """
     api = connection.connect(space)
     shown: dict[str, int] = {}
-    for rayjob in changes(space, name):
+    for rayjob in watch(space, name):
         if rayjob is None:
             raise ClusterError(
                 f"the RayJob {name} isn't in namespace {api.space.name}; it was deleted, its log with it"
@@ -72,13 +73,13 @@ def logs(space: Namespace, name: str, follow: bool = False) -> Iterator[str]:
         if pod and pod.get("status", {}).get("phase") in ("Running", "Succeeded", "Failed"):
             yield from _rest_of_log(api, pod, shown, follow and not ended)
         elif not follow:
-            driver = look(space, name)
+            driver = find_driver(space, name)
             raise ClusterError(f"{name} has no log yet: {driver.message if driver else 'it is gone'}")
         if ended or not follow:
             return
 
 
-def told(space: Namespace, name: str) -> str | None:
+def last_logged_status(space: Namespace, name: str) -> str | None:
     """Return the last status that a RayJob's driver wrote into its log, as JSON, or None if there is none."""
     api = connection.connect(space)
     pod, found = _submitter(api, name), None
@@ -94,25 +95,25 @@ def told(space: Namespace, name: str) -> str | None:
     return found
 
 
-def stop(space: Namespace, name: str, patience: float = 120) -> None:
+def stop(space: Namespace, name: str, seconds: float = patience.DELETION) -> None:
     """Delete a RayJob with its cluster and wait until it is gone.
 
     Raises:
         ClusterError: the API server can't be reached or refuses, or the RayJob stays.
     """
-    api, deadline = connection.connect(space), time.monotonic() + patience
+    api, deadline = connection.connect(space), time.monotonic() + seconds
     if not api.delete(RAYJOBS, name):
         return
-    for rayjob in changes(space, name):
+    for rayjob in watch(space, name):
         if rayjob is None:
             return
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"{name} is still there {patience:.0f} s after it was deleted; is KubeRay's operator running?"
+                f"{name} is still there {seconds:.0f} s after it was deleted; is KubeRay's operator running?"
             )
 
 
-def changes(space: Namespace, name: str) -> Iterator[Item | None]:
+def watch(space: Namespace, name: str) -> Iterator[Item | None]:
     """Yield a RayJob now, after each change and every few seconds; None once it is gone, and then no more.
 
     Raises:
@@ -121,12 +122,12 @@ def changes(space: Namespace, name: str) -> Iterator[Item | None]:
     api, failures = connection.connect(space), 0
     while True:
         try:
-            items, version = api.every(RAYJOBS, fieldSelector=f"metadata.name={name}")
+            items, version = api.list_objects(RAYJOBS, fieldSelector=f"metadata.name={name}")
             failures = 0
             yield items[0] if items else None
             if not items:
                 return
-            for kind, item in api.changes(RAYJOBS, version, fieldSelector=f"metadata.name={name}"):
+            for kind, item in api.watch(RAYJOBS, version, fieldSelector=f"metadata.name={name}"):
                 yield None if kind == "DELETED" else item
                 if kind == "DELETED":
                     return
@@ -135,7 +136,7 @@ def changes(space: Namespace, name: str) -> Iterator[Item | None]:
             if status == 410:
                 continue  # the watch began too far back: list again
             failures += 1
-            if (0 < status < 500 and status != 429) or failures >= _PATIENCE:
+            if (0 < status < 500 and status != 429) or failures >= _MAX_FAILURES:
                 raise
             time.sleep(2 * failures)
 
@@ -156,7 +157,7 @@ def _rest_of_log(api: Client, pod: Item, shown: dict[str, int], follow: bool) ->
 
 def _submitter(api: Client, name: str) -> Item | None:
     """Return the newest pod that carries the driver's log, or None."""
-    pods, _ = api.every(PODS, labelSelector=f"job-name={name}")
+    pods, _ = api.list_objects(PODS, labelSelector=f"job-name={name}")
     return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
 
 
@@ -164,9 +165,9 @@ def _problems(api: Client, rayjob: Item, past: bool) -> list[str]:
     """Look at what belongs to a RayJob, and with ``past`` at events too, which a job at work has behind it."""
     name, cluster = rayjob["metadata"]["name"], rayjob.get("status", {}).get("rayClusterName", "")
     try:
-        pods, _ = api.every(PODS, labelSelector=f"job-name={name}")
+        pods, _ = api.list_objects(PODS, labelSelector=f"job-name={name}")
         if cluster:
-            pods += api.every(PODS, labelSelector=f"ray.io/cluster={cluster}")[0]
+            pods += api.list_objects(PODS, labelSelector=f"ray.io/cluster={cluster}")[0]
         about = {name, cluster, *(pod["metadata"]["name"] for pod in pods)} - {""}
         events = warnings(api, about) if past else []
         return causes.problems(api.get(RAYCLUSTERS, cluster) if cluster else None, pods, events)

@@ -1,4 +1,4 @@
-"""From a job to the RayJob that KubeRay runs, as plain data ready for ``kubectl apply``. Pure."""
+"""Build the RayJob or RayCluster manifest of a placement, ready for ``kubectl apply``. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gansvc.spec.placement import Placement
 API_VERSION = "ray.io/v1"
 JOB_LABEL = "gansvc/job"
 """Label that holds a job's id: all its attempts' RayJobs carry it."""
-LONGEST_NAME = 47
+MAX_NAME_LENGTH = 47
 """Characters of a RayJob's name; the operator builds longer ones from it."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # DNS-1035
 _OLDEST_RAY = (2, 52)
@@ -36,13 +36,13 @@ def rayjob(
     Raises:
         SpecError: the operator would refuse it.
     """
-    if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
         raise SpecError(f"name: {name!r} can't be a RayJob's; use a letter, then letters, digits and dashes, up to 47")
     labels = dict(pods.LABELS) | {JOB_LABEL: job}
     if placement.queue:
         labels["kueue.x-k8s.io/queue-name"] = placement.queue
     spec: Manifest = {
-        "entrypoint": _safe(entrypoint),
+        "entrypoint": _refuse_quoting(entrypoint),
         # The submitter pod carries the driver's log, and a lost head is a failed job, not one that silently runs twice.
         "submissionMode": "K8sJobMode",
         "shutdownAfterJobFinishes": True,
@@ -109,7 +109,7 @@ def cluster_spec(placement: Placement, ray: str) -> Manifest:
     return spec
 
 
-def _safe(entrypoint: str) -> str:
+def _refuse_quoting(entrypoint: str) -> str:
     """Refuse a command that would change on its way: the operator, a shell and Ray each read it again."""
     for word in entrypoint.split(" "):
         if shlex.quote(word) != word:

@@ -1,4 +1,4 @@
-"""Which Kubernetes namespace a user means: ``k8s``, ``k8s://CONTEXT/NAMESPACE``."""
+"""Parse the address of a Kubernetes namespace: ``k8s``, ``k8s://CONTEXT/NAMESPACE``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from gansvc.errors import SpecError
 from gansvc.escapes import is_printable
-from gansvc.store.submissions import Submission
 
 SCHEME = "k8s"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -31,11 +30,6 @@ class Namespace:
 def is_address(cluster: str) -> bool:
     """Return whether an address names a Kubernetes cluster."""
     return cluster == SCHEME or cluster.startswith(f"{SCHEME}:")
-
-
-def of(where: Submission) -> Namespace | None:
-    """Return the namespace that a job was sent to, or None if it was sent to a Jobs API."""
-    return parse(where.address) if is_address(where.address) else None
 
 
 def parse(cluster: str) -> Namespace:

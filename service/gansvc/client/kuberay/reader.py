@@ -1,4 +1,4 @@
-"""Files of a job folder on a volume that this machine can't mount: through a short-lived pod that only reads."""
+"""Read files of a volume that this machine can't mount, through a short-lived pod."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gansvc.client.kuberay import archive, causes, connection, pods
 from gansvc.client.kuberay.client import PODS, Client, RefusedError, warnings
 from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
-from gansvc.files.plainfiles import refuse_size
+from gansvc.files import patience
+from gansvc.files.plainfiles import refuse_large
 from gansvc.spec.placement import Placement
 from gansvc.store.folder import most
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
-_START_SECONDS = 180
 _COMPONENT = "app.kubernetes.io/component=reader"
 
 
@@ -33,7 +33,7 @@ def read(space: Namespace, placement: Placement, path: str) -> bytes | None:
             content = b""
             for piece in api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]):
                 content += piece
-                refuse_size(f"{path} on the volume", len(content), most(path))
+                refuse_large(f"{path} on the volume", len(content), most(path))
             return content
         except RefusedError as error:
             if "No such file" in str(error):
@@ -65,18 +65,18 @@ def _reader(api: Client, placement: Placement) -> Iterator[str]:
     """Start a reader, and delete it whatever happens: Ctrl-C too."""
     name = f"gansvc-reader-{secrets.token_hex(4)}"
     try:
-        for old in api.every(PODS, labelSelector=_COMPONENT)[0]:
+        for old in api.list_objects(PODS, labelSelector=_COMPONENT)[0]:
             if old.get("status", {}).get("phase") in ("Succeeded", "Failed"):
                 api.delete(PODS, old["metadata"]["name"])
         api.create(PODS, pods.reader(placement, name, _LIFE))
-        _await(api, name)
+        _await_start(api, name)
         yield name
     finally:
         api.delete(PODS, name, grace=0)
 
 
-def _await(api: Client, name: str) -> None:
-    deadline, why = time.monotonic() + _START_SECONDS, ""
+def _await_start(api: Client, name: str) -> None:
+    deadline, why = time.monotonic() + patience.READER, ""
     while time.monotonic() < deadline:
         pod = api.get(PODS, name)
         phase = (pod or {}).get("status", {}).get("phase", "Pending")

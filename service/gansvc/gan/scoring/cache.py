@@ -57,5 +57,5 @@ def _warn(error: OSError, name: str) -> None:
     """Say once a process that the cache, or else one file of it, can't be written."""
     if not _warned.is_set():
         _warned.set()
-        why = cachefolder.problem() or cachefolder.told(error, name)
+        why = cachefolder.problem() or cachefolder.explain_write_error(error, name)
         print(printable(f"the cache isn't used: {why}"), file=sys.stderr, flush=True)  # noqa: T201
