@@ -46,6 +46,24 @@ def test_draws_repeat_stay_in_range_and_differ_by_loss(tiny: Make) -> None:
         spec.with_values({f"losses.wgan.{field}": value for field, value in values.items()})
 
 
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+def test_a_regularizers_field_is_proposed_by_its_path(tiny: Make, algorithm: str) -> None:
+    path = "regularizers.r1-r2.weight"
+    losses = [{"name": "lsgan", "regularizers": [{"name": "r1-r2", "weight": 0.25}]}]
+    space = {f"lsgan.{path}": {"log_uniform": [0.01, 1.0]}}
+    spec = tiny(losses=losses, search={"trials": 4, "space": space, "algorithm": algorithm})
+    search = Proposals(spec, ["lsgan"], {})
+    drawn: list[float] = []
+    for trial in range(4):
+        config = search.suggest(str(trial))
+        assert isinstance(config, dict)
+        drawn.append(config["values"][path])
+        search.on_trial_complete(str(trial), {"objective": 1.0})
+    assert drawn[0] == 0.25 and len(set(drawn)) == 4 and all(0.01 <= value <= 1 for value in drawn)
+    sampled = spec.with_values({f"losses.lsgan.{path}": drawn[1]})
+    assert sampled.loss("lsgan").regularizers[0].weight == drawn[1]
+
+
 @pytest.mark.parametrize(
     ("distribution", "valid"),
     [
@@ -201,12 +219,12 @@ def test_an_earlier_start_is_read_from_the_trials_folders(tiny: Make, tmp_path: 
         begin(folder, name, defaults, (4.0,))
         record = RunRecord(label="lsgan", seed=0, values={}, state=state)
         (folder / "lsgan" / name / "seed0").write_record("run.json", record)
-    found = {trial.name: trial for trial in earlier.trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
+    found = {trial.name: trial for trial in earlier.read_trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
     assert [trial.over for trial in found.values()] == [True, False, False, True, True]
     assert [report["objective"] for report in found["trial-00001"].reports] == [3.0, 1.0, 1.0]
     assert [report["critic_images"] for report in found["trial-00001"].reports] == [50, 100, 150]
     assert found["trial-00003"].objective() == WORST and found["trial-00004"].objective() == 4.0
-    assert earlier.trials(spec, ["wgan"], folder) == {"wgan": []}
+    assert earlier.read_trials(spec, ["wgan"], folder) == {"wgan": []}
 
 
 def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_path: Path) -> None:
@@ -221,7 +239,7 @@ def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_
             ]
             todo[seed][1].write_lines("evaluations.jsonl", lines)
             made.append(trial_report(todo))  # type: ignore[arg-type]
-    (trial,) = earlier.trials(spec, ["lsgan"], folder)["lsgan"]
+    (trial,) = earlier.read_trials(spec, ["lsgan"], folder)["lsgan"]
     assert list(trial.reports) == made and made[-1] == {"objective": 2.5, "critic_images": 250}
 
 

@@ -38,12 +38,12 @@ class PreviousTrial:
         return self.reports[-1]["objective"] if self.reports else WORST
 
 
-def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[PreviousTrial]]:
+def read_trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[PreviousTrial]]:
     """Return the trials of losses that a search folder holds; label to trials."""
-    return {label: ask_all(folder, partial(_read, spec), begun(folder / label)) for label in labels}
+    return {label: ask_all(folder, partial(_read_trial, spec), list_trials(folder / label)) for label in labels}
 
 
-def begun(search: Folder) -> list[Folder]:
+def list_trials(search: Folder) -> list[Folder]:
     """Return the folders of a loss's trials that have values, in the order of their numbers: by one listing."""
     found = (name.split("/") for name in sorted(search.tree()))
     return [search / trial for trial, *inside in found if inside == [layout.VALUES] and layout.is_trial(trial)]
@@ -73,7 +73,7 @@ def values_of(trial: Folder) -> dict[str, Value]:
     return dict(kept.root) if kept else {}
 
 
-def _read(spec: JobSpec, trial: Folder) -> PreviousTrial:
+def _read_trial(spec: JobSpec, trial: Folder) -> PreviousTrial:
     settings = spec.search
     assert settings is not None
     seeds = [trial / layout.seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
