@@ -14,6 +14,7 @@ from gansvc.errors import ClusterError
 from gansvc.files import patience
 from gansvc.files.plainfiles import refuse_large
 from gansvc.spec.placement import Placement
+from gansvc.store.folder import size_limit
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
