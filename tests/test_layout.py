@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1] / "service" / "gansvc"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
@@ -296,7 +294,6 @@ def test_modules_are_short() -> None:
     assert long == {}, "split these where their subject changes"
 
 
-@pytest.mark.xfail(strict=True, reason="circles and lengths that the moves left")
 def test_functions_are_short() -> None:
     long = [
         f"{module}:{node.lineno} {node.name}"

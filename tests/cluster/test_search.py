@@ -46,6 +46,24 @@ def test_draws_repeat_stay_in_range_and_differ_by_loss(tiny: Make) -> None:
         spec.with_values({f"losses.wgan.{field}": value for field, value in values.items()})
 
 
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+def test_a_regularizers_field_is_proposed_by_its_path(tiny: Make, algorithm: str) -> None:
+    path = "regularizers.r1-r2.weight"
+    losses = [{"name": "lsgan", "regularizers": [{"name": "r1-r2", "weight": 0.25}]}]
+    space = {f"lsgan.{path}": {"log_uniform": [0.01, 1.0]}}
+    spec = tiny(losses=losses, search={"trials": 4, "space": space, "algorithm": algorithm})
+    search = Proposals(spec, ["lsgan"], {})
+    drawn: list[float] = []
+    for trial in range(4):
+        config = search.suggest(str(trial))
+        assert isinstance(config, dict)
+        drawn.append(config["values"][path])
+        search.on_trial_complete(str(trial), {"objective": 1.0})
+    assert drawn[0] == 0.25 and len(set(drawn)) == 4 and all(0.01 <= value <= 1 for value in drawn)
+    sampled = spec.with_values({f"losses.lsgan.{path}": drawn[1]})
+    assert sampled.loss("lsgan").regularizers[0].weight == drawn[1]
+
+
 @pytest.mark.parametrize(
     ("distribution", "valid"),
     [

@@ -95,7 +95,7 @@ def _worker(config: dict[str, Any]) -> None:
         ray.train.report(trial_report(config["todo"]) if context.get_world_rank() == 0 else {})
 
     assets: Assets = config["assets"]
-    platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report, lambda: False)
+    platform = Platform(context.get_world_rank(), context.get_world_size(), get_device(), wrap, report)
     images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     for plan, folder in config["todo"]:
         ended = [ended_record((plan, folder)) is not None]

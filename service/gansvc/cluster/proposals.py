@@ -100,8 +100,8 @@ def draw_values(spec: JobSpec, label: str) -> list[dict[str, Value]]:
 
 def default_values(spec: JobSpec, label: str) -> dict[str, Value]:
     """Return what the spec itself says for the searched fields: the paper's values, unless the user set others."""
-    loss = spec.loss(label)
-    return {field: getattr(loss, field) for field in spec.space_of(label)}
+    values = spec.loss(label).values()
+    return {path: values[path] for path in spec.space_of(label)}
 
 
 def _study(spec: JobSpec, label: str, begun: Sequence[PreviousTrial]) -> OptunaSearch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import ray
 import torch
@@ -19,8 +19,19 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
-EvaluatorTask = tuple[RunRecord | None, int | None]
-"""A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
+
+class EvaluatorTask(NamedTuple):
+    """What an evaluator is to do next."""
+
+    run: RunRecord | None
+    """None stands for the noise floor."""
+    part: int | None = None
+    """Part of the run's samples to extract features of; None to score the run."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return file_stem(self.run)
 
 
 def validator(spec: JobSpec, images: torch.Tensor, worker: WorkerResources) -> ray.ObjectRef:
@@ -36,7 +47,7 @@ def score_all(
     images: Images,
     worker: WorkerResources,
     at_once: int,
-    tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
+    on_progress: Callable[[Sequence[str], int], None] = lambda names, left: None,
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
 
@@ -52,7 +63,7 @@ def score_all(
         images: the data set.
         worker: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
-        tell: gets the names of what is scored now, and how many scores are left, whenever that changes.
+        on_progress: gets the names of what is scored now, and how many scores are left, whenever that changes.
     """
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
@@ -61,54 +72,56 @@ def score_all(
     if not missing:
         return
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
-    todo: deque[EvaluatorTask] = deque((run, part) for run in missing for part in range(parts if run else 1))
+    todo: deque[EvaluatorTask] = deque(
+        EvaluatorTask(run, part) for run in missing for part in range(parts if run else 1)
+    )
     data = ray.put(images)
     asks = ray.remote(Evaluator).options(num_cpus=worker.cpus, num_gpus=worker.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.select_runs(spec, runs)
     actors = (asks.remote(spec, data, train, target, worker, useful) for _ in range(min(at_once, len(todo))))
-    yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
+    yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, on_progress)
 
 
 def _dispatch(
     todo: deque[EvaluatorTask],
     parts: int,
     at_work: dict[ray.ObjectRef, Any],
-    tell: Callable[[Sequence[str], int], None],
+    on_progress: Callable[[Sequence[str], int], None],
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
     The features stay in the object store: this process passes on references.
     """
-    left = Counter(file_stem(run) for run, _ in todo)
-    made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
+    left = Counter(task.name for task in todo)
+    features: dict[str, list[ray.ObjectRef]] = defaultdict(list)
     begun: dict[ray.ObjectRef, EvaluatorTask] = {}
     prepared: ray.ObjectRef | None = None
     missing = len(left)
-    tell((), missing)
+    on_progress((), missing)
     while todo or begun:
         (done,), _ = ray.wait(list(at_work), fetch_local=False)
         actor, ended = at_work.pop(done), begun.pop(done, None)
-        if ended and ended[1] is not None:
-            left[file_stem(ended[0])] -= 1
-            if not left[file_stem(ended[0])]:
-                todo.appendleft((ended[0], None))
+        if ended and ended.part is not None:
+            left[ended.name] -= 1
+            if not left[ended.name]:
+                todo.appendleft(EvaluatorTask(ended.run))
 
         # An evaluator that nothing is left for isn't kept, so that another job gets its place.
         if prepared is None:
             prepared = actor.prepare.remote()
             at_work[prepared] = actor
         elif todo:
-            run, part = todo.popleft()
-            if part is None:
-                task = actor.score.remote(run, prepared, *made.pop(file_stem(run)))
+            task = todo.popleft()
+            if task.part is None:
+                reference = actor.score.remote(task.run, prepared, *features.pop(task.name))
             else:
-                task = actor.extract.remote(run, part, parts)
-                made[file_stem(run)].append(task)
-            at_work[task], begun[task] = actor, (run, part)
-        missing -= bool(ended and ended[1] is None)
-        tell(list(dict.fromkeys(file_stem(task[0]) for task in begun.values())), missing)
-        if ended and ended[1] is None:
-            yield file_stem(ended[0]), _error(done)
+                reference = actor.extract.remote(task.run, task.part, parts)
+                features[task.name].append(reference)
+            at_work[reference], begun[reference] = actor, task
+        missing -= bool(ended and ended.part is None)
+        on_progress(list(dict.fromkeys(task.name for task in begun.values())), missing)
+        if ended and ended.part is None:
+            yield ended.name, _error(done)
 
 
 def _error(task: ray.ObjectRef) -> BaseException | None:

@@ -43,7 +43,7 @@ def train_here(
     """Train in this process, as its only worker; ``report`` is called after each validation score."""
     torch.set_num_threads(max(1, int(worker.cpus)))
     device = torch.device("cuda" if worker.gpus and torch.cuda.is_available() else "cpu")
-    platform = Platform(0, 1, device, lambda module: module, report, lambda: False)
+    platform = Platform(0, 1, device, lambda module: module, report)
     images, validator, labels = ray.get([assets.images, assets.validator, assets.labels])
     return train(plan, images, validator, folder, platform, labels)
 

@@ -23,7 +23,7 @@ _NAMING = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CAR
 """Files of a job folder that name its job."""
 
 
-LARGE = (layout.SEARCH, layout.TRAIN)
+LARGE_FOLDERS = (layout.SEARCH, layout.TRAIN)
 """Folders of a job that people rarely want: trials, checkpoints, histories."""
 
 

@@ -143,7 +143,7 @@ class KubeRay:
             return
         if self.status(job, where, self.ask, 0).phase == "SUCCEEDED":
             with delivery.deliver(Path(job.folder), job.id) as to:
-                _fetch_from_volume(job, where, to, delivery.LARGE)
+                _fetch_from_volume(job, where, to, delivery.LARGE_FOLDERS)
 
     def prefetch(self, spec: JobSpec, cluster: Setting, mirror: str) -> NoReturn:
         """Raise SpecError: there are no nodes between two jobs."""
