@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..test_layout import MAY_IMPORT, ROOT, level, reached
+from ..rooms import ROOT, level, reached, rooms_used
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -32,13 +32,13 @@ def test_arrows_that_a_longer_way_stands_for_are_left_out() -> None:
 
 def test_the_picture_shows_the_imports() -> None:
     drawn = re.search(r"```mermaid\n.*?```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert drawn and drawn[0] == picture(MAY_IMPORT), f"put this into {PAGE.name}:\n{picture(MAY_IMPORT)}"
+    assert drawn and drawn[0] == picture(rooms_used()), f"put this into {PAGE.name}:\n{picture(rooms_used())}"
 
 
 def test_each_room_has_its_line() -> None:
     rows = re.findall(r"(?m)^\| (`.+?`) \|", PAGE.read_text(encoding="utf-8"))
     named = [name for row in rows for name in re.findall(r"`([a-z._]+)`", row)]
-    assert sorted(named) == sorted(MAY_IMPORT)
+    assert sorted(named) == sorted(rooms_used())
 
 
 def test_each_file_that_it_names_is_there() -> None:
