@@ -51,9 +51,7 @@ SECTIONS = st.fixed_dictionaries(
 
 
 def make(cluster: dict[str, Any], **fields: Any) -> JobSpec:
-    return jobfile.validated(
-        {"name": "small", "dataset": "histology", "losses": ["lsgan"], "cluster": cluster} | fields
-    )
+    return jobfile.validate({"name": "small", "dataset": "histology", "losses": ["lsgan"], "cluster": cluster} | fields)
 
 
 def tries(count: int) -> settings:

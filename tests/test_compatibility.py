@@ -100,7 +100,7 @@ def test_a_spec_that_the_cluster_does_not_know_is_failed_in_its_folder(
 def test_a_driver_whose_folder_is_not_there_says_so_and_makes_none(
     tiny: Callable[..., JobSpec], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
 ) -> None:
-    packed, identity = jobfile.packed(tiny()), "tiny-20260101-000000-aaaa"
+    packed, identity = jobfile.pack(tiny()), "tiny-20260101-000000-aaaa"
     words = ["--job", identity, "--storage", str(tmp_path), "--spec", packed]
     missing = tmp_path / (identity if given == "gone" else given)
     assert pipeline.main([*words, *(("--folder", str(missing)) if given == "renamed" else ())]) == 3
@@ -115,7 +115,7 @@ def test_a_driver_goes_by_the_folder_that_is_named(
     jobstatus.start(Job(id=identity, folder=str(tmp_path / "renamed")), "tiny")
     seen: list[Folder] = []
     monkeypatch.setattr(pipeline, "run", lambda folder, spec, monitor: seen.append(folder))
-    words = ["--job", identity, "--storage", str(tmp_path), "--spec", jobfile.packed(tiny())]
+    words = ["--job", identity, "--storage", str(tmp_path), "--spec", jobfile.pack(tiny())]
     assert pipeline.main([*words, "--folder", str(tmp_path / "renamed")]) == 0
     assert [folder.uri for folder in seen] == [str(tmp_path / "renamed")]
     status = jobstatus.read(Job(id=identity, folder=str(tmp_path / "renamed")))

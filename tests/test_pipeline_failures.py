@@ -76,7 +76,7 @@ def test_a_workers_error_is_one_sentence_in_the_status_and_a_traceback_in_the_lo
 
         monkeypatch.setattr(pipeline, "run", work)
         with suppress(ValueError):
-            assert pipeline._watched(folder, "tiny-20260101-000000-aaaa", spec, ()) == 1
+            assert pipeline._run_under_monitor(folder, "tiny-20260101-000000-aaaa", spec, ()) == 1
         status = folder.read_record("status.json", Status)
         assert status is not None and status.phase == "FAILED"
         return status.error

@@ -19,7 +19,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 
 from gansvc import api, pipeline
 from gansvc.client import local
-from gansvc.cluster import training
+from gansvc.cluster import failures
 from gansvc.errors import ClusterError, RunError
 from gansvc.files import filesystems
 from gansvc.gan import checkpoint, data
@@ -102,9 +102,9 @@ def test_what_the_storage_did_is_found_in_what_ray_makes_of_it() -> None:
     in_group = WorkerGroupError("...", {1: RunError("gloo"), 0: UserExceptionWithTraceback(full, "Traceback ...")})
     twice = ray.exceptions.RayTaskError("score", "Traceback ...", in_task)
     for error in (in_task, in_task.as_instanceof_cause(), in_group, twice):
-        assert training.operators_fault(error) is full
-    assert training.operators_fault(RunError("no score")) is None
-    assert training.operators_fault(WorkerGroupError("...", {0: RunError("gloo")})) is None
+        assert failures.cluster_fault(error) is full
+    assert failures.cluster_fault(RunError("no score")) is None
+    assert failures.cluster_fault(WorkerGroupError("...", {0: RunError("gloo")})) is None
 
 
 @pytest.mark.parametrize("harm", ["flipped", "missing", None])

@@ -32,9 +32,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     """Return the sentence for a name that is in no table: the name, the nearest known one and the list."""
     names = sorted(known)
     name = name if len(text := repr(name)) <= 60 else f"{text[:57]}..."
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}"
+    return f"unknown {kind} {name!r}; {did_you_mean(name, names)}known: {', '.join(names)}"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the nearest known name as a question to put into a sentence, or nothing where none is near."""
+    near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The job itself: search, train, evaluate, report. Each phase goes on from what the job folder already holds."""
+"""The job's driver: search, train, evaluate, report. Each phase goes on from what the job folder already holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from gansvc import compatibility
 from gansvc.catalog.labels import REAL
-from gansvc.cluster import driver, training
+from gansvc.cluster import driver, failures
 from gansvc.cluster.monitor import Monitor, refuse
 from gansvc.errors import ClusterError, GansvcError, RunError, reason_of
 from gansvc.gan import checkpoint
@@ -35,26 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one job to its end and return the exit code: 0 succeeded, 1 failed, 2 the user's input, 3 the cluster."""
     given = drivercommand.parse(arguments)
     try:
-        folder = _opened(given.job_folder, given.make)
+        folder = _open_folder(given.job_folder, given.make)
     except GansvcError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     try:
         # The versions first: what a newer client may write in a spec is unknown here.
         warnings = compatibility.check_client(given.client)
-        spec = jobfile.unpacked(given.spec)
+        spec = jobfile.unpack(given.spec)
     except GansvcError as error:
         refuse(folder, str(error))
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     try:
-        return _watched(folder, given.job, spec, warnings)
+        return _run_under_monitor(folder, given.job, spec, warnings)
     except GansvcError as error:  # the storage's, so that no status can be written
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
 
 
-def _opened(uri: str, make: bool) -> Folder:
+def _open_folder(uri: str, make: bool) -> Folder:
     """Return a job's folder, which from now on isn't made again should it be taken away.
 
     Raises:
@@ -71,14 +71,14 @@ def _opened(uri: str, make: bool) -> Folder:
     return folder
 
 
-def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
+def _run_under_monitor(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -> int:
     """Run one job, keep its status, and return the exit code.
 
     Raises:
         ClusterError: the storage doesn't take the status.
     """
     with Monitor(folder, job, spec) as monitor:
-        _end_when_told(monitor)
+        _end_on_sigterm(monitor)
         monitor.warn(*warnings)
         try:
             run(folder, spec, monitor)
@@ -87,9 +87,9 @@ def _watched(folder: Folder, job: str, spec: JobSpec, warnings: Sequence[str]) -
             raise
         except BaseException as caught:
             # A worker's error comes with all of its traceback: that is for the log, its sentence for the status.
-            error = training.original(caught)
+            error = failures.unwrap(caught)
             if not isinstance(error, GansvcError):
-                fault = f"{type(error).__name__}: {training.last_line(caught)}"
+                fault = f"{type(error).__name__}: {failures.last_line(caught)}"
                 monitor.end("FAILED", f"gansvc failed by a fault of its own ({fault}); see the log")
                 raise
             print(*([] if error is caught else [caught]), f"Error: {error}", sep="\n", file=sys.stderr)  # noqa: T201
@@ -109,10 +109,10 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     monitor.enter("PENDING")
     cluster = driver.connect(spec)
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
-    _end_when_told(monitor)
+    _end_on_sigterm(monitor)
     cluster.check(folder)
     monitor.warn(*identity.hold(folder, identity.of_job(spec, cluster.content)))
-    cluster.describe(spec, folder)
+    cluster.describe(folder)
     folder.write(layout.JOB, jobfile.dump(spec))
     folder.write_lines(layout.STARTS, [*folder.read_lines(layout.STARTS, JobStart), JobStart(time=time.time())])
     found = spec
@@ -129,7 +129,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
 
 def search(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> JobSpec:
     """Search every loss and return the spec with the best values; a loss whose trials all failed keeps its own."""
-    found = {loss.label: _searched(folder / layout.SEARCH / loss.label) for loss in spec.losses}
+    found = {loss.label: _read_trials(folder / layout.SEARCH / loss.label) for loss in spec.losses}
     if left := [label for label, trials in found.items() if trials is None]:
         found |= cluster.search(spec, left, folder / layout.SEARCH)
     values: dict[str, object] = {}
@@ -186,10 +186,10 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")
     for name, reason in failed.items():
-        monitor.lack("the noise floor" if name == REAL else f"the score of {name}", reason)
+        monitor.note_missing("the noise floor" if name == REAL else f"the score of {name}", reason)
     for name in (*names, REAL):
         for what, reason in scorefiles.failures(folder / layout.EVALUATION, name):
-            monitor.lack(what, reason)
+            monitor.note_missing(what, reason)
 
 
 def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Cluster, monitor: Monitor) -> None:
@@ -205,10 +205,10 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
     # A folder that was renamed has another name than the job.
     written = build.build(folder, asked).model_copy(update={"job": monitor.job})
     for name, reason in build.write(folder, written).items():
-        monitor.lack(f"the figure {name}", reason)
+        monitor.note_missing(f"the figure {name}", reason)
     best = ranking.best_run(written)
     if best is None:
-        monitor.lack("the model", f"no run has a score in {written.objective}, which ranks")
+        monitor.note_missing("the model", f"no run has a score in {written.objective}, which ranks")
         return
     name = layout.run_name(best.label, best.seed)
     score = (folder / layout.EVALUATION).read_record(layout.score(name), Score)
@@ -219,19 +219,19 @@ def report(folder: Folder, asked: JobSpec, found: JobSpec, cluster: driver.Clust
         raise
     except Exception as error:  # the report is there, and says more than the model
         folder.delete(layout.MODEL)
-        monitor.lack("the model", reason_of(error))
+        monitor.note_missing("the model", reason_of(error))
         return
     for form, reason in failed.items():
-        monitor.lack(f"{layout.MODEL}/{form}", reason)
+        monitor.note_missing(f"{layout.MODEL}/{form}", reason)
 
 
-def _searched(folder: Folder) -> list[TrialRecord] | None:
+def _read_trials(folder: Folder) -> list[TrialRecord] | None:
     """Return the trials of a loss whose search is over, or None."""
     kept = folder.read_record(layout.TRIALS, TrialRecords)
     return None if kept is None else list(kept.root)
 
 
-def _end_when_told(monitor: Monitor) -> None:
+def _end_on_sigterm(monitor: Monitor) -> None:
     """End the job at once when a signal asks for it: a user waits for that, and Ray's workers end with their driver."""
 
     def stopped(signum: int, frame: FrameType | None) -> NoReturn:

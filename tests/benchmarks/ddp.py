@@ -6,7 +6,7 @@ import statistics
 import tempfile
 
 from gansvc.cluster import driver
-from gansvc.cluster.training import run_distributed
+from gansvc.cluster.distributed import train_distributed
 from gansvc.gan.run import RunPlan
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
@@ -44,7 +44,7 @@ def _seconds(spec: JobSpec, cluster: driver.Cluster, workers: int) -> dict[str, 
             (RunPlan(spec, name, 0, epochs=1, evaluations=1, images=budget, is_trial=True), folder)
             for name, folder in folders.items()
         ]
-        run_distributed(tasks, cluster.assets, cluster.worker, workers)
+        train_distributed(tasks, cluster.assets, cluster.worker, workers)
         return {name: _median(folder) for name, folder in folders.items()}
 
 

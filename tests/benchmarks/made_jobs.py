@@ -43,7 +43,7 @@ def spec(trials: int = 0, seeds: int = 1, losses: Sequence[str] = (LABEL,), **ch
         "training": {"seeds": list(range(seeds)), "epochs": 1},
         "evaluation": {"extractor": "efficientnet-lite0", "samples": 500},
     }
-    return jobfile.validated(data | ({"search": {"trials": trials}} if trials else {}) | changes)
+    return jobfile.validate(data | ({"search": {"trials": trials}} if trials else {}) | changes)
 
 
 def searching(folder: Folder, ended: int, at_work: int) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from gansvc.catalog.losses import Loss
+from gansvc.catalog.regularizers import CriticStep
 from gansvc.gan.networks import build_critic, build_generator
 from gansvc.spec.job import JobSpec
 
@@ -84,12 +85,11 @@ class PlainLoop:
         with self._autocast():
             real_logits, fake_logits = self.critic(real), self.critic(fake.detach())
         loss = self.loss.critic_loss(real_logits.float(), fake_logits.float())
-        every = self.loss.penalty_interval()
-        if self.loss.has_penalty and self._critic_steps % every == 0:
-            mix = torch.rand(len(real), device=self.device)
-            penalty = self.loss.penalty(self.critic, real, fake.detach().float(), mix)
-            assert penalty is not None
-            loss = loss + every * penalty
+        for regularizer in self.loss.all_regularizers():
+            if regularizer.is_due(self._critic_steps):
+                draws = torch.rand(len(real), regularizer.draws(*real.shape[1:3]), device=self.device)
+                step = CriticStep(self.critic, real, fake.detach().float(), real_logits, fake_logits, draws)
+                loss = loss + regularizer.every * regularizer.weight * regularizer.term(step, {})
         loss.backward()
         self._critic_optimizer.step()
         self.loss.constrain(self.critic)

@@ -63,7 +63,7 @@ def test_a_search_is_told_and_concluded_by_requests_in_proportion_to_its_trials(
     gate.clear()
     begun = earlier.trials(spec, [made_jobs.LABEL], folder / "search")[made_jobs.LABEL]
     assert len(begun) == 40 and all(trial.over and trial.reports for trial in begun)
-    concluded = search._concluded(spec, made_jobs.LABEL, folder / "search" / made_jobs.LABEL)
+    concluded = search._write_trials(spec, made_jobs.LABEL, folder / "search" / made_jobs.LABEL)
     assert [trial.trial for trial in concluded][:2] == ["trial-00000", "trial-00001"]
     # Twice four files of each trial; the records by two requests, lines and words by three.
     assert len(gate.seen) <= 40 * 2 * 11 + 10, len(gate.seen)

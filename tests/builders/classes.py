@@ -19,7 +19,7 @@ DOMAIN_KID = {"lsgan": (0.9, 0.7), "wgan": (0.5, 0.6), "wgan-gp": (0.4, 0.5), "h
 
 def make_spec() -> JobSpec:
     data = {"name": "a", "dataset": "breastmnist", "losses": list(KID), "training": {"seeds": [0, 1]}}
-    return jobfile.validated(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
+    return jobfile.validate(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
 
 
 def make_classes(kid: float, inception_score: float, seen: float, **changes: Any) -> Classes:

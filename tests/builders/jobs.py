@@ -35,7 +35,7 @@ def make_spec(**changes: Any) -> JobSpec:
         "evaluation": {"extractor": "efficientnet-lite0", "samples": 2000},
         "published": [{"loss": "wgan", "is": 1.74, "is_std": 0.05, "fid": 248.95, "source": "A | B <2021>"}],
     }
-    return jobfile.validated({key: value for key, value in (data | changes).items() if value is not None})
+    return jobfile.validate({key: value for key, value in (data | changes).items() if value is not None})
 
 
 def make_score(

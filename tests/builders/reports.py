@@ -31,7 +31,7 @@ def make_report(
     seeds = sorted({seed for found in kid.values() for seed in found}) or [0]
     given: dict[str, Any] = {"name": job, "dataset": "histology", "losses": list(kid) or ["wgan"]}
     given |= {"training": {"seeds": seeds} | changes.pop("training", {}), "cluster": changes.pop("cluster", None)}
-    spec = jobfile.validated(given)
+    spec = jobfile.validate(given)
     facts: dict[str, Any] = {"job": job, "name": "n", "created": datetime.now(UTC), "versions": Versions(python="3")}
     facts |= {"headline": "h", "objective": columns[0].key, "columns": columns, "leaderboard": rows}
     facts |= {"noise_floor": {"kid": 0.01, "fid": 2.0}, "noise_floor_images": 9, "contract": contract if kid else None}

@@ -60,7 +60,7 @@ def test_certain_labels_are_taken_as_classes(form: str, tmp_path: Path) -> None:
     turn, names = TAKEN[form]
     dataset = own(tmp_path, **alternating(turn))
     loaded = data.load(dataset)
-    assert loaded.classes == 2 and data.class_names(dataset, loaded) == names
+    assert loaded.classes == 2 and loaded.titles == names
     for split, count in COUNTS.items():
         assert loaded.labels[split].dtype == torch.int64
         assert loaded.labels[split].tolist() == [1, 0, 1, 0, 1, 0][:count]

@@ -546,10 +546,24 @@ def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
     loaded = data.load(Dataset(name=name, root=str(OFFICIAL)))
     assert loaded.classes == count == len(medmnist.INFO[name]["label"])
     names = {"retinamnist": ("0", "1", "2", "3", "4"), "breastmnist": ("malignant", "normal, benign")}
-    assert data.class_names(Dataset(name=name), loaded) == names[name]
+    assert loaded.titles == names[name]
     with np.load(path) as archive:
         assert all(loaded.labels[split].tolist() == archive[f"{split}_labels"][:, 0].tolist() for split in SPLITS)
     assert (loaded.labels["train"] == 0).sum() == train
+
+
+@pytest.mark.parametrize(("size", "stored"), [(8, 28), (28, 28), (32, 28), (63, 28), (64, 64), (512, 64)])
+def test_the_largest_images_up_to_the_size_are_read_or_else_the_smallest(size: int, stored: int) -> None:
+    assert DATASETS["breastmnist"].stored(size) == stored
+
+
+def test_a_source_names_the_classes_and_the_files_marks_identify_them(tmp_path: Path) -> None:
+    labels = {f"{split}_labels": np.arange(count) % 2 for split, count in zip(SPLITS, (5, 3, 2), strict=True)}
+    path = npz(tmp_path, grey(**labels))
+    named = arrays.read_npz(path, {"0": "benign", "1": "malignant", "2": "of no image"}).labels
+    plain = arrays.read_npz(path).labels
+    assert (named.names, named.titles) == (("0", "1"), ("benign", "malignant"))
+    assert plain.names == plain.titles == ("0", "1"), "a file alone has no other names"
 
 
 def test_histology_has_no_classes() -> None:
@@ -586,7 +600,7 @@ def test_histology_has_the_size_asked_for() -> None:
     assert torch.equal(large.val, data.resized(small.val, 64)) and large.val.shape[2:] == (64, 64)
 
 
-def test_histology_sizes_are_known_without_scikit_image() -> None:
+def test_histology_counts_are_known_without_scikit_image() -> None:
     code = (
         "import sys; sys.modules['skimage'] = None; sys.modules['numpy'] = None\n"
         "from gansvc.catalog.datasets import Dataset; print(Dataset(name='histology').entry.images)"

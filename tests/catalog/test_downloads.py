@@ -273,7 +273,7 @@ def test_weights_come_by_the_same_way_and_only_where_they_are_missing(
     digits = hashlib.sha256(CONTENT).hexdigest()[:8]
     name = f"weights-{digits}.pth"
     entry = EXTRACTORS["inception-v3"]
-    fake = {"url": f"https://example.invalid/{name}", "default_weights": lambda: tmp_path / name}
+    fake = {"url": f"https://example.invalid/{name}", "sha256": digits, "default_weights": lambda: tmp_path / name}
     monkeypatch.setitem(EXTRACTORS, "inception-v3", type(entry)(**(vars(entry) | fake)))
     assert extractor.at_hand().read_bytes() == CONTENT
     assert server.asked[-1] == (f"/{name}", "")

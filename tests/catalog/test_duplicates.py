@@ -96,7 +96,7 @@ def test_a_job_counts_them_among_the_images_that_it_trains_on(tmp_path: Path) ->
     arrays: dict[str, Any] = {f"{split}_images": array for split, array in images.items()} | labels
     np.savez(tmp_path / "mine.npz", **arrays)
     dataset = Dataset(name="npz", path=str(tmp_path / "mine.npz"), channels=1)
-    assert data.describe(dataset, data.load(dataset)) == DataRecord(
+    assert data.describe(data.load(dataset)) == DataRecord(
         images={"train": 4, "val": 4, "test": 4},
         channels=1,
         classes=("a", "b"),
@@ -105,7 +105,7 @@ def test_a_job_counts_them_among_the_images_that_it_trains_on(tmp_path: Path) ->
     )
     train, val, test = (torch.zeros(n, 1, 28, 28, dtype=torch.uint8) for n in (3, 2, 1))
     unlabelled = Images(train, val, test, no_classes="of a reason")
-    found = data.describe(dataset, unlabelled)
+    found = data.describe(unlabelled)
     assert (found.images, found.classes, found.no_classes) == ({"train": 3, "val": 2, "test": 1}, (), "of a reason")
 
 
@@ -158,7 +158,7 @@ def test_images_without_light_are_warned_of(largest: int, said: bool, job: tuple
     folder, spec = job
     train = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
     train[1, 0, 5, 5] = largest
-    read = data.describe(spec.dataset, Images(train, train, train, no_classes="of a reason"))
+    read = data.describe(Images(train, train, train, no_classes="of a reason"))
     folder.write_record(layout.DATA, read)
     warnings = build.build(folder, spec).warnings
     assert any(f"above {largest} of 255, so all of them are black" in text for text in warnings) is said

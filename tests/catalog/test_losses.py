@@ -1,45 +1,22 @@
-"""The losses: hand-computed values, the penalties and their gradients by finite differences, and the whole table."""
+"""The losses: hand-computed values, weight clipping, their regularizers, and the whole table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gansvc.catalog.losses import (
-    LOSSES,
-    Hinge,
-    Loss,
-    Lsgan,
-    Ns,
-    RpGan,
-    Wgan,
-    WganGp,
-    gradient_penalty,
-    zero_centred_penalty,
-)
+from gansvc.catalog.losses import LOSSES, Hinge, Loss, Lsgan, Ns, RpGan, Wgan, WganGp
+from gansvc.catalog.regularizers import R1R2, REGULARIZERS, GradientPenalty
+from gansvc.spec import jobfile
 
 # Lopsided on purpose: real and fake, the players, the sign, the mean and the sum all give other numbers.
 REAL = torch.tensor([2.0, -1.0, 0.5, 3.0])
 FAKE = torch.tensor([0.25, -2.0, 1.5, -0.75])
 EVERY = pytest.mark.parametrize("name", list(LOSSES))
-
-MIX = torch.tensor([0.1, 0.6, 0.9], dtype=torch.float64)
-PENALTIES: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
-    "gradient": lambda critic, real, fake: gradient_penalty(critic, real, fake, MIX),
-    "zero-centred": zero_centred_penalty,
-}
-EVERY_PENALTY = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
-
-
-class Square(nn.Module):
-    """D(x) = sum(x^2) / 2: its gradient is x, so a penalty tells where it was taken."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.square().flatten(1).sum(1) / 2
 
 
 def generator_loss(loss: Loss, fake: Tensor, real: Tensor) -> Tensor:
@@ -56,33 +33,6 @@ def smooth_critic(seed: int = 3) -> nn.Sequential:
     torch.manual_seed(seed)
     critic = nn.Sequential(nn.Conv2d(2, 3, 2, stride=2), nn.Tanh(), nn.Conv2d(3, 1, 2), nn.Tanh(), nn.Flatten(0))
     return critic.double()
-
-
-def images(seed: int, n: int = 3) -> Tensor:
-    return torch.randn(n, 2, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def linear_critic(weights: Tensor) -> nn.Sequential:
-    """Return D(x) = <w, x> + 7: its gradient is w everywhere."""
-    layer = nn.Linear(weights.numel(), 1).double()
-    with torch.no_grad():
-        layer.weight.copy_(weights.reshape(1, -1))
-        layer.bias.fill_(7.0)
-    return nn.Sequential(nn.Flatten(1), layer, nn.Flatten(0))
-
-
-def central_difference(function: Callable[[], float], values: Tensor, step: float) -> Tensor:
-    """Return the gradient of a function by the entries of a tensor that it reads, each moved both ways."""
-    flat, gradient = values.data.view(-1), torch.zeros(values.numel(), dtype=torch.float64)
-    for index in range(flat.numel()):
-        kept = flat[index].item()
-        flat[index] = kept + step
-        above = function()
-        flat[index] = kept - step
-        below = function()
-        flat[index] = kept
-        gradient[index] = (above - below) / (2 * step)
-    return gradient.view(values.shape)
 
 
 # --- hand-computed values -------------------------------------------------------------------------------------------
@@ -173,119 +123,6 @@ def test_real_and_fake_may_differ_in_number() -> None:
     assert Lsgan().critic_loss(REAL, fewer).item() == pytest.approx(0.5 * (2.3125 + (0.0625 + 4) / 2))
 
 
-# --- the penalties --------------------------------------------------------------------------------------------------
-
-
-def test_penalty_is_the_mean_over_samples_of_the_norm_of_finite_differences() -> None:
-    critic, real, fake = smooth_critic(), images(0), images(1)
-    squares = []
-    for index in range(3):
-        between = (MIX[index] * real[index] + (1 - MIX[index]) * fake[index]).unsqueeze(0)
-        gradient = central_difference(lambda x=between: critic(x).item(), between, 1e-5)  # type: ignore[misc]
-        squares.append((gradient.norm().item() - 1) ** 2)
-    assert len({round(square, 6) for square in squares}) == 3
-    assert gradient_penalty(critic, real, fake, MIX).item() == pytest.approx(sum(squares) / 3, rel=1e-7)
-
-
-@EVERY_PENALTY
-def test_gradient_of_a_penalty_by_the_critics_parameters(
-    penalty: Callable[[nn.Module, Tensor, Tensor], Tensor],
-) -> None:
-    critic, real, fake = smooth_critic(), images(0), images(1)
-    penalty(critic, real, fake).backward()
-    largest = 0.0
-    for name, parameter in critic.named_parameters():
-        expected = central_difference(lambda: penalty(critic, real, fake).item(), parameter, 1e-6)
-        assert parameter.grad is not None, name
-        torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-8)
-        largest = max(largest, expected.abs().max().item())
-    assert largest > 1e-3
-
-
-def test_penalty_of_a_linear_critic_is_known() -> None:
-    weights = torch.zeros(2, 4, 4, dtype=torch.float64)
-    weights[0, 0, 0], weights[1, 2, 3] = 3.0, -4.0
-    penalty = gradient_penalty(linear_critic(weights), images(0), images(1), torch.rand(3, dtype=torch.float64))
-    assert penalty.item() == pytest.approx((5.0 - 1.0) ** 2)
-
-
-@pytest.mark.parametrize("norm", [0.0, 0.25, 1.0, 2.0])
-def test_penalty_has_two_sides(norm: float) -> None:
-    weights = torch.full((2, 4, 4), norm / math.sqrt(32), dtype=torch.float64)
-    penalty = gradient_penalty(linear_critic(weights), images(0), images(1), torch.rand(3, dtype=torch.float64))
-    assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-12)
-
-
-@pytest.mark.parametrize(("mix", "side"), [(1.0, "real"), (0.0, "fake")])
-def test_mix_is_the_share_of_the_real_image(mix: float, side: str) -> None:
-    given = {"real": images(0), "fake": 3 * images(1)}
-    expected = (given[side].flatten(1).norm(dim=1) - 1).square().mean().item()
-    weights = torch.full((3,), mix, dtype=torch.float64)
-    assert gradient_penalty(Square(), given["real"], given["fake"], weights).item() == pytest.approx(expected)
-
-
-def test_zero_centred_penalty_is_the_mean_of_squares_of_finite_differences_on_both_sides() -> None:
-    critic = smooth_critic()
-    sides = []
-    for batch in (images(0), 3 * images(1)):
-        squares = []
-        for index in range(3):
-            image = batch[index : index + 1].clone()
-            gradient = central_difference(lambda x=image: critic(x).item(), image, 1e-5)  # type: ignore[misc]
-            squares.append(gradient.square().sum().item())
-        sides.append(sum(squares) / 3)
-    assert abs(sides[0] - sides[1]) > 0.01 * sides[0]
-    found = zero_centred_penalty(critic, images(0), 3 * images(1)).item()
-    assert found == pytest.approx(sides[0] + sides[1], rel=1e-7)
-
-
-def test_zero_centred_penalty_of_a_linear_critic_is_known() -> None:
-    weights = torch.zeros(2, 4, 4, dtype=torch.float64)
-    weights[0, 0, 0], weights[1, 2, 3] = 3.0, -4.0
-    # R1 = R2 = ||w||^2 = 25, whatever the images.
-    assert zero_centred_penalty(linear_critic(weights), images(0), images(1)).item() == pytest.approx(25.0 + 25.0)
-
-
-def test_zero_centred_penalty_counts_both_sides_each_with_its_own_mean() -> None:
-    # Three real and two generated images, so that neither a swap nor one mean over all gives the same.
-    real, fake = images(0), 3 * images(1, n=2)
-    r1, r2 = (side.flatten(1).square().sum(1).mean().item() for side in (real, fake))
-    assert zero_centred_penalty(Square(), real, fake).item() == pytest.approx(r1 + r2)
-    assert zero_centred_penalty(Square(), real, torch.zeros_like(fake)).item() == pytest.approx(r1)
-    assert zero_centred_penalty(Square(), torch.zeros_like(real), fake).item() == pytest.approx(r2)
-
-
-@EVERY_PENALTY
-def test_penalty_leaves_the_images_and_the_parameters_alone(
-    penalty: Callable[[nn.Module, Tensor, Tensor], Tensor],
-) -> None:
-    critic, real, fake = smooth_critic(), images(0), images(1).requires_grad_(True)
-    penalty(critic, real, fake).backward()
-    assert not real.requires_grad
-    assert fake.grad is None
-    assert all(parameter.grad is not None for parameter in critic.parameters())
-
-
-def test_losses_weigh_their_penalties() -> None:
-    critic, real, fake = smooth_critic(), images(0), images(1)
-    one, both = gradient_penalty(critic, real, fake, MIX).item(), zero_centred_penalty(critic, real, fake).item()
-    weighed: list[tuple[Loss, float]] = [
-        *((WganGp(), 10 * one), (WganGp(penalty_weight=2.5), 2.5 * one), (WganGp(penalty_weight=0.0), 0.0)),
-        # gamma / 2 before each of R1 and R2; that a penalty is rarer changes its weight outside the loss.
-        *((RpGan(), 0.025 * both), (RpGan(penalty_weight=3.0, penalty_every=4), 1.5 * both)),
-    ]
-    for loss, expected in weighed:
-        term = loss.penalty(critic, real, fake, MIX)
-        assert term is not None
-        assert term.item() == pytest.approx(expected)
-
-
-@EVERY
-def test_penalty_is_due_at_every_step_unless_told_otherwise(name: str) -> None:
-    assert LOSSES[name](name=name).penalty_interval() == 1
-    assert RpGan(penalty_every=4).penalty_interval() == 4
-
-
 # --- weight clipping ------------------------------------------------------------------------------------------------
 
 
@@ -304,12 +141,57 @@ def test_clipping_clamps_every_parameter_and_nothing_inside(clip: float) -> None
     assert sum(int((old.abs() > clip).sum()) for old in before) > len(before)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != "wgan"])
-def test_other_losses_leave_the_weights_alone(name: str) -> None:
+@pytest.mark.parametrize(
+    "loss", [*(kind(name=name) for name, kind in LOSSES.items()), Wgan(clip=None)], ids=lambda loss: loss.name
+)
+def test_a_loss_says_whether_it_bounds_the_weights(loss: Loss) -> None:
     critic = smooth_critic()
     before = [parameter.detach().clone() for parameter in critic.parameters()]
-    LOSSES[name](name=name).constrain(critic)
-    assert all(torch.equal(old, new) for old, new in zip(before, critic.parameters(), strict=True))
+    loss.constrain(critic)
+    same = [torch.equal(old, new) for old, new in zip(before, critic.parameters(), strict=True)]
+    assert all(same) is not loss.bounds_weights()
+
+
+def test_null_turns_clipping_off_and_stays_null_when_it_is_written() -> None:
+    spec = jobfile.parse("{name: job, dataset: histology, losses: [{name: wgan, clip: null}]}")
+    assert Wgan().bounds_weights() and not spec.losses[0].bounds_weights()
+    assert jobfile.parse(jobfile.dump(spec)) == spec.with_values({"training.epochs": 50}) == spec
+
+
+# --- regularizers ---------------------------------------------------------------------------------------------------
+
+
+def test_named_losses_bring_their_regularizers_with_their_own_fields() -> None:
+    assert WganGp(penalty_weight=2.5).all_regularizers() == (GradientPenalty(weight=2.5),)
+    assert RpGan(penalty_weight=3.0, penalty_every=4).all_regularizers() == (R1R2(weight=3.0, every=4),)
+    assert WganGp(regularizers=(R1R2(),)).all_regularizers() == (GradientPenalty(weight=10.0), R1R2())
+
+
+@EVERY
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_every_loss_takes_every_regularizer_once(name: str, regularizer: str) -> None:
+    entry, kind = REGULARIZERS[regularizer](name=regularizer), LOSSES[name]
+    own = kind(name=name).own_regularizers()
+    if regularizer in {one.name for one in own}:
+        with pytest.raises(ValidationError, match=f"{name} brings {regularizer} itself"):
+            kind(name=name, regularizers=(entry,))
+    else:
+        assert kind(name=name, regularizers=(entry,)).all_regularizers() == (*own, entry)
+        with pytest.raises(ValidationError, match=f"{regularizer} is there twice"):
+            kind(name=name, regularizers=(entry, entry))
+
+
+def test_values_are_reached_by_their_paths() -> None:
+    loss = Lsgan(regularizers=(GradientPenalty(weight=3.0), R1R2(every=4)))
+    values = loss.values()
+    assert (values["critic_lr"], values["regularizers.gradient-penalty.weight"]) == (2e-4, 3.0)
+    assert "regularizers" not in values
+    for path in (path for path in values if path != "name"):
+        assert loss.with_value(path, values[path] if path != "betas" else (0.5, 0.999)) == loss
+    changed = loss.with_value("regularizers.r1-r2.every", 2)
+    assert changed == Lsgan(regularizers=(GradientPenalty(weight=3.0), R1R2(every=2)))
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        loss.with_value("regularizers.r1-r2.weight", -1.0)
 
 
 # --- the whole table ------------------------------------------------------------------------------------------------
@@ -362,17 +244,6 @@ def test_gradients_reach_every_logit(name: str) -> None:
     gradients = torch.autograd.grad(loss.critic_loss(real, fake), (real, fake))
     gradients += torch.autograd.grad(generator_loss(loss, fake, real.detach()), (fake,))
     assert all(bool((gradient != 0).all()) for gradient in gradients)
-
-
-@EVERY
-def test_history_lists_a_penalty_where_there_is_one(name: str) -> None:
-    loss = LOSSES[name](name=name)
-    term = loss.penalty(smooth_critic(), images(0), images(1), torch.rand(3, dtype=torch.float64))
-    assert (term is not None) == loss.has_penalty
-    if term is not None:
-        assert term.shape == ()
-        assert torch.isfinite(term)
-        assert term.requires_grad
 
 
 @EVERY

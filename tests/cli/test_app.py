@@ -292,7 +292,7 @@ def test_a_job_file_is_read_from_standard_input(tmp_path: Path, command: list[st
         if expected:
             assert ended.stderr.startswith("Error: standard input: ") and len(ended.stderr.splitlines()) == 1
         else:
-            assert jobfile.validated(json.loads(ended.stdout)["spec"]) == jobfile.parse(SPEC)
+            assert jobfile.validate(json.loads(ended.stdout)["spec"]) == jobfile.parse(SPEC)
 
 
 def test_schema_is_json_and_names_the_fields(run: Run) -> None:
@@ -326,7 +326,7 @@ def test_dry_run_prints_the_resolved_spec_and_the_plan_and_starts_nothing(tmp_pa
 
 def test_dry_run_as_json_holds_spec_and_plan(run: Run, spec_file: str) -> None:
     data = json.loads(run("submit", spec_file, "--dry-run", "--json").out)
-    assert jobfile.validated(data["spec"]) == jobfile.parse(SPEC)
+    assert jobfile.validate(data["spec"]) == jobfile.parse(SPEC)
     assert plan.Plan.model_validate(data["plan"]).runs == 4
 
 

@@ -187,6 +187,6 @@ def test_a_visit_answers_a_client_of_another_version_with_a_sentence(capsys: pyt
 
 
 def test_a_spec_travels_as_one_word(tiny: Callable[..., JobSpec]) -> None:
-    word = jobfile.packed(tiny(name="n"))
-    assert " " not in word and jobfile.unpacked(word) == tiny(name="n")
+    word = jobfile.pack(tiny(name="n"))
+    assert " " not in word and jobfile.unpack(word) == tiny(name="n")
     assert compatibility.local_versions().count(" ") == 0

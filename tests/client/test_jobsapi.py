@@ -142,7 +142,7 @@ def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
     payload = json.loads(sent[0][1])
     assert payload.get("runtime_env", {}) == {} and len(sent[0][1]) < 5_000
     words = payload["entrypoint"].split()
-    assert jobfile.unpacked(words[words.index("--spec") + 1]) == tiny()
+    assert jobfile.unpack(words[words.index("--spec") + 1]) == tiny()
     where = submissions.last(job)
     assert where is not None and where.address == proxy.url
     secrets = [path.read_bytes() for path in Path(job.folder).rglob("*") if path.is_file()]

@@ -18,7 +18,7 @@ from gansvc.cluster import evaluation, scoring
 from gansvc.gan import checkpoint, data
 from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -95,7 +95,7 @@ def main(folder: Folder) -> None:
     few = data.Images(images.train[:160], images.val[:60], images.test[:60])
 
     def score(target: Folder, cpus: float, at_once: int) -> list[str]:
-        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, Share(cpus, 0), at_once)]
+        done = [*scoring.score_all(spec, [RUN], folder / "train", target, few, WorkerResources(cpus, 0), at_once)]
         assert [error for _, error in done if error] == []
         return sorted(name for name, _ in done)
 

@@ -11,10 +11,10 @@ import ray.train
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from gansvc.cluster import training
+from gansvc.cluster import distributed, resources
 from gansvc.errors import RunError
 from gansvc.gan.run import RunPlan
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 
@@ -32,15 +32,15 @@ def asked(
     def run(turns: list[tuple[int, Exception | None]]) -> list[int]:
         sizes: list[int] = []
 
-        def group(todo: Any, assets: Any, share: Share, workers: int, callbacks: Any) -> None:
+        def group(todo: Any, assets: Any, share: WorkerResources, workers: int, callbacks: Any) -> None:
             sizes.append(workers)
             if (error := turns[len(sizes) - 1][1]) is not None:
                 raise error
 
-        monkeypatch.setattr(training, "_run_group", group)
-        monkeypatch.setattr(training, "room", lambda share: turns[len(sizes)][0])
+        monkeypatch.setattr(distributed, "_run_group", group)
+        monkeypatch.setattr(resources, "worker_capacity", lambda share: turns[len(sizes)][0])
         plan = RunPlan(tiny(training__max_restarts=1), "lsgan", 0, 1, 1)
-        training.run_distributed([(plan, Folder(tmp_path))], None, Share(1, 0), 3)  # type: ignore[arg-type]
+        distributed.train_distributed([(plan, Folder(tmp_path))], None, WorkerResources(1, 0), 3)  # type: ignore[arg-type]
         return sizes
 
     return run

@@ -12,12 +12,12 @@ import pytest
 import ray
 
 from gansvc.client import jobsapi, local
-from gansvc.cluster import scoring, training
+from gansvc.cluster import lanes, scoring
 from gansvc.cluster.training import Assets
 from gansvc.gan import checkpoint, data
 from gansvc.gan.run import RunPlan
 from gansvc.spec import jobfile
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 
@@ -50,12 +50,12 @@ def test_one_worker_trains_all_its_runs_but_the_one_that_fails(
 def main(folder: Folder) -> None:
     """Train four runs in one lane of one worker."""
     ray.init()
-    spec, share = jobfile.parse((folder.read("job.yaml") or b"").decode()), Share(0.5, 0)
+    spec, share = jobfile.parse((folder.read("job.yaml") or b"").decode()), WorkerResources(0.5, 0)
     images = data.load(spec.dataset)
     validator, labels = scoring.validator(spec, images.val[:60], share), ray.put(None)
     assets = Assets(ray.put(images.train[:160]), validator, labels, 160)
     todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
-    records = training.run_all(todo, assets, share, 1, 1)
+    records = lanes.train_all(todo, assets, share, 1, 1)
     folder.write("ended.json", json.dumps([[record.seed, record.state, record.reason] for record in records]))
 
 

@@ -164,7 +164,7 @@ def test_what_a_job_lacks_stands_in_its_status_and_a_resume_tries_again(
 ) -> None:
     folder = Folder(tmp_path)
     monitor = Monitor(folder, "tiny-20260101-000000-aaaa", tiny())
-    monitor.lack("the model", "no space")
+    monitor.note_missing("the model", "no space")
     monitor.end("SUCCEEDED")
     status = folder.read_record("status.json", Status)
     assert status is not None and status.missing == ("the model",) and not status.complete

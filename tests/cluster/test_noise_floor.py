@@ -14,7 +14,7 @@ from gansvc.cluster.evaluation import Evaluator
 from gansvc.gan.data import Images
 from gansvc.gan.sampling import chunks, subset
 from gansvc.gan.scoring.features import extract
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.scores import Score
@@ -24,7 +24,7 @@ Make = Callable[..., JobSpec]
 
 def scored(spec: JobSpec, images: Images, path: Path) -> Score:
     """Return the record of the noise floor that an evaluator writes."""
-    evaluator = Evaluator(spec, images, Folder(path / "train"), Folder(path / "evaluation"), Share(1, 0))
+    evaluator = Evaluator(spec, images, Folder(path / "train"), Folder(path / "evaluation"), WorkerResources(1, 0))
     assert evaluator.score(None, evaluator.prepare(), evaluator.extract(None)) == "real"
     found = Folder(path / "evaluation").read_record("real.json", Score)
     assert found is not None
@@ -81,7 +81,7 @@ def test_the_floor_never_scores_a_split_against_itself(
     tiny: Make, histology: Images, tmp_path: Path, reference: str, split: str
 ) -> None:
     spec = tiny(evaluation__audit=False, evaluation__metrics=["kid"], evaluation__reference=reference)
-    evaluator = Evaluator(spec, histology, Folder(tmp_path / "train"), Folder(tmp_path / "e"), Share(1, 0))
+    evaluator = Evaluator(spec, histology, Folder(tmp_path / "train"), Folder(tmp_path / "e"), WorkerResources(1, 0))
     features, _ = evaluator.extract(None)
     own = histology.split(split)
     expected = extract(chunks(own[subset(len(own), 60, 0)]), spec.evaluation.extractor)

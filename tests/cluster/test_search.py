@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster import earlier, proposals, schedule, search, training
-from gansvc.cluster.earlier import WORST, Earlier
+from gansvc.cluster import earlier, proposals, resources, schedule, search
+from gansvc.cluster.earlier import WORST, PreviousTrial
 from gansvc.cluster.proposals import Proposals
-from gansvc.cluster.training import so_far
+from gansvc.cluster.training import trial_report
 from gansvc.errors import ClusterError
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, RunRecord
@@ -61,12 +61,12 @@ def test_each_distribution_draws_what_it_says(distribution: Distribution, valid:
     random = np.random.default_rng(0)
     drawn = {proposals._draw(distribution, random) for _ in range(200)}
     assert all(valid(value) for value in drawn) and len(drawn) > 1
-    assert valid(proposals._domain(distribution).sample())
+    assert valid(proposals._tune_domain(distribution).sample())
 
 
 def test_asha_spares_the_papers_values_alone() -> None:
     defaults: dict[str, Value] = {"critic_lr": 1e-4}
-    asha = schedule.PatientAsha(
+    asha = schedule.SparingAsha(
         defaults, time_attr="critic_images", metric="objective", mode="min", grace_period=10, max_t=100,
         reduction_factor=2,
     )  # fmt: skip
@@ -128,13 +128,13 @@ def test_schedulers_weigh_only_trials_of_one_loss(tiny: Make) -> None:
 def test_a_trial_of_several_seeds_reports_their_mean_and_the_images_of_all(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     todo: Any = [(None, folder / f"seed{seed}") for seed in range(3)]
-    assert so_far(todo) == {"objective": WORST, "critic_images": 0}
+    assert trial_report(todo) == {"objective": WORST, "critic_images": 0}
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0])):
         lines = [
             Evaluated(step=k, critic_images=10 * k, objective=value, seconds=k) for k, value in enumerate(objectives, 1)
         ]
         todo[seed][1].write_lines("evaluations.jsonl", lines)
-    assert so_far(todo) == {"objective": 3.0, "critic_images": 40}
+    assert trial_report(todo) == {"objective": 3.0, "critic_images": 40}
 
 
 def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(tiny: Make, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(t
             if state:
                 record = RunRecord(label="lsgan", seed=seed, values={}, state=state, critic_images=9, seconds=2.5)
                 here.write_record("run.json", record)
-    found = search._concluded(spec, "lsgan", folder)
+    found = search._write_trials(spec, "lsgan", folder)
     assert [(t.trial, t.objective, t.state) for t in found] == [
         ("trial-00001", 1.5, "finished"),
         ("trial-00000", 3.0, "finished"),
@@ -220,14 +220,14 @@ def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_
                 for k, v in enumerate(objectives[:count], 1)
             ]
             todo[seed][1].write_lines("evaluations.jsonl", lines)
-            made.append(so_far(todo))  # type: ignore[arg-type]
+            made.append(trial_report(todo))  # type: ignore[arg-type]
     (trial,) = earlier.trials(spec, ["lsgan"], folder)["lsgan"]
     assert list(trial.reports) == made and made[-1] == {"objective": 2.5, "critic_images": 250}
 
 
-def a_trial(number: int, values: dict[str, Value], over: bool, *objectives: float) -> Earlier:
+def a_trial(number: int, values: dict[str, Value], over: bool, *objectives: float) -> PreviousTrial:
     reports = tuple({"objective": value, "critic_images": 50.0 * k} for k, value in enumerate(objectives, 1))
-    return Earlier(f"trial-{number:05d}", values, over, reports)
+    return PreviousTrial(f"trial-{number:05d}", values, over, reports)
 
 
 @pytest.mark.parametrize("algorithm", ["random", "tpe"])
@@ -318,8 +318,8 @@ def test_workers_fit_on_whole_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
     ]
     monkeypatch.setattr("ray.nodes", lambda: nodes)
-    assert [training.room(Share(cpus, 0)) for cpus in (1, 2, 0.1, 8)] == [4, 1, 40, 1]
-    assert [training.room(Share(1, gpus)) for gpus in (1, 0.25)] == [1, 3]
+    assert [resources.worker_capacity(WorkerResources(cpus, 0)) for cpus in (1, 2, 0.1, 8)] == [4, 1, 40, 1]
+    assert [resources.worker_capacity(WorkerResources(1, gpus)) for gpus in (1, 0.25)] == [1, 3]
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[1]", b"\xff", b'{"a": 1' + b"0" * 5000 + b"}"])

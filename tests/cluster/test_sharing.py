@@ -20,11 +20,11 @@ def test_what_a_node_says(tmp_path: Path) -> None:
     from gansvc.cluster import sharing
 
     folder = Folder(tmp_path / "jobs")
-    assert sharing._look(folder, "mark", "answer") == "doesn't see what is written by the driver"
+    assert sharing.probe_storage(folder, "mark", "answer") == "doesn't see what is written by the driver"
     folder.write("mark", "")
-    assert sharing._look(folder, "mark", "answer") == "" and folder.read("answer") == b""
+    assert sharing.probe_storage(folder, "mark", "answer") == "" and folder.read("answer") == b""
     (tmp_path / "file").write_text("")
-    assert "(ENOTDIR: Not a directory)" in sharing._look(Folder(tmp_path / "file"), "mark", "answer")
+    assert "(ENOTDIR: Not a directory)" in sharing.probe_storage(Folder(tmp_path / "file"), "mark", "answer")
 
 
 @pytest.mark.ray
@@ -91,10 +91,10 @@ def ask(place: str) -> None:
 
     ray.init(log_to_driver=False)
     node, folder = ray.get_runtime_context().get_node_id(), Folder(place)
-    if sharing._asked(folder, "mark", [node]) == {node: "doesn't see what is written by the driver"}:
+    if sharing._probe_nodes(folder, "mark", [node]) == {node: "doesn't see what is written by the driver"}:
         sys.stdout.write("asked: no mark\n")
     folder.write("mark", "")
-    if sharing._asked(folder, "mark", [node]) == {}:
+    if sharing._probe_nodes(folder, "mark", [node]) == {}:
         sys.stdout.write("asked: a mark\n")
 
 

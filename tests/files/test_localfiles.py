@@ -236,7 +236,7 @@ def test_each_kind_of_file_has_a_limit(
 ) -> None:
     monkeypatch.setattr(store, "WEIGHTS", 1000 * 2**20)
     with (tmp_path / "job" / name).open("wb") as file:
-        file.truncate(store.most(name) + 1)
+        file.truncate(store.size_limit(name) + 1)
     with pytest.raises(ClusterError, match=f"{name} has .*, and of such a file at most {limit} are read"):
         folder.read(name)
 

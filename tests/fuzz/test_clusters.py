@@ -259,18 +259,18 @@ def test_a_word_that_stands_for_a_thousand_times_as_much_is_refused_unread(yard:
     packer = zlib.compressobj(9)
     bomb = b"".join(packer.compress(b"# " * 2**19) for _ in range(64)) + packer.flush()
     with yard.watched(), pytest.raises(SpecError, match="larger than 64 KiB"):
-        jobfile.unpacked(base64.b64encode(bomb).decode())
+        jobfile.unpack(base64.b64encode(bomb).decode())
 
 
 @cases(20)
-@given(st.one_of(st.text(max_size=60), valid().map(lambda data: jobfile.packed(jobfile.validated(data)))), st.data())
+@given(st.one_of(st.text(max_size=60), valid().map(lambda data: jobfile.pack(jobfile.validate(data)))), st.data())
 @example("é", None)
 def test_any_packed_spec_is_read_or_refused(yard: Yard, word: str, data: st.DataObject | None) -> None:
     if data is not None:
         word = data.draw(st.one_of(st.just(word), damaged(word.encode()).map(lambda raw: raw.decode("latin-1"))))
     with yard.watched():
         try:
-            jobfile.unpacked(word)
+            jobfile.unpack(word)
         except SpecError as error:
             assert len(str(error)) < 5000
 

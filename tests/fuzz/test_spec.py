@@ -28,10 +28,10 @@ def leaves(data: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 @cases(60)
 @given(valid(), st.booleans(), st.data())
 def test_a_valid_spec_reads_back_the_same(data: dict[str, Any], flow: bool, drawn: st.DataObject) -> None:
-    spec = jobfile.validated(data)
+    spec = jobfile.validate(data)
     text = yaml.dump(data, Dumper=jobfile._Plain, default_flow_style=flow, allow_unicode=flow)
     assert jobfile.parse(text) == spec
-    again = jobfile.unpacked(jobfile.packed(spec))
+    again = jobfile.unpack(jobfile.pack(spec))
     assert again == spec
     assert jobfile.dump(again) == jobfile.dump(spec)
 

@@ -21,9 +21,10 @@ from gansvc.catalog.networks import NETWORKS, Network
 from gansvc.cluster import driver
 from gansvc.errors import SpecError
 from gansvc.gan import data
+from gansvc.gan.batches import Batch
 from gansvc.gan.conditional import Critic, Generator
 from gansvc.gan.networks import build_critic, build_generator
-from gansvc.gan.players import Batch, Players
+from gansvc.gan.players import Players
 from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.sampling import class_number, generate, generate_of
 from gansvc.gan.scoring.validation import Validator
@@ -119,7 +120,7 @@ def job(network: str, loss: str, **values: Any) -> JobSpec:
     fields = {"name": loss, "n_critic": 1, "generator_lr": 1e-3, "critic_lr": 1e-3, "betas": (0.5, 0.99)}
     section = {"name": network, "width": 8, "latent_dim": 8, "conditional": True}
     given = {"name": "tiny", "dataset": "retinamnist", "network": section, "losses": [fields]}
-    return jobfile.validated(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
+    return jobfile.validate(given | {"training": {"batch_size": 16, "ema": 0.9}}).with_values(values)
 
 
 def made_players(spec: JobSpec) -> Players:
@@ -127,14 +128,14 @@ def made_players(spec: JobSpec) -> Players:
     return Players(plan, 1, torch.device("cpu"), lambda module: module, SHARES)
 
 
-def batch(seed: int) -> Batch:
+def batch(seed: int, loss: str = "lsgan") -> Batch:
     draws = torch.Generator().manual_seed(seed)
     return Batch(
         real=torch.rand(6, 1, 28, 28, generator=draws) * 2 - 1,
         latents=torch.randn(6, 8, generator=draws),
-        mix=torch.rand(6, generator=draws),
-        turns=torch.empty(6, 3, 0),
+        noise=torch.empty(6, 3, 0),
         weight=1.0,
+        draws=tuple(torch.rand(6, r.draws(1, 28), generator=draws) for r in LOSSES[loss](name=loss).all_regularizers()),
         labels=torch.tensor([2, 0, 2, 0, 0, 0]),
     )
 
@@ -147,8 +148,9 @@ def test_gradients_reach_the_vectors_of_the_classes_in_the_batch_and_no_other(na
     embeddings = (players.generator.embedding.weight, players.critic.embedding.weight)
     before = [weight.detach().clone() for weight in embeddings]
     for step in range(2):
-        assert torch.isfinite(players.critic_step(batch(step), step, last=True)).all()
-        assert torch.isfinite(players.generator_step(batch(step)))
+        given = batch(step, loss)
+        logged = players.critic_step(given, step, last=True) | players.generator_step(given)
+        assert all(torch.isfinite(value) for value in logged.values())
         for weight in embeddings:
             assert weight.grad is not None
             assert (weight.grad.abs().sum(dim=1) > 0).tolist() == [True, False, True]
@@ -161,7 +163,7 @@ def test_gradients_reach_the_vectors_of_the_classes_in_the_batch_and_no_other(na
 
 @pytest.mark.parametrize("loss", ["lsgan", "wgan-gp", "rpgan"])
 def test_steps_equal_plain_torch_with_each_images_own_label(loss: str) -> None:
-    players, given = made_players(job("resnet", loss)), batch(0)
+    players, given = made_players(job("resnet", loss)), batch(0, loss)
     G, D, y = copy.deepcopy(players.generator), copy.deepcopy(players.critic), given.labels
     real, fake = given.real, G(given.latents, y).detach()
 
@@ -174,15 +176,15 @@ def test_steps_equal_plain_torch_with_each_images_own_label(loss: str) -> None:
     if loss == "lsgan":
         expected = 0.5 * (D(real, y) - 1).square().mean() + 0.5 * D(fake, y).square().mean()
     elif loss == "wgan-gp":
-        mix = given.mix.view(-1, 1, 1, 1)
+        mix = given.draws[0].view(-1, 1, 1, 1)
         penalty = (slopes(mix * real + (1 - mix) * fake).sqrt() - 1).square().mean()
         expected = D(fake, y).mean() - D(real, y).mean() + 10 * penalty
     else:
         expected = softplus(D(fake, y) - D(real, y)).mean() + 0.025 * (slopes(real).mean() + slopes(fake).mean())
     expected.backward()
-    total, gap, _ = players.critic_step(given, 0, last=True).tolist()
-    assert total == pytest.approx(expected.item(), rel=1e-5)
-    assert gap == pytest.approx((D(real, y).mean() - D(fake, y).mean()).item(), rel=1e-4, abs=1e-6)
+    logged = {name: value.item() for name, value in players.critic_step(given, 0, last=True).items()}
+    assert logged["critic_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert logged["wasserstein"] == pytest.approx((D(real, y).mean() - D(fake, y).mean()).item(), rel=1e-4, abs=1e-6)
     for (key, ours), theirs in zip(players.critic.named_parameters(), D.parameters(), strict=True):
         if not (loss == "rpgan" and key.startswith("head") and key.endswith("bias")):  # it cancels in the pairs
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
@@ -196,14 +198,14 @@ def test_steps_equal_plain_torch_with_each_images_own_label(loss: str) -> None:
     else:
         expected = softplus(players.critic(real, y).detach() - logits).mean()
     expected.backward()
-    assert players.generator_step(given).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert players.generator_step(given)["generator_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     for ours, theirs in zip(players.generator.parameters(), G.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_wgan_clips_the_classes_vectors_too() -> None:
     players = made_players(job("dcgan", "wgan"))
-    players.critic_step(batch(0), 0, last=True)
+    players.critic_step(batch(0, "wgan"), 0, last=True)
     assert isinstance(players.critic, Critic)
     assert float(players.critic.embedding.weight.detach().abs().max()) == pytest.approx(0.01)
 
@@ -367,7 +369,7 @@ def test_classes_are_called_by_the_numbers_in_the_file(tmp_path: Path) -> None:
     spec = job("dcgan", "lsgan", dataset={"name": "npz", "path": str(tmp_path / "mine.npz")})
     images = data.load(spec.dataset)
     assert images.labels["train"].tolist() == [1, 0, 1, 0]
-    assert data.class_names(spec.dataset, images) == ("3", "7")
+    assert images.titles == ("3", "7")
 
 
 def _kinds(images: Any, labels: Any) -> tuple[tuple[str, Any], ...]:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.networks import NETWORKS, Dcgan, Network, check_losses
+from gansvc.catalog.regularizers import REGULARIZERS, CriticStep
 from gansvc.gan.networks import build_critic, build_generator
 
 EVERY = pytest.mark.parametrize("name", list(NETWORKS))
@@ -300,18 +301,18 @@ def test_spectral_critic_can_be_copied_and_saved(name: str) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("label", [label for label, loss in LOSSES.items() if loss.has_penalty])
-def test_penalty_of_a_spectral_critic_can_be_differentiated(name: str, label: str) -> None:
+@pytest.mark.parametrize("regularizer", list(REGULARIZERS))
+def test_penalty_of_a_spectral_critic_can_be_differentiated(name: str, regularizer: str) -> None:
     # In eval mode the power iteration rests, so that a finite difference sees the function that backward sees.
     critic = spectral(name).double().eval()
     draws = torch.Generator().manual_seed(0)
     real, fake = torch.randn(2, 3, 3, 28, 28, generator=draws, dtype=torch.float64)
-    mix = torch.rand(3, generator=draws, dtype=torch.float64)
+    entry = REGULARIZERS[regularizer](name=regularizer)
+    drawn = torch.rand(3, entry.draws(3, 28), generator=draws, dtype=torch.float64)
+    state = {key: torch.tensor(value, dtype=torch.float64) for key, value in entry.initial_state().items()}
 
     def penalty() -> torch.Tensor:
-        term = LOSSES[label](name=label).penalty(critic, real, fake, mix)
-        assert term is not None
-        return term
+        return entry.term(CriticStep(critic, real, fake, critic(real), critic(fake), drawn), state)
 
     penalty().backward()
     ways = {key: torch.randn(value.shape, generator=draws).double() for key, value in critic.named_parameters()}

@@ -26,9 +26,9 @@ def test_no_two_streams_share_a_number() -> None:
 
 def test_draws_ignore_the_global_generator() -> None:
     torch.manual_seed(1)
-    first = uniforms(0, Stream.MIX, 3, 10)
+    first = uniforms(0, Stream.REGULARIZERS, 3, 10)
     torch.manual_seed(2)
-    assert torch.equal(first, uniforms(0, Stream.MIX, 3, 10))
+    assert torch.equal(first, uniforms(0, Stream.REGULARIZERS, 3, 10))
     assert float(first.min()) >= 0 and float(first.max()) < 1
 
 

@@ -17,9 +17,10 @@ from gansvc.catalog.augments import augment, draws_of
 from gansvc.catalog.losses import LOSSES
 from gansvc.errors import RunError
 from gansvc.gan import checkpoint
+from gansvc.gan.batches import Batch
 from gansvc.gan.data import Images
-from gansvc.gan.players import Batch, Players, decayed
-from gansvc.gan.run import Platform, RunPlan, single_process
+from gansvc.gan.players import Players, decayed
+from gansvc.gan.run import RunPlan, single_process
 from gansvc.gan.scoring.validation import Validator
 from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec
@@ -39,14 +40,14 @@ def _players(spec: JobSpec, label: str = "lsgan", **changes: object) -> Players:
     return Players(_plan(spec, label, **changes), 3, torch.device("cpu"), lambda module: module)
 
 
-def _batch(spec: JobSpec, seed: int) -> Batch:
-    draws, turns = torch.Generator().manual_seed(seed), draws_of(spec.training.augment)
+def _batch(spec: JobSpec, seed: int, label: str = "lsgan") -> Batch:
+    draws = torch.Generator().manual_seed(seed)
     return Batch(
         real=torch.rand(16, 3, 28, 28, generator=draws) * 2 - 1,
         latents=torch.randn(16, 8, generator=draws),
-        mix=torch.rand(16, generator=draws),
-        turns=torch.rand(16, 3, turns, generator=draws),
+        noise=torch.rand(16, 3, draws_of(spec.training.augment), generator=draws),
         weight=1.0,
+        draws=tuple(torch.rand(16, r.draws(3, 28), generator=draws) for r in spec.loss(label).all_regularizers()),
     )
 
 
@@ -111,14 +112,6 @@ def test_a_run_whose_generator_makes_no_numbers_diverges(
     assert [scored.step for scored in Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)] == [0][is_trial:]
 
 
-def test_platform_may_stop_a_run_after_a_score(
-    tiny: Make, histology: Images, validator: Validator, tmp_path: Path
-) -> None:
-    platform: Platform = replace(single_process(), should_stop=lambda: True)
-    record = train(_plan(tiny()), histology.train, validator, Folder(tmp_path), platform)
-    assert record.state == "stopped early" and record.step == 5
-
-
 def test_sampled_values_reach_the_optimisers(tiny: Make) -> None:
     spec = tiny(losses__wgan__critic_lr=3e-4, losses__wgan__generator_lr=7e-4, losses__lsgan__betas=(0.25, 0.75))
     players = _players(spec, "wgan")
@@ -139,7 +132,7 @@ def test_losses_start_from_the_same_weights(tiny: Make) -> None:
 
 def test_wgan_critic_stays_clipped(tiny: Make) -> None:
     players = _players(tiny(), "wgan")
-    players.critic_step(_batch(tiny(), 0), 0, last=True)
+    players.critic_step(_batch(tiny(), 0, "wgan"), 0, last=True)
     largest = [float(parameter.detach().abs().max()) for parameter in players.critic.parameters()]
     assert max(largest) == pytest.approx(0.01) and len(largest) == 8
 
@@ -147,7 +140,7 @@ def test_wgan_critic_stays_clipped(tiny: Make) -> None:
 @pytest.mark.parametrize("label", list(LOSSES))
 def test_generators_step_leaves_the_critic_and_its_gradients_alone(label: str, tiny: Make) -> None:
     spec = tiny(losses=list(LOSSES))
-    players, batch = _players(spec, label), _batch(spec, 0)
+    players, batch = _players(spec, label), _batch(spec, 0, label)
     players.critic_step(batch, 0, last=True)
     critic = list(players.critic.parameters())
     before = [(p.detach().clone(), p.grad.clone()) for p in critic if p.grad is not None]
@@ -174,10 +167,10 @@ def test_steps_equal_plain_torch_that_generates_again(label: str, names: tuple[s
     )
     for step in range(3):
         for inner in range(2):
-            batch = _batch(spec, 2 * step + inner)
+            batch = _batch(spec, 2 * step + inner, label)
             players.critic_step(batch, 2 * step + inner, last=inner == 1)
-            real = augment(batch.real, batch.turns[:, 0], names)
-            fake = augment(G(batch.latents).detach(), batch.turns[:, 1], names)
+            real = augment(batch.real, batch.noise[:, 0], names)
+            fake = augment(G(batch.latents).detach(), batch.noise[:, 1], names)
             D_adam.zero_grad()
             if label == "lsgan":
                 critic_loss = 0.5 * ((D(real) - 1) ** 2).mean() + 0.5 * (D(fake) ** 2).mean()
@@ -187,7 +180,7 @@ def test_steps_equal_plain_torch_that_generates_again(label: str, names: tuple[s
             D_adam.step()
         players.generator_step(batch)
         G_adam.zero_grad()
-        fake_logits = D(augment(G(batch.latents), batch.turns[:, 2], names))
+        fake_logits = D(augment(G(batch.latents), batch.noise[:, 2], names))
         if label == "lsgan":
             generator_loss = 0.5 * ((fake_logits - 1) ** 2).mean()
         else:
@@ -223,13 +216,14 @@ def test_a_rarer_penalty_weighs_more_when_it_is_due(tiny: Make) -> None:
     players = _players(spec, "rpgan")
     due = []
     for number in range(9):
-        batch = _batch(spec, number)
+        batch = _batch(spec, number, "rpgan")
         with torch.no_grad():
             fake = players.generator(batch.latents)
             pairs = softplus(players.critic(fake) - players.critic(batch.real)).mean()
         plain = 0.025 * (_r(players.critic, batch.real) + _r(players.critic, fake))
-        total, _, penalty = players.critic_step(batch, number, last=False).tolist()
-        assert total == pytest.approx(pairs.item() + penalty)
+        logged = {name: value.item() for name, value in players.critic_step(batch, number, last=False).items()}
+        penalty = logged["penalty"]
+        assert logged["critic_loss"] == pytest.approx(pairs.item() + penalty)
         if penalty:
             due.append(number)
             assert penalty == pytest.approx(4 * plain.item(), rel=1e-4)

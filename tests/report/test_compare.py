@@ -14,6 +14,7 @@ from gansvc.report.compare import merge
 from gansvc.report.model import Report
 from gansvc.store import layout
 from gansvc.store.folder import Folder
+from gansvc.store.scores import UNKNOWN
 
 from ..builders.jobs import CONTRACT
 from ..builders.reports import make_report as report
@@ -103,6 +104,18 @@ def test_unlike_contracts_are_refused_naming_the_field(field: str, value: Any) -
     expected = rf"one and two can't be compared: they differ in {field} \({getattr(CONTRACT, field)} and {value}\);"
     with pytest.raises(SpecError, match=expected):
         merge([report("one", {"wgan": {0: 0.04}}), other])
+
+
+def test_what_an_older_report_lacks_is_unknown_and_no_difference() -> None:
+    newer = CONTRACT.model_copy(update={"torch": "2.9", "timm": "1.0", "fid": "1", "data": {"test_images": "ab"}})
+    one, two = (report(name, {"wgan": {seed: 0.04}}, contract=newer) for seed, name in enumerate(("one", "two")))
+    assert merge([one, two]).unknown == ()
+    older = two.model_copy(update={"contract": newer.model_copy(update={"torch": UNKNOWN, "data": {}})})
+    assert (
+        merge([one, older]).unknown
+        == ("data", "torch")
+        == merge([older, older.model_copy(update={"job": "x"})]).unknown
+    )
 
 
 def test_one_job_the_same_job_twice_and_a_job_without_scores_are_refused() -> None:

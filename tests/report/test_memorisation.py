@@ -40,7 +40,7 @@ COPIES = {"flagged": True, "closer": Estimate(value=0.31, low=0.25, high=0.38)}
 
 def make_spec() -> JobSpec:
     data = {"name": "a", "dataset": "retinamnist", "losses": list(KID), "training": {"seeds": [0, 1, 2]}}
-    return jobfile.validated(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
+    return jobfile.validate(data | {"evaluation": {"extractor": "efficientnet-lite0", "samples": 2000}})
 
 
 def make_audit(label: str, seed: int, **changes: Any) -> Audit:

@@ -9,33 +9,33 @@ import pytest
 from gansvc.client import nodechecks, plan
 from gansvc.cluster import driver
 from gansvc.errors import ClusterError
-from gansvc.spec.capacity import Share, fitting, misfit, shares
+from gansvc.spec.capacity import WorkerResources, count_fitting, misfit, worker_resources
 from gansvc.spec.job import JobSpec
 from gansvc.store.inspection import NodeState
 
 Make = Callable[..., JobSpec]
-FOUR_SMALL_NODES = [Share(2, 0)] * 4
+FOUR_SMALL_NODES = [WorkerResources(2, 0)] * 4
 
 
 def test_a_worker_has_all_that_it_asks_for_on_one_node() -> None:
-    assert fitting(Share(4, 0), FOUR_SMALL_NODES) == 0, "8 CPUs in all, and nowhere 4"
-    assert fitting(Share(1.5, 0), FOUR_SMALL_NODES) == 4, "not 5: half a CPU stays free on each"
-    assert fitting(Share(0.1, 0), [Share(0.3, 0)]) == 3
-    assert fitting(Share(1, 0.25), [Share(2, 1), Share(8, 0)]) == 2
+    assert count_fitting(WorkerResources(4, 0), FOUR_SMALL_NODES) == 0, "8 CPUs in all, and nowhere 4"
+    assert count_fitting(WorkerResources(1.5, 0), FOUR_SMALL_NODES) == 4, "not 5: half a CPU stays free on each"
+    assert count_fitting(WorkerResources(0.1, 0), [WorkerResources(0.3, 0)]) == 3
+    assert count_fitting(WorkerResources(1, 0.25), [WorkerResources(2, 1), WorkerResources(8, 0)]) == 2
 
 
 def test_gpus_that_are_not_asked_for_are_given_where_there_are_any(tiny: Make) -> None:
     asked = tiny().resources
-    assert [share.gpus for share in shares(asked, has_gpus=True).values()] == [1, 0.25]
-    assert [share.gpus for share in shares(asked, has_gpus=False).values()] == [0, 0]
+    assert [share.gpus for share in worker_resources(asked, has_gpus=True).values()] == [1, 0.25]
+    assert [share.gpus for share in worker_resources(asked, has_gpus=False).values()] == [0, 0]
 
 
 def test_the_field_and_what_there_is_are_named(tiny: Make) -> None:
     spec = tiny(resources={"cpus_per_worker": 4, "gpus_per_worker": 0}, training__workers=2)
     sections = {"training": spec.training, "search": None}
     text = "2 workers of 4 CPUs don't fit 4 nodes of 2 CPUs, 1 nodes of 7 CPUs and 1 GPUs"
-    assert misfit(spec.resources, sections, [*FOUR_SMALL_NODES, Share(7, 1)]) == ("training.workers", text)
-    assert misfit(spec.resources, sections, [Share(8, 0)]) is None
+    assert misfit(spec.resources, sections, [*FOUR_SMALL_NODES, WorkerResources(7, 1)]) == ("training.workers", text)
+    assert misfit(spec.resources, sections, [WorkerResources(8, 0)]) is None
 
 
 def test_a_driver_refuses_a_cluster_whose_nodes_are_each_too_small(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,13 +51,13 @@ RAW_WORDING = ("pydantic", "validation error", "type=", "http", "Input should", 
 
 
 def make(**changes: Any) -> JobSpec:
-    return jobfile.validated(MINIMAL | changes)
+    return jobfile.validate(MINIMAL | changes)
 
 
 def refusal(data: dict[str, Any]) -> str:
     """Validate data that must be refused, and return the message after checking that it is ours."""
     with pytest.raises(SpecError) as caught:
-        jobfile.validated(data)
+        jobfile.validate(data)
     return plain(str(caught.value))
 
 
@@ -71,7 +71,7 @@ def plain(message: str) -> str:
 
 @pytest.mark.parametrize("data", [MINIMAL, MINIMAL | {"search": {}}, FULL], ids=["minimal", "search", "full"])
 def test_resolved_spec_reads_back_the_same(data: dict[str, Any]) -> None:
-    spec = jobfile.validated(data)
+    spec = jobfile.validate(data)
     again = jobfile.parse(jobfile.dump(spec))
     assert again == spec
     assert jobfile.dump(again) == jobfile.dump(spec)
@@ -85,7 +85,7 @@ def test_shipped_job_reads_back_the_same(path: Path) -> None:
 
 
 def test_every_given_value_arrives() -> None:
-    spec = jobfile.validated(FULL)
+    spec = jobfile.validate(FULL)
     assert (spec.dataset.name, spec.dataset.channels, spec.dataset.root) == ("retinamnist", 1, "/data/medmnist")
     assert (spec.network.width, spec.network.latent_dim) == (8, 7)
     assert [loss.label for loss in spec.losses] == ["lsgan", "wgan-tight", "wgan"]
@@ -140,12 +140,12 @@ def test_trial_has_the_searchs_budget_or_else_the_trainings(
     assert spec.trial_training().model_dump(exclude=own) == spec.training.model_dump(exclude=own)
 
 
-@pytest.mark.parametrize("size", [28, 32, 64])
+@pytest.mark.parametrize("size", sorted({8, 47, *(size for network in NETWORKS.values() for size in network.sizes)}))
 @pytest.mark.parametrize("network", NETWORKS)
 def test_network_takes_the_sizes_that_it_is_made_for_and_no_other(network: str, size: int) -> None:
     data = MINIMAL | {"network": network, "dataset": {"name": "histology", "size": size}}
     if size in NETWORKS[network].sizes:
-        assert jobfile.validated(data).dataset.size == size
+        assert jobfile.validate(data).dataset.size == size
     else:
         assert f"network: {network} can't make images of dataset.size {size}" in refusal(data)
 
@@ -165,7 +165,7 @@ def test_spec_is_frozen(section: tuple[str | int, ...], field: str) -> None:
 
 
 def test_lists_become_tuples() -> None:
-    spec = jobfile.validated(FULL)
+    spec = jobfile.validate(FULL)
     lists = (spec.losses, spec.training.seeds, spec.evaluation.metrics, spec.published, spec.losses[0].betas)
     assert {type(value) for value in lists} == {tuple}
 
@@ -391,7 +391,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"network": {"name": "dcgan", "width": 2}}, ["network.width: 2 ", "greater than or equal to 4"]),
     ({"network": {"name": "dcgan", "latent_dim": 0}}, ["network.latent_dim: 0 ", "greater than or equal to 1"]),
     ({"dataset": {"name": "mnist", "channels": 2}}, ["dataset.channels: 2 ", "1 or 3"]),
-    ({"dataset": {"name": "mnist", "size": 30}}, ["dataset.size: 30 ", "28, 32 or 64"]),
+    (
+        {"dataset": {"name": "mnist", "size": 30}},
+        ["network: dcgan can't make images of dataset.size 30; set it to 28"],
+    ),
     ({"evaluation": {"samples": 10}}, ["evaluation.samples: 10 ", "greater than or equal to 50"]),
     ({"evaluation": {"metrics": []}}, ["evaluation.metrics: [] ", "at least 1 item"]),
     ({"evaluation": {"reference": "tset"}}, ["evaluation.reference: 'tset' ", "'train'", "'test'"]),
@@ -399,7 +402,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"resources": {"cpus_per_worker": 0}}, ["resources.cpus_per_worker: 0 ", "greater than 0"]),
     ({"search": {"trials": 0}}, ["search.trials: 0 ", "greater than or equal to 1"]),
     ({"search": {"images": 0}}, ["search.images: 0 ", "greater than or equal to 1"]),
-    ({"search": {"objective": "is"}}, ["search.objective: 'is' ", "'kid' or 'fid'"]),
+    ({"search": {"objective": "is"}}, ["search.objective: unknown objective 'is'", "known: fid, kid"]),
     # What doesn't go together.
     ({"losses": []}, ["losses: [] ", "at least 1 item"]),
     ({"losses": ["wgan", {"name": "wgan", "clip": 0.1}]}, ["losses: ", "two losses", "'wgan'", "label: NAME"]),

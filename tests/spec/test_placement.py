@@ -17,7 +17,7 @@ SPEC = {"name": "small", "dataset": "histology", "losses": ["lsgan", "wgan"]}
 
 def make(cluster: dict[str, Any] | None = None, **fields: Any) -> JobSpec:
     data = SPEC | fields | ({} if cluster is None else {"cluster": {"image": "gansvc:0.1.0"} | cluster})
-    return jobfile.validated(data)
+    return jobfile.validate(data)
 
 
 def identity(spec: JobSpec) -> tuple[JobIdentity, dict[str, object]]:
@@ -90,7 +90,7 @@ def test_what_kubernetes_would_refuse_is_refused_with_the_fields_name(cluster: d
 
 def test_an_image_is_needed() -> None:
     with pytest.raises(SpecError, match=r"cluster\.image is missing"):
-        jobfile.validated(SPEC | {"cluster": {}})
+        jobfile.validate(SPEC | {"cluster": {}})
 
 
 @pytest.mark.parametrize("image", ["gansvc", "reg.example.com:5000/team/gansvc:0.1.0", "a/b@sha256:" + "0" * 64])

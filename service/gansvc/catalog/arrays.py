@@ -1,4 +1,4 @@
-"""Reading the data sets' files into arrays: uint8 images (N, H, H) or (N, H, H, 3), and labels as classes.
+"""Read data sets from files and packages into arrays: uint8 images (N, H, H) or (N, H, H, 3), and labels as classes.
 
 Nothing here reads a file at import, and nothing unpickles: numpy's ``allow_pickle`` stays off.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -40,8 +41,12 @@ class Arrays:
     labels: Labels
 
 
-def read_npz(path: Path) -> Arrays:
+def read_npz(path: Path, titles: Mapping[str, str] = MappingProxyType({})) -> Arrays:
     """Read a file in MedMNIST's form.
+
+    Args:
+        path: the file.
+        titles: what its source calls each class, by its label in the file.
 
     Raises:
         SpecError: the file is missing, isn't an npz archive of arrays, is damaged, or lacks a split; or its images
@@ -70,7 +75,7 @@ def read_npz(path: Path) -> Arrays:
     shapes = {split: "x".join(map(str, (*array.shape, 1)[1:4])) for split, array in images.items()}
     if len(set(shapes.values())) > 1:
         raise _bad_npz(path, "its splits are unlike: " + ", ".join(f"{s} {shape}" for s, shape in shapes.items()))
-    return Arrays(images, classes.read(labels, {split: len(array) for split, array in images.items()}, path))
+    return Arrays(images, classes.read(labels, {split: len(array) for split, array in images.items()}, path, titles))
 
 
 def missing_npz(path: Path) -> str | None:
@@ -151,7 +156,7 @@ def missing_histology() -> str | None:
     return "dataset: histology needs scikit-image, which isn't installed here; pip install 'gansvc[train]'"
 
 
-def histology_sizes() -> dict[str, int]:
+def histology_counts() -> dict[str, int]:
     """Return the number of tiles per split."""
     return {split: len(_corners(split)) for split in ("train", "val", "test")}
 

@@ -1,9 +1,10 @@
-"""A data set's labels, read as classes: what is certain is taken, what is wrong is refused, and the rest is told."""
+"""Read a data set's labels as classes, or say why it has none."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gansvc.errors import SpecError
@@ -29,16 +30,23 @@ class Labels:
     numbers: Mapping[str, Array] = field(default_factory=dict)
     """The classes of each split's images, int64 (N,), numbered from 0; empty where the set has none."""
     names: tuple[str, ...] = ()
-    """What the file calls each class: a whole number, a string, or the column of a one-hot row."""
+    """How the file marks each class: a whole number, a string, or the column of a one-hot row."""
+    titles: tuple[str, ...] = ()
+    """What each class is called for people: by its source, or else as the file marks it."""
     no_classes: str = ""
     """Why the set has no classes, as the end of a sentence."""
 
-    def told(self) -> str:
-        """Return what became of the labels, for people."""
-        return listed(self.names) if self.names else f"none: {self.no_classes}"
+    def summary(self) -> str:
+        """Return the classes, or why there are none, for people."""
+        return listed(self.titles) if self.titles else f"none: {self.no_classes}"
 
 
-def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object) -> Labels:
+def read(
+    arrays: Mapping[str, Array],
+    images: Mapping[str, int],
+    source: object,
+    titles: Mapping[str, str] = MappingProxyType({}),
+) -> Labels:
     """Return the classes of a data set.
 
     They are taken from whole numbers (integers, booleans, whole floats) or strings, (N,) or (N, 1), and from one-hot
@@ -49,6 +57,7 @@ def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object)
         arrays: the label arrays of the splits that have one.
         images: the number of images of every split.
         source: the file, or the name of the set, for messages.
+        titles: what the source calls a class, by its mark in the file.
 
     Raises:
         SpecError: an array can't be the labels of its split's images.
@@ -73,13 +82,14 @@ def read(arrays: Mapping[str, Array], images: Mapping[str, int], source: object)
         if len(known) > MOST_CLASSES:
             return Labels(no_classes=f"its training images have {len(known):,} labels, and {MOST_CLASSES} are the most")
         _refuse_unknown(flat, known)
-        names = _names(known)
+        names = _printable_names([str(mark) for mark in known])
+        called = _printable_names([titles.get(name, name) for name in names])
     except SpecError as error:
         raise SpecError(
             f"dataset: {source}: {error}; give one whole number or one name an image, "
             "or leave train_labels, val_labels and test_labels out"
         ) from None
-    return Labels({split: np.searchsorted(known, values) for split, values in flat.items()}, names)
+    return Labels({split: np.searchsorted(known, values) for split, values in flat.items()}, names, called)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -146,16 +156,15 @@ def _refuse_unknown(flat: Mapping[str, Array], known: Array) -> None:
             raise SpecError(f"{split}_labels holds the class {shown(unknown[0].item())}, which no training image has")
 
 
-def _names(known: Array) -> tuple[str, ...]:
-    """Return what classes are called; refuse names that can't be shown or asked for."""
-    names = tuple(str(name) for name in known)
+def _printable_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes; refuse those that can't be shown or asked for."""
     for name in names:
         if not name.strip() or not is_printable(name) or len(name) > _LONGEST_NAME:
             raise SpecError(
                 f"train_labels holds the name {name[:_LONGEST_NAME]!r}, which is blank, longer than "
                 f"{_LONGEST_NAME} characters, or can't be printed"
             )
-    return names
+    return tuple(names)
 
 
 def _and(parts: list[str]) -> str:

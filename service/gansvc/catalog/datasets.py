@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gansvc.catalog import arrays, published
 from gansvc.catalog.pathtext import PathText
@@ -33,17 +33,18 @@ class Dataset(Section):
     name: str
     channels: Literal[1, 3] | None = None
     """1 turns colour into luma, 3 repeats grey; as stored if left out."""
-    size: Literal[28, 32, 64] = 28
-    """Side of the images in pixels: MedMNIST's own files at 28 and 64; whatever is stored otherwise is resized."""
+    size: Annotated[int, Field(ge=8, le=1024)] = 28
+    """Side of the images in pixels, one that the network takes: MedMNIST's own files at 28 and 64, else resized."""
     root: PathText | None = None
     """Folder that holds, or will hold, the downloaded files."""
     path: PathText | None = None
     """File of the data set ``npz``: MedMNIST's form, keys train_images, val_images, test_images (and _labels)."""
 
     @model_validator(mode="after")
-    def _path_goes_with_npz(self) -> Dataset:
-        if (self.name == "npz") != (self.path is not None):
-            text = "npz needs a path" if self.name == "npz" else "path goes with {name: npz} only; use root"
+    def _has_a_path_where_it_is_the_users_own(self) -> Dataset:
+        if self.entry.takes_path != (self.path is not None):
+            own = " or ".join(f"{{name: {name}}}" for name, entry in DATASETS.items() if entry.takes_path)
+            text = f"{self.name} needs a path" if self.entry.takes_path else f"path goes with {own} only; use root"
             raise refusal(text)
         return self
 
@@ -70,18 +71,18 @@ class Dataset(Section):
         return self.entry.files(self)
 
     def quickly_read(self) -> arrays.Arrays | None:
-        """Return what the set's .npz file holds, unless it isn't here or takes more than a second or two to read.
+        """Return what the set holds, unless it isn't here or takes more than a second or two to read.
 
-        The user's own file is read whatever its size: nothing else knows its images.
+        The user's own is read whatever its size: nothing else knows its images.
 
         Raises:
-            SpecError: the user's own file has another form.
+            SpecError: the user's own has another form.
         """
-        path = self.entry.npz(self) if self.entry.npz else None
+        if self.path is not None:
+            return None if self.missing() else self.entry.read(self)
+        path = self.entry.npz(self)
         if path is None or not path.is_file():
             return None
-        if self.path is not None:
-            return arrays.read_npz(path)
         try:
             return arrays.read_npz(path) if path.stat().st_size < _QUICK else None
         except SpecError:  # a job finds out where it runs, and says how to mend it
@@ -99,28 +100,37 @@ def title(name: str, path: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """What the table knows of a data set."""
+    """What the table knows of a data set, and how it is read."""
 
-    channels: int | None
-    """Channels as stored; None for the user's own file."""
-    images: dict[str, int]
-    """Images per split; empty for the user's own file."""
     licence: str
     source: str
     read: Callable[[Dataset], arrays.Arrays]
-    """Reads the files, downloading them first where that is possible."""
+    """Reads the files, downloading them first where that is possible; what it returns names the classes."""
     missing: Callable[[Dataset], str | None]
+    """Returns where the files were looked for and how to get them, or None when they are at hand."""
     files: Callable[[Dataset], tuple[Path, ...]] = lambda dataset: ()
     """Returns the paths of the files that can be downloaded."""
-    default_root: str = "~/.medmnist"
-    md5: str = ""
-    """MD5 of MedMNIST's 28-pixel file."""
-    npz: Callable[[Dataset], Path] | None = None
+    npz: Callable[[Dataset], Path | None] = lambda dataset: None
     """Returns the path of the one file in MedMNIST's form that holds the set; None where it is kept otherwise."""
-    classes: bool | None = True
+    channels: int | None = None
+    """Channels as stored; None where only the user's own file knows."""
+    images: Mapping[str, int] = field(default_factory=dict)
+    """Images per split; empty where only the user's own file knows."""
+    sizes: tuple[int, ...] = ()
+    """Sides of the images as stored, in pixels, rising; empty where only the user's own file knows."""
+    classes: bool | None = None
     """Whether every image has one of several classes; None where only the user's own file knows."""
+    takes_path: bool = False
+    """Whether it is the user's own, at ``dataset.path``."""
+    default_root: str = "~/.medmnist"
     downloads: bool = False
     """Whether a missing file is fetched by the job, where there is internet."""
+    md5: str = ""
+    """MD5 of MedMNIST's smallest file."""
+
+    def stored(self, size: int) -> int:
+        """Return the size of the images that are read for a size: the largest up to it, or else the smallest."""
+        return max((side for side in self.sizes if side <= size), default=self.sizes[0])
 
 
 def _medmnist(
@@ -129,12 +139,13 @@ def _medmnist(
     return DatasetEntry(
         channels=channels,
         images={"train": train, "val": val, "test": test},
+        sizes=(28, 64),
         licence=licence,
         source="MedMNIST v2, https://zenodo.org/records/10519652",
-        read=lambda d: published.read_medmnist(d.name, d.size, d.folder(), d.entry.md5),
-        missing=lambda d: published.missing_medmnist(d.name, d.size, d.folder()),
-        files=lambda d: (published.medmnist_file(d.name, d.size, d.folder()),),
-        npz=lambda d: published.medmnist_file(d.name, d.size, d.folder()),
+        read=lambda d: published.read_medmnist(d.name, d.entry.stored(d.size), d.folder(), d.entry.md5),
+        missing=lambda d: published.missing_medmnist(d.name, d.entry.stored(d.size), d.folder()),
+        files=lambda d: (published.medmnist_file(d.name, d.entry.stored(d.size), d.folder()),),
+        npz=lambda d: published.medmnist_file(d.name, d.entry.stored(d.size), d.folder()),
         md5=md5,
         classes=classes,
         downloads=True,
@@ -144,7 +155,8 @@ def _medmnist(
 DATASETS: dict[str, DatasetEntry] = {
     "histology": DatasetEntry(
         channels=3,
-        images=arrays.histology_sizes(),
+        images=arrays.histology_counts(),
+        sizes=(arrays.TILE,),
         licence="CC0 (scikit-image's immunohistochemistry picture, A. Riedlinger)",
         source="28x28 tiles of scikit-image's picture of human colon tissue, in its wheel",
         read=lambda d: arrays.read_histology(),
@@ -154,6 +166,8 @@ DATASETS: dict[str, DatasetEntry] = {
     "mnist": DatasetEntry(
         channels=1,
         images={"train": 50_000, "val": 10_000, "test": 10_000},
+        sizes=(28,),
+        classes=True,
         licence="CC BY-SA 3.0",
         source="MNIST through torchvision; val is the last 10,000 images of its train part",
         read=lambda d: published.read_mnist(d.folder()),
@@ -163,14 +177,11 @@ DATASETS: dict[str, DatasetEntry] = {
         downloads=True,
     ),
     "npz": DatasetEntry(
-        channels=None,
-        images={},
         licence="the user's own",
         source="the user's own file",
         read=lambda d: arrays.read_npz(Path(d.path or "")),
         missing=lambda d: arrays.missing_npz(Path(d.path or "")),
-        npz=lambda d: Path(d.path or ""),
-        classes=None,
+        takes_path=True,
     ),
     "bloodmnist": _medmnist(3, 11_959, 1_712, 3_421, "7053d0359d879ad8a5505303e11de1dc"),
     "breastmnist": _medmnist(1, 546, 78, 156, "750601b1f35ba3300ea97c75c52ff8f6"),

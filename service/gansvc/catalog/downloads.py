@@ -1,4 +1,4 @@
-"""Fetching a file once a machine: whole or not at all, whoever is interrupted and however many want it at once."""
+"""Download a file once per machine: whole or not at all, resumed where it was cut off, under a lock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOLD = 5.0
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
-class _Passing(Exception):  # noqa: N818 - not an error yet
+class _PassingFaultError(Exception):
     """A fault that may be gone at the next try."""
 
 
@@ -52,20 +52,20 @@ def fetch(url: str, path: Path, digest: str, advice: str, kind: Literal["md5", "
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with _download_lock(path):
             if not path.is_file():
                 part = path.with_name(f".{path.name}.part")
-                begun = _begun(part)
-                found = _received(_source(url), part, kind)
+                begun = _bytes_left_by_an_earlier_try(part)
+                found = _download(_source(url), part, kind)
                 if begun and not found.startswith(digest):
                     # What an earlier try left may be of another file.
                     part.unlink()
-                    found = _received(_source(url), part, kind)
+                    found = _download(_source(url), part, kind)
                 if not found.startswith(digest):
                     part.unlink()
                     raise OSError(f"{_source(url)} has {kind.upper()} {found}, not {digest}; what came was deleted")
                 part.replace(path)
-    except (OSError, _Passing, http.client.HTTPException, ValueError) as error:
+    except (OSError, _PassingFaultError, http.client.HTTPException, ValueError) as error:
         reason = error.reason if type(error) is URLError else error
         raise ClusterError(f"{advice} (the download failed: {reason or type(error).__name__})") from None
 
@@ -91,7 +91,7 @@ def digest_of(path: Path, kind: Literal["md5", "sha256"]) -> str:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _download_lock(path: Path) -> Iterator[None]:
     """Keep other processes of this machine from downloading the same file; one that dies lets go of it."""
     from filelock import FileLock, Timeout
 
@@ -117,13 +117,13 @@ def _source(url: str) -> str:
     return f"{place.rstrip('/')}/{urlsplit(url).path.rpartition('/')[2]}"
 
 
-def _received(source: str, part: Path, kind: Literal["md5", "sha256"]) -> str:
+def _download(source: str, part: Path, kind: Literal["md5", "sha256"]) -> str:
     """Bring what is missing of a file into its part, trying again after faults that may pass; return its digest."""
     for pause in (*PAUSES, None):
         try:
             _receive(source, part)
             return digest_of(part, kind)
-        except (_Passing, TimeoutError, ConnectionResetError, http.client.HTTPException) as error:
+        except (_PassingFaultError, TimeoutError, ConnectionResetError, http.client.HTTPException) as error:
             if pause is None:
                 raise
             _tell(f"{source}: {error or type(error).__name__}; another try in {pause:g} s")
@@ -131,7 +131,7 @@ def _received(source: str, part: Path, kind: Literal["md5", "sha256"]) -> str:
     raise AssertionError("the last try returns or raises")
 
 
-def _begun(part: Path) -> int:
+def _bytes_left_by_an_earlier_try(part: Path) -> int:
     """Return the bytes that an earlier try left of a file; what anybody else put in its place is taken away."""
     try:
         found = part.lstat()
@@ -144,21 +144,21 @@ def _begun(part: Path) -> int:
 
 
 def _receive(source: str, part: Path) -> None:
-    have = _begun(part)
+    have = _bytes_left_by_an_earlier_try(part)
     stream, first, whole = _opened(source, have)
     made = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if have else os.O_CREAT | os.O_EXCL)
     with stream, open(os.open(part, made, 0o644), "r+b") as file:
         file.seek(first)
         file.truncate()
         told = time.monotonic()
-        while data := _some(stream):
+        while data := _read_some(stream):
             file.write(data)
             if time.monotonic() - told > TOLD:
                 of = f" of {whole / 1e6:.1f}" if whole else ""
                 _tell(f"{source}: {file.tell() / 1e6:.1f}{of} MB")
                 told = time.monotonic()
         if whole and file.tell() < whole:
-            raise _Passing(f"the connection ended after {file.tell()} of {whole} bytes")
+            raise _PassingFaultError(f"the connection ended after {file.tell()} of {whole} bytes")
 
 
 def _opened(source: str, have: int) -> tuple[IO[bytes], int, int | None]:
@@ -179,14 +179,14 @@ def _opened(source: str, have: int) -> tuple[IO[bytes], int, int | None]:
             error.close()
             return BytesIO(), have, have
         if error.code in _BUSY:
-            raise _Passing(f"the server answers {error.code} {error.reason}") from None
+            raise _PassingFaultError(f"the server answers {error.code} {error.reason}") from None
         raise
     length = reply.headers.get("Content-Length")
     first = have if reply.status == 206 else 0
     return reply, first, first + int(length) if length else None
 
 
-def _some(stream: IO[bytes]) -> bytes:
+def _read_some(stream: IO[bytes]) -> bytes:
     """Read what is there, so that a slow server shows progress; a stalled one raises TimeoutError."""
     return stream.read1(1 << 16) if isinstance(stream, http.client.HTTPResponse) else stream.read(1 << 16)
 

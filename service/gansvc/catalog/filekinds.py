@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: said where another kind of file was expected."""
+"""Tell a file's kind by its first bytes, for messages where another kind was expected."""
 
 from __future__ import annotations
 

@@ -5,20 +5,17 @@ Logits are the critic's raw outputs, shape (N,), float. A loss returns a scalar,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gansvc.catalog.labels import Label
-from gansvc.schema.section import Section, section_of
+from gansvc.catalog.regularizers import R1R2, AnyRegularizer, GradientPenalty, Interval, Regularizer, Weight
+from gansvc.schema.explain import refusal
+from gansvc.schema.section import Section, TableSection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor, nn
-
-    Critic = Callable[[Tensor], Tensor]
-    """What a penalty needs of a critic: images (N, C, H, W) to logits (N,)."""
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -30,8 +27,6 @@ class Loss(Section):
     reference: ClassVar[str]
     """Where the loss and its defaults come from."""
 
-    has_penalty: ClassVar[bool] = False
-    """Whether history lists a penalty."""
     pairs_real: ClassVar[bool] = False
     """Whether the generator's loss compares with the critic's logits of real images."""
 
@@ -48,6 +43,8 @@ class Loss(Section):
     """Learning rate of the critic."""
     n_critic: Annotated[int, Field(ge=1, le=100)] = 1
     """Critic steps per generator step."""
+    regularizers: Annotated[tuple[AnyRegularizer, ...], Field(max_length=10)] = ()
+    """Terms that are added to the critic's loss, beside those that the loss's own name brings."""
 
     def model_post_init(self, context: Any, /) -> None:
         if not self.label:
@@ -64,16 +61,59 @@ class Loss(Section):
         """
         raise TypeError(f"{type(self).__name__} defines no generator loss")
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
-        """Return a term to add to the critic's loss, or None; images (N, C, H, W) in [-1, 1], mix (N,) in [0, 1)."""
-        return None
-
-    def penalty_interval(self) -> int:
-        """Return how many critic steps one penalty stands for; its weight grows by as much."""
-        return 1
-
     def constrain(self, critic: nn.Module) -> None:
         """Project the critic's weights after its optimiser step; nothing by default."""
+
+    def bounds_weights(self) -> bool:
+        """Return whether ``constrain`` changes weights, so that a critic must use them as they are."""
+        return False
+
+    def own_regularizers(self) -> tuple[Regularizer, ...]:
+        """Return the regularizers that the loss's name brings, with the values that its fields give them."""
+        return ()
+
+    def all_regularizers(self) -> tuple[Regularizer, ...]:
+        """Return the regularizers that the loss's name brings, then those that are listed."""
+        return (*self.own_regularizers(), *self.regularizers)
+
+    def values(self) -> dict[str, Any]:
+        """Return each field's plain value by its path: ``critic_lr``, ``regularizers.gradient-penalty.weight``."""
+        fields = self.model_dump(mode="json")
+        listed = {regularizer["name"]: regularizer for regularizer in fields.pop("regularizers")}
+        return fields | {
+            f"regularizers.{name}.{field}": value
+            for name, values in listed.items()
+            for field, value in values.items()
+            if field != "name"
+        }
+
+    def with_value(self, path: str, value: object) -> Loss:
+        """Return the loss with a value at one of ``values``' paths, validated anew.
+
+        Raises:
+            ValidationError: the value doesn't fit there.
+        """
+        data = self.model_dump()
+        *parents, field = path.split(".")
+        section = data
+        for part in parents[1:]:
+            section = next(one for one in data[parents[0]] if one["name"] == part)
+        section[field] = value
+        return type(self).model_validate(data)
+
+    @model_validator(mode="after")
+    def _each_regularizer_once(self) -> Loss:
+        names = [regularizer.name for regularizer in self.all_regularizers()]
+        own = [regularizer.name for regularizer in self.own_regularizers()]
+        for index, regularizer in enumerate(self.regularizers):
+            if regularizer.name in own:
+                text = (
+                    f"{self.name} brings {regularizer.name} itself; leave it out here, and set {self.name}'s own fields"
+                )
+                raise refusal(text, f".regularizers[{index}]")
+            if names.count(regularizer.name) > 1:
+                raise refusal(f"{regularizer.name} is there twice; name each regularizer once", ".regularizers")
+        return self
 
 
 class Lsgan(Loss):
@@ -89,7 +129,17 @@ class Lsgan(Loss):
         return 0.5 * (fake - 1).square().mean()
 
 
-class Wgan(Loss):
+class Wasserstein(Loss):
+    """What the Wasserstein losses share: the critic's mean gap between real and generated images."""
+
+    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return -fake.mean()
+
+
+class Wgan(Wasserstein):
     """Wasserstein distance with weight clipping (Arjovsky et al. 2017, arXiv 1701.07875, algorithm 1)."""
 
     reference = "Arjovsky et al. 2017, arXiv 1701.07875"
@@ -100,41 +150,35 @@ class Wgan(Loss):
     generator_lr: Rate = 5e-5
     critic_lr: Rate = 5e-5
     n_critic: Annotated[int, Field(ge=1, le=100)] = 5
-    clip: Annotated[float, Field(gt=0, le=10)] = 0.01
-    """Bound of every critic weight after a critic step."""
-
-    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return fake.mean() - real.mean()
-
-    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -fake.mean()
+    clip: Annotated[float, Field(gt=0, le=10)] | None = 0.01
+    """Bound of every critic weight after a critic step; null for none, as beside a regularizer."""
 
     def constrain(self, critic: nn.Module) -> None:
-        for parameter in critic.parameters():
-            parameter.data.clamp_(-self.clip, self.clip)
+        if self.clip is not None:
+            for parameter in critic.parameters():
+                parameter.data.clamp_(-self.clip, self.clip)
+
+    def bounds_weights(self) -> bool:
+        return self.clip is not None
 
 
-class WganGp(Loss):
-    """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1)."""
+class WganGp(Wasserstein):
+    """Wasserstein distance with gradient penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1).
+
+    That is wgan with ``clip: null``, the regularizer gradient-penalty, and the paper's optimiser.
+    """
 
     reference = "Gulrajani et al. 2017, arXiv 1704.00028"
-    has_penalty = True
     name: Literal["wgan-gp"] = "wgan-gp"
     betas: tuple[Beta, Beta] = (0.0, 0.9)
     generator_lr: Rate = 1e-4
     critic_lr: Rate = 1e-4
     n_critic: Annotated[int, Field(ge=1, le=100)] = 5
-    penalty_weight: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    penalty_weight: Weight = 10.0
     """Weight of the gradient penalty (lambda in the paper)."""
 
-    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return fake.mean() - real.mean()
-
-    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -fake.mean()
-
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
-        return self.penalty_weight * gradient_penalty(critic, real, fake, mix)
+    def own_regularizers(self) -> tuple[Regularizer, ...]:
+        return (GradientPenalty(weight=self.penalty_weight),)
 
 
 class Ns(Loss):
@@ -176,13 +220,12 @@ class RpGan(Loss):
     """
 
     reference = "Huang et al. 2024, arXiv 2501.05441; Jolicoeur-Martineau 2019, arXiv 1807.00734"
-    has_penalty = True
     pairs_real = True
     name: Literal["rpgan"] = "rpgan"
     betas: tuple[Beta, Beta] = (0.0, 0.9)
-    penalty_weight: Annotated[float, Field(ge=0, le=1000)] = 0.05
+    penalty_weight: Weight = 0.05
     """Weight gamma of the two penalties; the default is the paper's for CIFAR-10, the set nearest to ours in size."""
-    penalty_every: Annotated[int, Field(ge=1, le=1000)] = 1
+    penalty_every: Interval = 1
     """Critic steps per penalty, whose weight grows by as much: StyleGAN2's lazy regularisation (arXiv 1912.04958)."""
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -193,11 +236,8 @@ class RpGan(Loss):
             raise TypeError("rpgan's generator loss needs the logits of real images")
         return _softplus(real - fake).mean()
 
-    def penalty(self, critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor | None:
-        return 0.5 * self.penalty_weight * zero_centred_penalty(critic, real, fake)
-
-    def penalty_interval(self) -> int:
-        return self.penalty_every
+    def own_regularizers(self) -> tuple[Regularizer, ...]:
+        return (R1R2(weight=self.penalty_weight, every=self.penalty_every),)
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -209,44 +249,7 @@ LOSSES: dict[str, type[Loss]] = {
     "rpgan": RpGan,
 }
 
-if TYPE_CHECKING:
-    AnyLoss = Loss
-else:
-    AnyLoss = Annotated[
-        Union[tuple(LOSSES.values())],  # noqa: UP007 - the union is made from the table
-        Field(discriminator="name"),
-        section_of(LOSSES, "loss"),
-    ]
-
-
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """Return the mean of (||grad critic(x)|| - 1)^2 at x = mix * real + (1 - mix) * fake (arXiv 1704.00028, eq. 3).
-
-    The norm is taken per sample over channels and pixels. The graph is kept, so that the result can be differentiated
-    by the critic's parameters. Images (N, C, H, W); mix (N,) in [0, 1); returns a scalar.
-    """
-    import torch
-
-    weight = mix.view(-1, 1, 1, 1)
-    between = (weight * real + (1 - weight) * fake).detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-    return penalty
-
-
-def zero_centred_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-    """Return R1 + R2: the means of ||grad critic(x)||^2 over real and over generated images (arXiv 2501.05441, eq. 3).
-
-    One forward and one gradient serve both, as the critic keeps no batch statistics. Images (N, C, H, W) each; the
-    graph is kept, so that the scalar can be differentiated by the critic's parameters.
-    """
-    import torch
-
-    images = torch.cat([real, fake]).detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
-    squares = gradient.flatten(1).square().sum(dim=1)
-    penalty: Tensor = squares[: len(real)].mean() + squares[len(real) :].mean()
-    return penalty
+AnyLoss = Annotated[Loss, TableSection(LOSSES, "loss")]
 
 
 def _softplus(logits: Tensor) -> Tensor:

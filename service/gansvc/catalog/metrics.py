@@ -245,8 +245,9 @@ class PrecisionRecall(Metric):
         return _renamed(found, *self.shown)
 
 
+KID = KernelDistance()
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (InceptionScore(), FrechetDistance(), KernelDistance(), PrecisionRecall())
+    metric.name: metric for metric in (InceptionScore(), FrechetDistance(), KID, PrecisionRecall())
 }
 
 

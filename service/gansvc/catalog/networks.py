@@ -6,14 +6,14 @@ Their torch modules are in gan/networks.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.losses import Loss
 from gansvc.schema.explain import refusal
-from gansvc.schema.section import Section, section_of
+from gansvc.schema.section import Section, TableSection
 
 
 class Network(Section):
@@ -68,21 +68,16 @@ class Resnet(Network):
 
 NETWORKS: dict[str, type[Network]] = {"dcgan": Dcgan, "resnet": Resnet}
 
-if TYPE_CHECKING:
-    AnyNetwork = Network
-else:
-    AnyNetwork = Annotated[
-        Union[tuple(NETWORKS.values())],  # noqa: UP007 - the union is made from the table
-        Field(discriminator="name"),
-        section_of(NETWORKS, "network"),
-    ]
+AnyNetwork = Annotated[Network, TableSection(NETWORKS, "network")]
 
 
 def check_network(network: Network, dataset: Dataset) -> None:
     """Refuse, in a validator's way, a pair that can't learn from that data set."""
     if dataset.size not in network.sizes:
         fit = " or ".join(name for name, other in NETWORKS.items() if dataset.size in other.sizes)
-        raise refusal(f"{network.name} can't make images of dataset.size {dataset.size}; use network: {fit}")
+        sizes = " or ".join(map(str, network.sizes))
+        fix = f"use network: {fit}" if fit else f"set it to {sizes}"
+        raise refusal(f"{network.name} can't make images of dataset.size {dataset.size}; {fix}")
     if network.conditional and dataset.entry.classes is False:
         text = f"true needs classes, and {dataset.name} has none; use a data set with classes, or conditional: false"
         raise refusal(text, ".conditional")
@@ -91,7 +86,7 @@ def check_network(network: Network, dataset: Dataset) -> None:
 def check_losses(losses: tuple[Loss, ...], network: Network) -> None:
     """Refuse, in a validator's way, a loss that projects weights which the critic doesn't use as they are."""
     for index, loss in enumerate(losses):
-        if network.critic_norm == "spectral" and type(loss).constrain is not Loss.constrain:
+        if network.critic_norm == "spectral" and loss.bounds_weights():
             raise refusal(
                 f"{loss.label} bounds the critic's weights after each step, and network.critic_norm: spectral divides "
                 f"each by its norm, so that the bound does nothing; set critic_norm: none, or leave {loss.label} out",

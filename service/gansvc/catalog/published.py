@@ -1,4 +1,4 @@
-"""The data sets that others publish: where their files are on this machine, how they come there, and reading them."""
+"""Data sets that others publish: where their files are on this machine, downloading and reading them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 def read_medmnist(name: str, size: int, root: Path, md5: str) -> arrays.Arrays:
     """Read a MedMNIST file, downloading it once per machine where it is missing.
 
-    Size 64 reads the 64-pixel file, whose MD5 medmnist knows; any other the 28-pixel one, whose MD5 is given.
+    Args:
+        name: MedMNIST's name of the set.
+        size: side of the file's images in pixels.
+        root: folder that holds, or will hold, the file.
+        md5: that of the 28-pixel file; medmnist knows those of the others.
 
     Raises:
         SpecError: the file's MD5 isn't MedMNIST's.
         ClusterError: the file is missing and can't be downloaded.
     """
+    from medmnist import INFO
+
     path = medmnist_file(name, size, root)
     if _variant(size):
-        from medmnist import INFO
-
         md5 = INFO[name][f"MD5{_variant(size)}"]
     if advice := missing_medmnist(name, size, root):
         _make(root)
@@ -36,7 +40,7 @@ def read_medmnist(name: str, size: int, root: Path, md5: str) -> arrays.Arrays:
             f"dataset.root: {path} has MD5 {digest}, MedMNIST's has {md5}; delete it and fetch it again, "
             "or read your own file with {name: npz, path: ...}"
         )
-    return arrays.read_npz(path)
+    return arrays.read_npz(path, INFO[name]["label"])
 
 
 def missing_medmnist(name: str, size: int, root: Path) -> str | None:
@@ -56,8 +60,8 @@ def medmnist_file(name: str, size: int, root: Path) -> Path:
 
 
 def _variant(size: int) -> str:
-    """Return what tells MedMNIST's file for that size from its 28-pixel one, in file names and in medmnist's INFO."""
-    return "_64" if size == 64 else ""
+    """Return what tells MedMNIST's file of that size from its 28-pixel one, in file names and in medmnist's INFO."""
+    return "" if size == 28 else f"_{size}"
 
 
 def read_mnist(root: Path) -> arrays.Arrays:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gansvc.catalog.losses import Loss
+from gansvc.errors import did_you_mean, unknown_name
 from gansvc.schema.explain import reason, refusal, shown
 from gansvc.schema.section import Section, Shorthand, check_name
 
@@ -79,35 +80,55 @@ def _named_space(value: Any) -> Any:
 
 
 Space = Annotated[Mapping[str, Distribution], Field(min_length=1), Shorthand(SPACES, _named_space)]
-"""Field of a loss, or ``label.field`` for one loss alone, to its distribution; or the name of an entry of SPACES."""
+"""Path of a loss's field to its distribution, or the name of an entry of SPACES.
+
+A path is a field as ``critic_lr``, or a regularizer's as ``regularizers.gradient-penalty.weight``; a label before it
+searches it for that loss alone: ``lsgan.regularizers.gradient-penalty.weight``.
+"""
+
+
+def space_of(space: Mapping[str, Distribution], label: str, labels: Sequence[str]) -> dict[str, Distribution]:
+    """Return what of a space concerns the loss of that label: the paths of its fields to their distributions."""
+    keys = {key: _owner_and_path(key, labels) for key in space}
+    return {path: space[key] for key, (owner, path) in keys.items() if owner in ("", label)}
 
 
 def check_space(space: Mapping[str, Distribution], losses: tuple[Loss, ...]) -> None:
     """Refuse, in a validator's way, a space that names no loss or field, or draws values that a loss refuses."""
+    labels = [loss.label for loss in losses]
     for key, distribution in space.items():
-        owner, _, field = key.rpartition(".")
-        concerned = [loss for loss in losses if owner in ("", loss.label)]
-        if not concerned:
-            known = ", ".join(loss.label for loss in losses)
-            raise refusal(f"no loss has the label {owner!r}; known: {known}", f".space.{key}")
-        for loss in concerned:
-            if field not in _searchable(loss):
-                owners = [other.label for other in losses if field in _searchable(other)]
-                hint = f"write {owners[0]}.{field} to search it for that loss alone" if owners else ""
-                hint = hint or f"it has {', '.join(sorted(_searchable(loss)))}"
-                raise refusal(f"{loss.label} has no field {field!r} to search; {hint}", f".space.{key}")
-            for value in distribution.extremes():
-                _check_value(loss, field, value, key)
+        owner, path = _owner_and_path(key, labels)
+        if owner not in ("", *labels):
+            raise refusal(unknown_name("label", owner, labels), f".space.{key}")
+        for loss in losses:
+            if owner in ("", loss.label):
+                _check_distribution(loss, path, distribution, key, losses)
+
+
+def _owner_and_path(key: str, labels: Sequence[str]) -> tuple[str, str]:
+    """Return the label that a key begins with, or nothing where it is meant for all losses, and the path after it."""
+    first, _, rest = key.partition(".")
+    if first == "losses" and first not in labels:  # the whole path, as --set takes it
+        return _owner_and_path(rest, labels)
+    return ("", key) if not rest or (first in Loss.model_fields and first not in labels) else (first, rest)
+
+
+def _check_distribution(loss: Loss, path: str, distribution: Distribution, key: str, losses: tuple[Loss, ...]) -> None:
+    below = f".space.{key}"
+    if path not in (known := _searchable(loss)):
+        owners = [other.label for other in losses if path in _searchable(other)]
+        hint = f"write {owners[0]}.{path} to search it for that loss alone; " if owners else did_you_mean(path, known)
+        raise refusal(f"{loss.label} has no field {path!r} to search; {hint}it has {', '.join(sorted(known))}", below)
+    if loss.values()[path] is None:
+        raise refusal(f"{path} of {loss.label} is off (null), so there is nothing to search; give it a value", below)
+    for value in distribution.extremes():
+        try:
+            loss.with_value(path, value)
+        except ValidationError as error:
+            found = reason(error.errors()[0])
+            text = f"{value!r} is outside the range of {loss.label}'s {path}; it {found}"
+            raise refusal(text, below) from None
 
 
 def _searchable(loss: Loss) -> set[str]:
-    return set(type(loss).model_fields) - {"name", "label"}
-
-
-def _check_value(loss: Loss, field: str, value: Value, key: str) -> None:
-    try:
-        type(loss).model_validate(loss.model_dump() | {field: value})
-    except ValidationError as error:
-        found = reason(error.errors()[0])
-        text = f"{value!r} is outside the range of {loss.label}'s {field}; it {found}"
-        raise refusal(text, f".space.{key}") from None
+    return set(loss.values()) - {"name", "label"}

@@ -1,4 +1,4 @@
-"""Reading torch's own files from strangers: tensors alone, and in no more memory than their bytes take.
+"""Read files of torch.save that may be a stranger's: tensors alone, in no more memory than their bytes take.
 
 torch's unpickler runs no code, but it inflates what a few bytes claim: deflated members, tensors that repeat one
 number, ``bytearray(10**11)``. What torch itself writes has none of these, so they are refused before they are read.

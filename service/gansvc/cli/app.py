@@ -198,6 +198,8 @@ def compare(
         show(_json(merged))
         return
     _out().print(scoretables.leaderboard(merged))
+    if merged.unknown:
+        _say(f"whether the scores were made alike isn't known: an older report lacks {', '.join(merged.unknown)}")
     for difference in merged.differences[:MAX_DIFFERENCES]:
         _say(f"the jobs were not given the same {difference}")
     if left := len(merged.differences[MAX_DIFFERENCES:]):
@@ -222,6 +224,8 @@ def evaluate(
     if found.card and found.differences:
         unlike = found.card.contract.unlike(found.score.contract)
         _say(f"the two don't compare: their contracts differ in {', '.join(unlike)}")
+    if found.unknown:
+        _say(f"whether the two were made alike isn't known: the older card lacks {', '.join(found.unknown)}")
 
 
 @app.command()

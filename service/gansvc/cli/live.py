@@ -1,4 +1,4 @@
-"""Rendering of a job's status: the live view, plain lines without a terminal, the list of jobs."""
+"""Live view, progress lines and job list, from status records."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _watch_live(statuses: Iterable[Status], console: Console) -> Status:
     with Live(console=console, auto_refresh=False, transient=False) as live:
         for last in statuses:
             live.update(view(last), refresh=True)
-    return _require(last)
+    return _require_status(last)
 
 
 def _watch_lines(statuses: Iterable[Status], console: Console) -> Status:
@@ -85,10 +85,10 @@ def _watch_lines(statuses: Iterable[Status], console: Console) -> Status:
         if moved or time.monotonic() - when >= 60:
             console.print(line(last), markup=False, highlight=False, soft_wrap=True)
             shown, phase, when = text, last.phase, time.monotonic()
-    return _require(last)
+    return _require_status(last)
 
 
-def _require(status: Status | None) -> Status:
+def _require_status(status: Status | None) -> Status:
     if status is None:
         raise ValueError("there was no status to show")
     return status

@@ -84,7 +84,7 @@ def read() -> Config:
     """
     data = _data()
     try:
-        found = explain.validated(Config, data)
+        found = explain.validate(Config, data)
     except SpecError as error:
         raise SpecError("\n".join(f"{path()}: {line}" for line in str(error).splitlines())) from None
     if found.profile != NO_PROFILE and found.profile not in found.profiles:
@@ -125,7 +125,7 @@ def change(key: str, value: str) -> Path:
         data["environment"] = value.replace(",", " ").split()
     else:
         raise SpecError(f"KEY: {key!r} can't be set; give profile, environment, or NAME.cluster, NAME.storage, ...")
-    found = explain.validated(Config, data)
+    found = explain.validate(Config, data)
     if found.profile not in (NO_PROFILE, *found.profiles):
         raise SpecError(f"VALUE: {unknown_name('profile', found.profile, [*found.profiles, NO_PROFILE])}")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.inspection import Check, NodeState
 
@@ -25,8 +25,7 @@ def check_nodes(states: Sequence[NodeState], spec: JobSpec | None) -> list[Check
     checks += _grouped("cache", here, lambda s: s.cache, "written on every node", "note")
     if spec:
         fetched = "; or fetch it once: gansvc prefetch FILE"
-        data, weights = spec.dataset.entry.downloads, spec.evaluation.extractor
-        comes = weights.weights is None and weights.entry.url is not None
+        data, comes = spec.dataset.entry.downloads, spec.evaluation.extractor.downloads
         checks += _grouped(
             "data set", here[:1], lambda s: s.dataset and s.dataset + fetched * data, "at hand", _unless(data)
         )
@@ -60,7 +59,7 @@ def _grouped(
 
 
 def check_capacity(states: Sequence[NodeState], spec: JobSpec) -> Check:
-    there = [Share(state.cpus, state.gpus or 0) for state in states]
+    there = [WorkerResources(state.cpus, state.gpus or 0) for state in states]
     # Where only this machine was looked at, how many GPUs it has isn't known.
     known = all(state.gpus is not None for state in states)
     asked = spec.resources if known else spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})

@@ -9,9 +9,8 @@ from gansvc.catalog.arrays import Arrays
 from gansvc.catalog.budget import critic_images, generator_steps
 from gansvc.catalog.datasets import Dataset
 from gansvc.catalog.duplicates import Counts
-from gansvc.catalog.extractors import Extractor
 from gansvc.spec import splits
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 from gansvc.spec.job import JobSpec
 from gansvc.store.records import Record
 
@@ -118,7 +117,7 @@ def make(spec: JobSpec) -> Plan:
     if data and spec.dataset.entry.downloads:
         data = f"not at hand: the job will try to download it; {data}"
     weights = spec.evaluation.extractor.missing()
-    if weights and _fetches_weights(spec.evaluation.extractor):
+    if weights and spec.evaluation.extractor.downloads:
         weights = f"not at hand: will be downloaded from {spec.evaluation.extractor.entry.url}"
     return Plan(
         name=spec.name,
@@ -145,7 +144,7 @@ def make(spec: JobSpec) -> Plan:
 
 def _classes(dataset: Dataset, read: Arrays | None) -> str:
     if read is not None:
-        return read.labels.told()
+        return read.labels.summary()
     return "none" if dataset.entry.classes is False else "unknown until the job reads the data set"
 
 
@@ -180,19 +179,15 @@ def _obstacles(spec: JobSpec) -> list[str]:
     data, weights = spec.dataset.missing(), spec.evaluation.extractor.missing()
     if data and not spec.dataset.entry.downloads:
         found.append(data)
-    if weights and not _fetches_weights(spec.evaluation.extractor):
+    if weights and not spec.evaluation.extractor.downloads:
         found.append(weights)
     # How many GPUs there are is known when Ray runs.
     cores, bare = os.cpu_count() or 1, spec.resources.model_copy(update={"gpus_per_worker": 0, "gpus_per_trial": 0})
     sections = {"training": spec.training, "search": spec.search}
-    if misfitting := misfit(bare, sections, [Share(cores, 0)], "machine"):
+    if misfitting := misfit(bare, sections, [WorkerResources(cores, 0)], "machine"):
         field, text = misfitting
         found.append(f"{field}: {text}; lower it, or resources.cpus_per_worker")
     return found
-
-
-def _fetches_weights(extractor: Extractor) -> bool:
-    return extractor.weights is None and extractor.entry.url is not None
 
 
 def _gpus(spec: JobSpec) -> float | None:

@@ -9,7 +9,7 @@ from gansvc.client import backend
 from gansvc.errors import SpecError
 from gansvc.files import homefolder
 from gansvc.store import jobstatus, submissions
-from gansvc.store.delivery import LARGE, deliver
+from gansvc.store.delivery import LARGE_FOLDERS, deliver
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
 
@@ -21,7 +21,7 @@ def pull(job: Job, to: Path | None, everything: bool, say: Callable[[str], None]
         raise SpecError(f"TO: {target} is a file; give a folder")
     if "://" not in job.folder and target.resolve().is_relative_to(Path(job.folder).resolve()):
         raise SpecError(f"TO: {target} is the job's own folder, or inside it; give another")
-    known, skip = jobstatus.read(job), () if everything else LARGE
+    known, skip = jobstatus.read(job), () if everything else LARGE_FOLDERS
     with deliver(target, job.id) as delivery:
         if where := submissions.last(job):
             backend.choose(where.cluster).fetch(job, where, delivery, skip)

@@ -35,7 +35,7 @@ def visit(target: jobsapi.Target, python: str, options: Sequence[str], spec: Job
     """
     name = f"gansvc-visit-{secrets.token_hex(4)}"
     words = ["-P", "-m", "gansvc.cluster.visit", "--client", compatibility.local_versions(), *options]
-    words += ["--spec", jobfile.packed(spec)] if spec else []
+    words += ["--spec", jobfile.pack(spec)] if spec else []
     command = f"exec {shlex.quote(python)} {shlex.join(words)}"
     jobsapi.submit(target, name, command, {"gansvc": version("gansvc")})
     deadline = time.monotonic() + patience.VISIT

@@ -1,4 +1,4 @@
-"""What the pipeline asks of Ray: connect, search, train, evaluate; nothing else of the pipeline knows Ray."""
+"""The pipeline's interface to Ray: connect, search, train, evaluate, export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import ray
 
 from gansvc.catalog.datasets import SPLITS
-from gansvc.cluster import scoring, search, sharing, training
+from gansvc.cluster import failures, lanes, resources, scoring, search, sharing
 from gansvc.cluster.training import Assets
 from gansvc.errors import ClusterError
 from gansvc.gan import data
@@ -19,7 +19,7 @@ from gansvc.gan.artifact import export
 from gansvc.gan.data import Images
 from gansvc.gan.run import RunPlan
 from gansvc.spec import splits
-from gansvc.spec.capacity import Share, fitting, misfit, shares
+from gansvc.spec.capacity import WorkerResources, count_fitting, misfit, worker_resources
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -33,11 +33,11 @@ class Cluster:
 
     images: Images
     assets: Assets
-    worker: Share
+    worker: WorkerResources
     """What a worker of a run asks for."""
-    trial: Share
+    trial: WorkerResources
     """What a worker of a trial asks for."""
-    nodes: Sequence[Share]
+    nodes: Sequence[WorkerResources]
     """What the nodes have."""
 
     @property
@@ -46,16 +46,16 @@ class Cluster:
         return self.assets.content
 
     def check(self, folder: Folder) -> None:
-        """Make sure that all nodes share a job's folder.
+        """Make sure that all nodes worker a job's folder.
 
         Raises:
             ClusterError: they don't.
         """
         sharing.check(folder)
 
-    def describe(self, spec: JobSpec, folder: Folder) -> None:
+    def describe(self, folder: Folder) -> None:
         """Write down what the job trains on, for its report and for who estimates its time."""
-        folder.write_record(layout.DATA, data.describe(spec.dataset, self.images))
+        folder.write_record(layout.DATA, data.describe(self.images))
 
     def search(self, spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[TrialRecord]]:
         """Search losses together; label to its trials, best first."""
@@ -66,7 +66,7 @@ class Cluster:
         """Train several runs."""
         workers = spec.training.workers
         at_once = self._at_once(self.worker, workers)
-        return training.run_all(todo, self.assets, self.worker, workers, at_once)
+        return lanes.train_all(todo, self.assets, self.worker, workers, at_once)
 
     def evaluate(
         self,
@@ -89,20 +89,20 @@ class Cluster:
             if error is None:
                 print(f"scored {name}", flush=True)  # noqa: T201
                 continue
-            if fault := training.operators_fault(error):
+            if fault := failures.cluster_fault(error):
                 raise fault from None
-            failed[name] = training.last_line(error)
+            failed[name] = failures.last_line(error)
             print(f"{name} can't be scored: {failed[name]}", flush=True)  # noqa: T201
         return failed
 
     def export(self, spec: JobSpec, run: RunRecord, score: Score, folder: Folder, job: str) -> dict[str, str]:
         """Write the model folder of a scored run; return the reason by the name of each file that can't be made."""
         weights = folder / layout.TRAIN / layout.run_name(run.label, run.seed) / layout.CHECKPOINTS
-        classes = data.class_names(spec.dataset, self.images) if spec.network.conditional else ()
+        classes = self.images.titles if spec.network.conditional else ()
         return export.export(folder / layout.MODEL, job, spec, self.images.channels, run, score, weights, classes)
 
-    def _at_once(self, share: Share, workers: int) -> int:
-        return max(1, fitting(share, self.nodes) // workers)
+    def _at_once(self, worker: WorkerResources, workers: int) -> int:
+        return max(1, count_fitting(worker, self.nodes) // workers)
 
 
 def connect(spec: JobSpec) -> Cluster:
@@ -118,20 +118,20 @@ def connect(spec: JobSpec) -> Cluster:
     spec.evaluation.extractor.at_hand()
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
-    nodes = training.nodes()
+    nodes = resources.list_nodes()
     if found := misfit(spec.resources, {"training": spec.training, "search": spec.search}, nodes):
         field, text = found
         raise ClusterError(f"{field}: {text}; lower {field} or resources, or add a node")
-    each = shares(spec.resources, any(node.gpus for node in nodes))
+    each = worker_resources(spec.resources, any(node.gpus for node in nodes))
     worker, trial = each["training"], each["search"]
     validator, labels = scoring.validator(spec, images.val, worker), ray.put(images.labels.get("train"))
     content = images.content | {"extractor_weights": spec.evaluation.extractor.weights_hash()}
     assets = Assets(ray.put(images.train), validator, labels, len(images.train), content)
-    threading.Thread(target=_hold, args=(assets.validator,), name="validator", daemon=True).start()
+    threading.Thread(target=keep_local_copy, args=(assets.validator,), name="validator", daemon=True).start()
     return Cluster(images, assets, worker, trial, nodes)
 
 
-def _hold(made: ray.ObjectRef) -> None:
+def keep_local_copy(made: ray.ObjectRef) -> None:
     """Hold a copy on this node: were its maker's lost, none could be made again while runs have all CPUs."""
     with suppress(ray.exceptions.RayError):  # whoever needs it gets the error
         held = ray.get(made)

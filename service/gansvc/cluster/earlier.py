@@ -1,4 +1,4 @@
-"""What an earlier start of a search left: the trials that are over, those to go on with, and what they reported.
+"""Recover a search from its trial folders: the trials that are over, those to go on with, what they reported.
 
 It is read from the trials' folders, never from Tune's own files: those are pickles, which run code when they are read.
 """
@@ -22,7 +22,7 @@ WORST = 1e9
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousTrial:
     """One trial that an earlier start began."""
 
     name: str
@@ -38,7 +38,7 @@ class Earlier:
         return self.reports[-1]["objective"] if self.reports else WORST
 
 
-def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[Earlier]]:
+def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[PreviousTrial]]:
     """Return the trials of losses that a search folder holds; label to trials."""
     return {label: ask_all(folder, partial(_read, spec), begun(folder / label)) for label in labels}
 
@@ -49,7 +49,7 @@ def begun(search: Folder) -> list[Folder]:
     return [search / trial for trial, *inside in found if inside == [layout.VALUES] and layout.is_trial(trial)]
 
 
-def told(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
+def summarise_scores(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
     """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
 
     For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
@@ -73,7 +73,7 @@ def values_of(trial: Folder) -> dict[str, Value]:
     return dict(kept.root) if kept else {}
 
 
-def _read(spec: JobSpec, trial: Folder) -> Earlier:
+def _read(spec: JobSpec, trial: Folder) -> PreviousTrial:
     settings = spec.search
     assert settings is not None
     seeds = [trial / layout.seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
@@ -81,11 +81,13 @@ def _read(spec: JobSpec, trial: Folder) -> Earlier:
     diverged = any(record.state == "diverged" for record in records)
     scores = [seed.read_lines(layout.EVALUATIONS, Evaluated) for seed in seeds]
     reports = [
-        told([*scores[:at], lines[:count]]) for at, lines in enumerate(scores) for count in range(1, len(lines) + 1)
+        summarise_scores([*scores[:at], lines[:count]])
+        for at, lines in enumerate(scores)
+        for count in range(1, len(lines) + 1)
     ]
     if diverged:
-        reports.append(told(scores) | {"objective": WORST})
-    return Earlier(
+        reports.append(summarise_scores(scores) | {"objective": WORST})
+    return PreviousTrial(
         name=trial.uri.rpartition("/")[2],
         values=values_of(trial),
         # Nothing in the file: it has ended by itself or was stopped early, and did not fail.

@@ -1,4 +1,4 @@
-"""The evaluator: an actor that extracts and scores runs' best checkpoints, and audits them."""
+"""Evaluator: the actor that extracts features of runs' best checkpoints, scores and audits them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gansvc.gan.scoring import audit, usefulness
 from gansvc.gan.scoring.features import extract_samples, join, reference_features
 from gansvc.gan.scoring.score import make_score
 from gansvc.gan.scoring.validation import Validator
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.audits import Audit
@@ -46,17 +46,17 @@ class Evaluator:
         images: Images,
         train: Folder,
         target: Folder,
-        share: Share,
+        worker: WorkerResources,
         useful: frozenset[str] = frozenset(),
     ) -> None:
-        torch.set_num_threads(max(1, int(share.cpus)))
+        torch.set_num_threads(max(1, int(worker.cpus)))
         self.spec, self.images, self.train, self.target = spec, images, train, target
-        self.share, self.device = share, _device(share)
+        self.worker, self.device = worker, _device(worker)
         # Names of the runs whose usefulness is measured.
         self.useful = useful
 
     def prepare(self) -> Prepared:
-        """Return the features of the reference split, and what the audits share."""
+        """Return the features of the reference split, and what the audits worker."""
         evaluation = self.spec.evaluation
         reference = self.images.split(evaluation.reference)
         features = reference_features(reference, evaluation.extractor, self.device)
@@ -120,7 +120,7 @@ class Evaluator:
             real: features of the noise floor's images, which are training images unless these are the reference.
             reference: features of the reference split.
         """
-        validator = make_validator(self.spec, self.images.val, self.share)
+        validator = make_validator(self.spec, self.images.val, self.worker)
         evaluation, count = self.spec.evaluation, len(validator.reference)
         train = reference if evaluation.reference == "train" else real
         if len(train) < min(count, len(self.images.train)):
@@ -175,17 +175,17 @@ class Evaluator:
         return real[torch.linspace(0, len(real) - 1, min(GRID, len(real))).long()]
 
 
-def make_validator(spec: JobSpec, images: torch.Tensor, share: Share) -> Validator:
+def make_validator(spec: JobSpec, images: torch.Tensor, worker: WorkerResources) -> Validator:
     """Return the job's Validator, made of the validation images, uint8 (N, C, H, W)."""
-    torch.set_num_threads(max(1, int(share.cpus)))
+    torch.set_num_threads(max(1, int(worker.cpus)))
     evaluation = spec.evaluation
     chosen = images[subset(len(images), evaluation.validation_samples, evaluation.seed)]
-    features = reference_features(chosen, evaluation.extractor, _device(share))
+    features = reference_features(chosen, evaluation.extractor, _device(worker))
     return Validator(evaluation, spec.objective, features, spec.network.latent_dim)
 
 
-def _device(share: Share) -> str:
-    return "cuda:0" if share.gpus and torch.cuda.is_available() else "cpu"
+def _device(worker: WorkerResources) -> str:
+    return "cuda:0" if worker.gpus and torch.cuda.is_available() else "cpu"
 
 
 def file_stem(run: RunRecord | None) -> str:

@@ -1,4 +1,4 @@
-"""What a job folder holds of trials, runs and scores, looked at again and again at the cost of what is new."""
+"""Count the trials, runs and scores of a job folder, again and again, at the cost of what is new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job's sign of life: a thread that keeps status.json true while the driver is busy elsewhere."""
+"""Heartbeat thread that aggregates progress into status.json, however busy the driver is elsewhere."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Monitor:
         with self._lock:
             self._status = self._status.model_copy(update={"warnings": (*self._status.warnings, *warnings)})
 
-    def lack(self, what: str, reason: str) -> None:
+    def note_missing(self, what: str, reason: str) -> None:
         """Note what couldn't be made beside scores and report: the job succeeds without it, and resuming tries again.
 
         Args:

@@ -1,4 +1,4 @@
-"""What a search's next trial is: the losses in turn, each with the paper's values first."""
+"""Tune's search algorithm: which trial comes next, over all losses in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from gansvc.catalog.spaces import Distribution, Value
-from gansvc.cluster.earlier import WORST, Earlier
+from gansvc.cluster.earlier import WORST, PreviousTrial
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 
@@ -43,7 +43,7 @@ class Proposals(Searcher):  # type: ignore[misc]
         begun: label to the trials that an earlier start began: they keep their values, and those over aren't repeated.
     """
 
-    def __init__(self, spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]]) -> None:
+    def __init__(self, spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[PreviousTrial]]) -> None:
         super().__init__(metric="objective", mode="min")
         assert spec.search is not None
         studies = [label for label in labels if spec.search.algorithm == "tpe" and spec.space_of(label)]
@@ -83,7 +83,7 @@ class Proposals(Searcher):  # type: ignore[misc]
         if label and values is None:
             self._studies[label].on_trial_complete(trial_id, result, error)
         elif label and result:
-            _teach(self._studies[label], values, result.get("objective", WORST))
+            _add_known_result(self._studies[label], values, result.get("objective", WORST))
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: what was tried is told by the trials' folders."""
@@ -100,13 +100,13 @@ def draw_values(spec: JobSpec, label: str) -> list[dict[str, Value]]:
 
 def default_values(spec: JobSpec, label: str) -> dict[str, Value]:
     """Return what the spec itself says for the searched fields: the paper's values, unless the user set others."""
-    loss = spec.loss(label)
-    return {field: getattr(loss, field) for field in spec.space_of(label)}
+    values = spec.loss(label).values()
+    return {path: values[path] for path in spec.space_of(label)}
 
 
-def _study(spec: JobSpec, label: str, begun: Sequence[Earlier]) -> OptunaSearch:
+def _study(spec: JobSpec, label: str, begun: Sequence[PreviousTrial]) -> OptunaSearch:
     assert spec.search is not None
-    space = {field: _domain(distribution) for field, distribution in spec.space_of(label).items()}
+    space = {field: _tune_domain(distribution) for field, distribution in spec.space_of(label).items()}
     study = OptunaSearch(
         OptunaSearch.convert_search_space(space),
         metric="objective",
@@ -117,11 +117,11 @@ def _study(spec: JobSpec, label: str, begun: Sequence[Earlier]) -> OptunaSearch:
     )
     for trial in begun:
         if trial.over:
-            _teach(study, trial.values, trial.objective())
+            _add_known_result(study, trial.values, trial.objective())
     return study
 
 
-def _teach(study: OptunaSearch, values: dict[str, Value] | None, objective: float) -> None:
+def _add_known_result(study: OptunaSearch, values: dict[str, Value] | None, objective: float) -> None:
     # A user's own value may lie outside of the space: Optuna tries it, but doesn't learn of it afterwards.
     with suppress(ValueError):
         study.add_evaluated_point(values, objective)
@@ -142,7 +142,7 @@ def _draw(distribution: Distribution, random: np.random.Generator) -> Value:
     return float(random.uniform(*distribution.uniform))
 
 
-def _domain(distribution: Distribution) -> Any:
+def _tune_domain(distribution: Distribution) -> Any:
     if distribution.choice:
         return tune.choice(list(distribution.choice))
     if distribution.int_uniform:

@@ -1,4 +1,4 @@
-"""Which trials of a search are stopped early: an ASHA for each loss, which spares the paper's values."""
+"""Early stopping of trials: one ASHA for each loss, which never stops the paper's values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from gansvc.catalog.spaces import Value
-from gansvc.cluster.earlier import Earlier
+from gansvc.cluster.earlier import PreviousTrial
 from gansvc.cluster.proposals import Proposal, default_values
 from gansvc.spec.job import JobSpec
 
 _REDUCTION = 2
 
 
-class PatientAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
+class SparingAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
     """ASHA that never stops the trial with the paper's values, so that a search can't end worse than no search."""
 
     def __init__(self, defaults: dict[str, Value], **settings: Any) -> None:
@@ -30,14 +30,14 @@ class PatientAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Named:
+class StableTrial:
     """What ASHA sees of a trial: its name, which stays the same when a job is resumed, while Tune's own id changes."""
 
     trial_id: str
     config: dict[str, Any]
 
 
-class PerLoss(FIFOScheduler):  # type: ignore[misc]
+class PerLossScheduler(FIFOScheduler):  # type: ignore[misc]
     """One scheduler a loss: trials of unlike losses are never weighed against each other."""
 
     def __init__(self, schedulers: Mapping[str, TrialScheduler]) -> None:
@@ -49,20 +49,20 @@ class PerLoss(FIFOScheduler):  # type: ignore[misc]
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._of[trial.config["label"]].on_trial_add(tune_controller, _named(trial))
+        self._of[trial.config["label"]].on_trial_add(tune_controller, _stable(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return str(self._of[trial.config["label"]].on_trial_result(tune_controller, _named(trial), result))
+        return str(self._of[trial.config["label"]].on_trial_result(tune_controller, _stable(trial), result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._of[trial.config["label"]].on_trial_complete(tune_controller, _named(trial), result)
+        self._of[trial.config["label"]].on_trial_complete(tune_controller, _stable(trial), result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._of[trial.config["label"]].on_trial_remove(tune_controller, _named(trial))
+        self._of[trial.config["label"]].on_trial_remove(tune_controller, _stable(trial))
 
 
 def scheduler(
-    spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[Earlier]], train_images: int
+    spec: JobSpec, labels: Sequence[str], begun: Mapping[str, Sequence[PreviousTrial]], train_images: int
 ) -> TrialScheduler:
     """Return the scheduler of a search of these losses, whose rungs hold what the begun trials of each reported."""
     settings = spec.search
@@ -71,22 +71,22 @@ def scheduler(
     images = spec.trial_training().budget(train_images)
     # Trials of another n_critic end a few images apart: the rungs lie a little below the points of scoring.
     grace = max(1.0, 0.9 * images / settings.evaluations)
-    made = PerLoss({label: _asha(spec, label, grace, 2.0 * settings.seeds * images) for label in labels})
+    made = PerLossScheduler({label: _asha(spec, label, grace, 2.0 * settings.seeds * images) for label in labels})
     for label in labels:
         for earlier in begun.get(label, ()):
-            trial = Named(earlier.name, Proposal(label, earlier.name, earlier.values)._asdict())
+            trial = StableTrial(earlier.name, Proposal(label, earlier.name, earlier.values)._asdict())
             made.on_trial_add(None, trial)
             for report in earlier.reports:
                 made.on_trial_result(None, trial, report)
     return made
 
 
-def _named(trial: Any) -> Named:
-    return Named(trial.config["trial"], trial.config)
+def _stable(trial: Any) -> StableTrial:
+    return StableTrial(trial.config["trial"], trial.config)
 
 
-def _asha(spec: JobSpec, label: str, grace: float, most: float) -> PatientAsha:
-    return PatientAsha(
+def _asha(spec: JobSpec, label: str, grace: float, most: float) -> SparingAsha:
+    return SparingAsha(
         default_values(spec, label),
         time_attr="critic_images",
         metric="objective",

@@ -1,10 +1,10 @@
-"""The scoring of a job's runs, shared out among evaluators, and the task that makes the validator."""
+"""Score a job's runs on several evaluators, and make the validator in a worker."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import ray
 import torch
@@ -13,19 +13,30 @@ from gansvc.cluster.evaluation import Evaluator, file_stem, make_validator
 from gansvc.gan.data import Images
 from gansvc.gan.sampling import CHUNK
 from gansvc.gan.scoring import usefulness
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
 
-Task = tuple[RunRecord | None, int | None]
-"""A run, or None for the noise floor, and the part of its samples to extract, or None to score it."""
+
+class EvaluatorTask(NamedTuple):
+    """What an evaluator is to do next."""
+
+    run: RunRecord | None
+    """None stands for the noise floor."""
+    part: int | None = None
+    """Part of the run's samples to extract features of; None to score the run."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return file_stem(self.run)
 
 
-def validator(spec: JobSpec, images: torch.Tensor, share: Share) -> ray.ObjectRef:
+def validator(spec: JobSpec, images: torch.Tensor, worker: WorkerResources) -> ray.ObjectRef:
     """Return a reference to the job's Validator, made in a worker from the validation images."""
-    return ray.remote(make_validator).options(num_cpus=share.cpus, num_gpus=share.gpus).remote(spec, images, share)
+    return ray.remote(make_validator).options(num_cpus=worker.cpus, num_gpus=worker.gpus).remote(spec, images, worker)
 
 
 def score_all(
@@ -34,7 +45,7 @@ def score_all(
     train: Folder,
     target: Folder,
     images: Images,
-    share: Share,
+    worker: WorkerResources,
     at_once: int,
     tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
 ) -> Iterator[tuple[str, BaseException | None]]:
@@ -50,7 +61,7 @@ def score_all(
         train: the folder that holds the runs' folders.
         target: the evaluation folder.
         images: the data set.
-        share: what an evaluator asks of the cluster.
+        worker: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
         tell: gets the names of what is scored now, and how many scores are left, whenever that changes.
     """
@@ -61,51 +72,56 @@ def score_all(
     if not missing:
         return
     parts = 1 if len(missing) >= at_once else min(at_once, -(-spec.evaluation.samples // CHUNK))
-    todo: deque[Task] = deque((run, part) for run in missing for part in range(parts if run else 1))
+    todo: deque[EvaluatorTask] = deque(
+        EvaluatorTask(run, part) for run in missing for part in range(parts if run else 1)
+    )
     data = ray.put(images)
-    asks = ray.remote(Evaluator).options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=2, max_task_retries=2)
+    asks = ray.remote(Evaluator).options(num_cpus=worker.cpus, num_gpus=worker.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.select_runs(spec, runs)
-    actors = (asks.remote(spec, data, train, target, share, useful) for _ in range(min(at_once, len(todo))))
+    actors = (asks.remote(spec, data, train, target, worker, useful) for _ in range(min(at_once, len(todo))))
     yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
 
 
 def _dispatch(
-    todo: deque[Task], parts: int, at_work: dict[ray.ObjectRef, Any], tell: Callable[[Sequence[str], int], None]
+    todo: deque[EvaluatorTask],
+    parts: int,
+    at_work: dict[ray.ObjectRef, Any],
+    tell: Callable[[Sequence[str], int], None],
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
     The features stay in the object store: this process passes on references.
     """
-    left = Counter(file_stem(run) for run, _ in todo)
-    made: dict[str, list[ray.ObjectRef]] = defaultdict(list)
-    begun: dict[ray.ObjectRef, Task] = {}
+    left = Counter(task.name for task in todo)
+    features: dict[str, list[ray.ObjectRef]] = defaultdict(list)
+    begun: dict[ray.ObjectRef, EvaluatorTask] = {}
     prepared: ray.ObjectRef | None = None
     missing = len(left)
     tell((), missing)
     while todo or begun:
         (done,), _ = ray.wait(list(at_work), fetch_local=False)
         actor, ended = at_work.pop(done), begun.pop(done, None)
-        if ended and ended[1] is not None:
-            left[file_stem(ended[0])] -= 1
-            if not left[file_stem(ended[0])]:
-                todo.appendleft((ended[0], None))
+        if ended and ended.part is not None:
+            left[ended.name] -= 1
+            if not left[ended.name]:
+                todo.appendleft(EvaluatorTask(ended.run))
 
         # An evaluator that nothing is left for isn't kept, so that another job gets its place.
         if prepared is None:
             prepared = actor.prepare.remote()
             at_work[prepared] = actor
         elif todo:
-            run, part = todo.popleft()
-            if part is None:
-                task = actor.score.remote(run, prepared, *made.pop(file_stem(run)))
+            task = todo.popleft()
+            if task.part is None:
+                reference = actor.score.remote(task.run, prepared, *features.pop(task.name))
             else:
-                task = actor.extract.remote(run, part, parts)
-                made[file_stem(run)].append(task)
-            at_work[task], begun[task] = actor, (run, part)
-        missing -= bool(ended and ended[1] is None)
-        tell(list(dict.fromkeys(file_stem(task[0]) for task in begun.values())), missing)
-        if ended and ended[1] is None:
-            yield file_stem(ended[0]), _error(done)
+                reference = actor.extract.remote(task.run, task.part, parts)
+                features[task.name].append(reference)
+            at_work[reference], begun[reference] = actor, task
+        missing -= bool(ended and ended.part is None)
+        tell(list(dict.fromkeys(task.name for task in begun.values())), missing)
+        if ended and ended.part is None:
+            yield ended.name, _error(done)
 
 
 def _error(task: ray.ObjectRef) -> BaseException | None:

@@ -18,15 +18,16 @@ from ray.tune.search import ConcurrencyLimiter
 
 from gansvc.catalog.spaces import Value
 from gansvc.cluster import earlier
+from gansvc.cluster.distributed import train_distributed
 from gansvc.cluster.earlier import WORST
 from gansvc.cluster.proposals import Proposal, Proposals, default_values
 from gansvc.cluster.schedule import scheduler
-from gansvc.cluster.training import Assets, Task, run_distributed, run_here, so_far
+from gansvc.cluster.training import Assets, PlannedRun, train_here, trial_report
 from gansvc.errors import RunError
 from gansvc.files import filesystems
 from gansvc.gan import checkpoint
 from gansvc.gan.run import RunPlan
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec, Search
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -39,7 +40,7 @@ _RETRIES = 2
 
 
 def search(
-    spec: JobSpec, labels: Sequence[str], assets: Assets, folder: Folder, share: Share, at_once: int
+    spec: JobSpec, labels: Sequence[str], assets: Assets, folder: Folder, resources: WorkerResources, at_once: int
 ) -> dict[str, list[TrialRecord]]:
     """Search losses and return each one's trials, best first; also written to ``label``/trials.json.
 
@@ -52,7 +53,7 @@ def search(
         labels: labels of the losses, at least one.
         assets: images and validator.
         folder: the job's search folder.
-        share: what a trial's worker asks of the cluster.
+        resources: what a trial's worker asks of the cluster.
         at_once: trials that run at the same time.
 
     Raises:
@@ -74,9 +75,9 @@ def search(
             scheduler=scheduler(spec, labels, begun, assets.train_images),
             reuse_actors=settings.workers == 1,
         )
-        trainable = partial(_trial, spec=spec, assets=assets, folder=folder, share=share)
-        _fit(tune.with_resources(trainable, _asks(settings, share)), tune_config, folder)
-    return {label: _concluded(spec, label, folder / label) for label in labels}
+        trainable = partial(_trial, spec=spec, assets=assets, folder=folder, resources=resources)
+        _fit(tune.with_resources(trainable, trial_resources(settings, resources)), tune_config, folder)
+    return {label: _write_trials(spec, label, folder / label) for label in labels}
 
 
 def _fit(trainable: Any, tune_config: Any, folder: Folder) -> None:
@@ -95,7 +96,7 @@ def _fit(trainable: Any, tune_config: Any, folder: Folder) -> None:
             storage_path=scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
-            callbacks=[_Ends(folder)],
+            callbacks=[TrialEndMarker(folder)],
         )
         tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
 
@@ -108,7 +109,7 @@ def keep_keys_at_home() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(filesystems.credential_variables("s3://"))
 
 
-class _Ends(tune.Callback):  # type: ignore[misc]
+class TrialEndMarker(tune.Callback):  # type: ignore[misc]
     """Marks the folder of each trial that is over: one that was stopped early leaves no record of its own."""
 
     def __init__(self, folder: Folder) -> None:
@@ -125,7 +126,7 @@ class _Ends(tune.Callback):  # type: ignore[misc]
         (self._folder / proposal.label / proposal.trial).write(layout.TRIAL_ENDED, reason)
 
 
-def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder, share: Share) -> None:
+def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder, resources: WorkerResources) -> None:
     """Train one trial: in the Tune actor's own process, or by a group of workers that it starts."""
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
@@ -133,29 +134,29 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     for stale in (layout.TRIAL_ENDED, layout.RAY_SCRATCH):
         trial.delete(stale)
     trial.write(layout.VALUES, json.dumps(values))
-    todo = _tasks(spec, label, values, trial, assets.content)
-    before = so_far(todo)
+    todo = _planned_runs(spec, label, values, trial, assets.content)
+    before = trial_report(todo)
 
     def report(scored: Evaluated) -> None:
-        tune.report(so_far(todo))
+        tune.report(trial_report(todo))
 
     if settings.workers > 1:
-        run_distributed(todo, assets, share, settings.workers, (TuneReportCallback(),))
+        train_distributed(todo, assets, resources, settings.workers, (TuneReportCallback(),))
         trial.delete(layout.RAY_SCRATCH)
     else:
         for plan, here in todo:
-            record = checkpoint.run_record(here, plan.identity()) or run_here(plan, assets, here, share, report)
+            record = checkpoint.run_record(here, plan.identity()) or train_here(plan, assets, here, resources, report)
             if record.state == "diverged":
                 break
     diverged = any((ran := here.read_record(layout.RUN, RunRecord)) and ran.state == "diverged" for _, here in todo)
     # A trial that was cut off after its last score has told nothing in this start.
-    if diverged or so_far(todo) == before:
-        tune.report(so_far(todo) | ({"objective": WORST} if diverged else {}))
+    if diverged or trial_report(todo) == before:
+        tune.report(trial_report(todo) | ({"objective": WORST} if diverged else {}))
 
 
-def _tasks(
+def _planned_runs(
     spec: JobSpec, label: str, values: dict[str, Value], trial: Folder, content: Mapping[str, str]
-) -> list[Task]:
+) -> list[PlannedRun]:
     """Return the trainings of a trial: one for each seed of the search, in a folder of its own."""
     settings, how = spec.search, spec.trial_training()
     assert settings is not None
@@ -169,14 +170,14 @@ def _tasks(
     ]
 
 
-def _asks(settings: Search, share: Share) -> dict[str, float]:
+def trial_resources(settings: Search, resources: WorkerResources) -> dict[str, float]:
     """Return a trial's own request: next to nothing where it starts workers, or the two would wait for each other."""
     if settings.workers > 1:
         return {"memory": 1}
-    return {name.lower(): amount for name, amount in share.bundle().items()}
+    return {name.lower(): amount for name, amount in resources.bundle().items()}
 
 
-def _concluded(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
+def _write_trials(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
     """Write down one loss's trials, best first, and clear away what nobody needs after the search."""
     trials = ask_all(folder, partial(_read, spec, label), earlier.begun(folder))
     # A trial that was stopped after fewer seeds was not the best of those that had them all.

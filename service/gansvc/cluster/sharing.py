@@ -1,4 +1,4 @@
-"""Whether every node sees the storage: asked before a job's first phase, since its workers may be on any of them."""
+"""Check that all nodes share the storage: asked before a job's first phase, since its workers may be on any of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check(folder: Folder) -> None:
     mark = f".shared-{uuid.uuid4().hex[:12]}"
     folder.write(mark, here)
     try:
-        troubles = _asked(folder, mark, others)
+        troubles = _probe_nodes(folder, mark, others)
     finally:
         for name in (mark, *(f"{mark}-{node}" for node in others)):
             folder.delete(name)
@@ -41,11 +41,11 @@ def check(folder: Folder) -> None:
         )
 
 
-def _asked(folder: Folder, mark: str, nodes: list[str]) -> dict[str, str]:
+def _probe_nodes(folder: Folder, mark: str, nodes: list[str]) -> dict[str, str]:
     """Return what is wrong on which node."""
-    look = ray.remote(num_cpus=0, max_retries=0)(_look)  # of what options() returns there are no options
+    probe = ray.remote(num_cpus=0, max_retries=0)(probe_storage)  # of what options() returns there are no options
     asked = {
-        node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+        node: probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
             folder, mark, f"{mark}-{node}"
         )
         for node in nodes
@@ -63,7 +63,7 @@ def _asked(folder: Folder, mark: str, nodes: list[str]) -> dict[str, str]:
     return troubles
 
 
-def _look(folder: Folder, mark: str, answer: str) -> str:
+def probe_storage(folder: Folder, mark: str, answer: str) -> str:
     """Return what is wrong with the folder on this node, or nothing."""
     try:
         if folder.read(mark) is None:

@@ -1,4 +1,4 @@
-"""How long a job still takes, from the paces that it has shown; what has shown none isn't counted."""
+"""Estimate the time that a job still takes, from the paces that it has shown."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         warnings = tuple(compatibility.check_client(given.client))
-        spec = jobfile.unpacked(given.spec) if given.spec else None
+        spec = jobfile.unpack(given.spec) if given.spec else None
         if given.bring and spec:
             answer = Answer(files=tuple(nodes.fetch_to_nodes(spec, given.mirror)), warnings=warnings)
         else:

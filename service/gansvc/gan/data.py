@@ -29,7 +29,9 @@ class Images:
     labels: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Each split's labels, int64 (N,), numbered from 0; empty where the data set has no classes."""
     names: tuple[str, ...] = ()
-    """What the file calls each class."""
+    """How the file marks each class."""
+    titles: tuple[str, ...] = ()
+    """What each class is called for people."""
     no_classes: str = ""
     """Why the data set has no classes, as the end of a sentence."""
 
@@ -71,25 +73,17 @@ def load(dataset: Dataset) -> Images:
     splits = {name: with_channels(images, dataset.channels) for name, images in planes.items()}
     found = arrays.labels
     labels = {name: torch.from_numpy(numbers) for name, numbers in found.numbers.items()}
-    return Images(splits["train"], splits["val"], splits["test"], labels, found.names, found.no_classes)
+    told = found.names, found.titles, found.no_classes
+    return Images(splits["train"], splits["val"], splits["test"], labels, *told)
 
 
-def class_names(dataset: Dataset, images: Images) -> tuple[str, ...]:
-    """Return what a data set's classes are called: MedMNIST's own names, or else the file's."""
-    if not dataset.entry.md5:
-        return images.names
-    from medmnist import INFO
-
-    return tuple(str(INFO[dataset.name]["label"][number]) for number in images.names)
-
-
-def describe(dataset: Dataset, images: Images) -> DataRecord:
+def describe(images: Images) -> DataRecord:
     """Return what is to be known of a data set's images once they are read."""
     splits = {split: images.split(split) for split in SPLITS}
     return DataRecord(
         images={split: len(part) for split, part in splits.items()},
         channels=images.channels,
-        classes=class_names(dataset, images),
+        classes=images.titles,
         no_classes=images.no_classes,
         duplicates=duplicates.count({split: part.numpy() for split, part in splits.items()}),
         largest=int(images.train.max()),

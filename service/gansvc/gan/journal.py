@@ -13,6 +13,7 @@ from typing import IO
 import torch
 
 from gansvc.gan.images import png
+from gansvc.gan.regularization import TERM
 from gansvc.gan.run import RunPlan
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -48,19 +49,20 @@ class Journal:
             Start(time=time.time(), step=resumed, world_size=world_size, warnings=tuple(warnings)),
         ]
         folder.write_lines(layout.STARTS, self.starts)
-        self._told = 0.0
+        self._progress_written = 0.0
+        self._progress_seconds = _PROGRESS_SECONDS if folder.local else _OBJECT_STORAGE_SECONDS
         self._events = None if plan.is_trial else _Events(folder)
         if self._events:
             for line in self.history:
                 self._events.add(line)
 
     def add(self, line: History) -> None:
-        """Take one line of history, and let the world know now and then."""
+        """Take one line of history, and write the progress now and then."""
         self.history.append(line)
         if self._events:
             self._events.add(line)
-        if time.monotonic() - self._told >= (_PROGRESS_SECONDS if self.folder.local else _OBJECT_STORAGE_SECONDS):
-            self.tell()
+        if time.monotonic() - self._progress_written >= self._progress_seconds:
+            self.write_progress()
 
     def score(self, scored: Evaluated) -> None:
         """Take one validation score."""
@@ -73,9 +75,9 @@ class Journal:
         trained = [scored for scored in self.scores if scored.step > 0]
         return min(trained, key=lambda scored: scored.objective, default=None)
 
-    def tell(self) -> None:
+    def write_progress(self) -> None:
         """Write progress.json."""
-        self._told = time.monotonic()
+        self._progress_written = time.monotonic()
         last, best = (self.history[-1] if self.history else None), self.best()
         progress = Progress(
             label=self.plan.label,
@@ -97,7 +99,7 @@ class Journal:
         self.folder.write_lines(layout.EVALUATIONS, self.scores)
         if self._events:
             self._events.flush()
-        self.tell()
+        self.write_progress()
 
     def samples(self, images: torch.Tensor, step: int) -> None:
         """Write a grid of uint8 images (N, C, H, W)."""
@@ -110,7 +112,7 @@ class Journal:
         record = RunRecord(
             label=self.plan.label,
             seed=self.plan.seed,
-            values=self.plan.loss.model_dump(mode="json"),
+            values=self.plan.loss.values(),
             state=state,
             reason=reason,
             step=last.step if last else 0,
@@ -177,7 +179,8 @@ class _Events:
         self._writer = SummaryWriter(self._scratch.name if self._scratch else _address(self._folder))
 
     def add(self, line: History) -> None:
-        for name, value in line.model_dump(exclude={"step", "seconds"}).items():
+        columns = line.model_dump(exclude={"step", "seconds", "terms"})
+        for name, value in (columns | {f"{TERM}{name}": value for name, value in line.terms.items()}).items():
             if value is not None:
                 self._writer.add_scalar(name, value, line.step)
 

@@ -1,4 +1,4 @@
-"""The model folder as it lies there: its card for programs, and opening its weights."""
+"""Read a model folder, or a run's best checkpoint: model.json, and the generator with its weights."""
 
 from __future__ import annotations
 

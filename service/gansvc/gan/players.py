@@ -6,40 +6,23 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from gansvc.catalog.augments import augment
 from gansvc.catalog.losses import Loss
+from gansvc.catalog.regularizers import CriticStep
+from gansvc.gan.batches import Batch
 from gansvc.gan.networks import build_critic, build_generator
+from gansvc.gan.regularization import Regularization
 from gansvc.gan.run import RunPlan
 from gansvc.gan.streams import Stream, generator
+from gansvc.gan.workers import average_over_workers
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What one critic step, and the generator step after it, are made of: a worker's slice of the global batch."""
-
-    real: torch.Tensor
-    """Images (N, C, H, W) in [-1, 1]."""
-    latents: torch.Tensor
-    """(N, latent_dim)."""
-    mix: torch.Tensor
-    """Draws (N,) from [0, 1) for the gradient penalty."""
-    turns: torch.Tensor
-    """Draws (N, 3, D) from [0, 1) for the augmentation of real, generated and, for the generator, generated images."""
-    weight: float
-    """N times the world size over the global batch, so that the workers' mean is the batch's mean."""
-    labels: torch.Tensor | None = None
-    """Classes (N,) of the real images, and those that are asked of the generator: so both have the same shares of each
-    class, and what is paired or mixed is of one class. None for unconditional players."""
-
-    def given(self, times: int = 1) -> tuple[torch.Tensor, ...]:
-        """Return what players are given beside ``times`` batches of latents or images: their labels, or nothing."""
-        return () if self.labels is None else (self.labels.repeat(times),)
+REGULARIZERS = "regularizers"
+"""Key of the regularizers' state beside the players' parts."""
 
 
 class Players:
@@ -66,72 +49,82 @@ class Players:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(plan.seed, Stream.WEIGHTS).initial_seed())
             # Channels last: the layout that convolutions are fastest in, on CPUs and on tensor cores.
-            made = build_generator(network, channels, size, shares)
-            judge = build_critic(network, channels, size, 0 if shares is None else len(shares))
-            self.generator, self.critic = (m.to(device).to(memory_format=torch.channels_last) for m in (made, judge))
+            pair = (
+                build_generator(network, channels, size, shares),
+                build_critic(network, channels, size, 0 if shares is None else len(shares)),
+            )
+            self.generator, self.critic = (m.to(device).to(memory_format=torch.channels_last) for m in pair)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.generator_optimizer = _optimizer(self.loss, self.generator, self.loss.generator_lr)
         self.critic_optimizer = _optimizer(self.loss, self.critic, self.loss.critic_lr)
+        self._regularization = Regularization(self.loss.all_regularizers(), device)
         self._device = device
         self._wrapped_generator, self._wrapped_critic = wrap(self.generator), wrap(self.critic)
-        self._made: torch.Tensor | None = None
-        self._real: torch.Tensor | None = None
+        self._last_images: tuple[torch.Tensor, torch.Tensor] | None = None
+        """Real and generated images of the last critic step before a generator step."""
 
-    def critic_step(self, batch: Batch, number: int, last: bool) -> torch.Tensor:
-        """Take one critic step and return (3,) on the device: loss, Wasserstein estimate, penalty.
+    def critic_step(self, batch: Batch, number: int, last: bool) -> dict[str, torch.Tensor]:
+        """Take one critic step and return what is logged of it: names with scalars on the device.
+
+        These are ``critic_loss``, ``wasserstein``, ``penalty`` (all regularizers' terms together) and what the
+        regularizers list, whose names begin with TERM.
 
         Args:
             batch: this worker's slice of the global batch.
-            number: critic steps done before; decides whether a penalty is due.
+            number: critic steps done before; decides which regularizers are due.
             last: whether a generator step follows, which then goes on with the same images.
         """
         with torch.set_grad_enabled(last), self._autocast():
-            made = (self._wrapped_generator if last else self.generator)(batch.latents, *batch.given())
-            made = made.float()
-        real, fake = self._augmented(batch.real, batch, 0), self._augmented(made.detach(), batch, 1)
-        self._made, self._real = (made, real) if last else (None, None)
+            generated = (self._wrapped_generator if last else self.generator)(batch.latents, *batch.given())
+            generated = generated.float()
+        real, fake = self._augmented(batch.real, batch, 0), self._augmented(generated.detach(), batch, 1)
+        self._last_images = (real, generated) if last else None
         self.critic_optimizer.zero_grad(set_to_none=True)
         # The critic keeps no batch statistics, so one forward of both halves equals two; DDP wants just one.
         with self._autocast():
             logits = self._wrapped_critic(torch.cat([real, fake]), *batch.given(2)).float()
         real_logits, fake_logits = logits[: len(real)], logits[len(real) :]
-        total = self.loss.critic_loss(real_logits, fake_logits)
-        penalty = torch.zeros_like(total)
-        every = self.loss.penalty_interval()
 
-        def judge(images: torch.Tensor) -> torch.Tensor:
+        def critic(images: torch.Tensor) -> torch.Tensor:
             judged: torch.Tensor = self.critic(images, *batch.given(len(images) // len(real)))
             return judged
 
-        if number % every == 0 and (due := self.loss.penalty(judge, real, fake, batch.mix)) is not None:
-            penalty = every * due
-            total = total + penalty
+        total = self.loss.critic_loss(real_logits, fake_logits)
+        step = CriticStep(critic, real, fake, real_logits, fake_logits, draws=real.new_empty(len(real), 0))
+        terms = self._regularization.terms(step, batch.draws, number)
+        penalty = torch.zeros_like(total)
+        for term in terms.values():
+            penalty = penalty + term
+        total = total + penalty
         (total * batch.weight).backward()
         self.critic_optimizer.step()
         self.loss.constrain(self.critic)
+        self._regularization.update(step, batch.draws, number, batch.weight)
         gap = real_logits.mean() - fake_logits.mean()
-        return torch.stack([total, gap, penalty]).detach() * batch.weight
+        found = {"critic_loss": total, "wasserstein": gap, "penalty": penalty}
+        found |= self._regularization.logged(terms, torch.zeros_like(total))
+        return {name: value.detach() * batch.weight for name, value in found.items()}
 
-    def generator_step(self, batch: Batch) -> torch.Tensor:
-        """Take one generator step on the images of the last critic step and return the loss, a scalar on the device.
+    def generator_step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Take one generator step on the images of the last critic step; return what is logged of it, as there.
 
         Those images are what the generator still makes of the same latents, so nothing is generated twice.
         """
-        made, real = self._made, self._real
-        assert made is not None and real is not None, "a generator step follows a critic step with last=True"
+        assert self._last_images is not None, "a generator step follows a critic step with last=True"
+        real, generated = self._last_images
         self.generator_optimizer.zero_grad(set_to_none=True)
         # Frozen, and not through its wrapper: the critic's own gradients are neither needed nor to be averaged here.
         self.critic.requires_grad_(False)
         with self._autocast():
-            fake_logits = self.critic(self._augmented(made, batch, 2), *batch.given()).float()
+            fake_logits = self.critic(self._augmented(generated, batch, 2), *batch.given()).float()
             with torch.no_grad():
                 real_logits = self.critic(real, *batch.given()).float() if self.loss.pairs_real else None
         loss = self.loss.generator_loss(fake_logits, real_logits)
         (loss * batch.weight).backward()
         self.critic.requires_grad_(True)
         self.generator_optimizer.step()
-        self._made = self._real = None
-        return loss.detach() * batch.weight
+        self._last_images = None
+        return {"generator_loss": loss.detach() * batch.weight}
 
     def decay(self, done: float) -> None:
         """Set both learning rates for a run of which the share ``done`` lies behind."""
@@ -165,22 +158,22 @@ class Players:
     @torch.no_grad()
     def synchronise(self) -> None:
         """Make the generator's and its average's batch statistics the mean over all workers."""
-        if not (dist.is_available() and dist.is_initialized()):
-            return
         for name, buffer in (*self.generator.named_buffers(), *self.average.named_buffers()):
             # The classes' shares are the same everywhere, and a mean would round them.
             if buffer.is_floating_point() and name != "shares":
-                dist.all_reduce(buffer)
-                buffer /= dist.get_world_size()
+                average_over_workers(buffer)
 
     def state(self) -> dict[str, object]:
         """Return all that a resume needs, as tensors and plain values."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        parts: dict[str, object] = {name: part.state_dict() for name, part in self._parts().items()}
+        return parts | {REGULARIZERS: self._regularization.state_dict()}
 
-    def restore(self, state: dict[str, dict[str, object]]) -> None:
+    def restore(self, state: dict[str, dict[str, Any]]) -> None:
         """Take over a saved state, in place."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        # Checkpoints of version 0.1 have none.
+        self._regularization.load_state_dict(state.get(REGULARIZERS, {}))
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {
@@ -191,8 +184,8 @@ class Players:
             "critic_optimizer": self.critic_optimizer,
         }
 
-    def _augmented(self, images: torch.Tensor, batch: Batch, turn: int) -> torch.Tensor:
-        return augment(images, batch.turns[:, turn], self.training.augment)
+    def _augmented(self, images: torch.Tensor, batch: Batch, use: int) -> torch.Tensor:
+        return augment(images, batch.noise[:, use], self.training.augment)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.training.precision == "fp32":

@@ -86,7 +86,7 @@ class Validator(Protocol):
 
 @dataclass(frozen=True)
 class Platform:
-    """The place a run finds itself in; all that the training loop knows of it."""
+    """Process context of a run: rank, device, callbacks; all that the training loop knows of where it runs."""
 
     rank: int
     world_size: int
@@ -95,10 +95,8 @@ class Platform:
     """Makes a module's gradients the mean over all workers."""
     report: Callable[[Evaluated], None]
     """Called by every worker after each validation score."""
-    should_stop: Callable[[], bool]
-    """Asked after each validation score; every worker gets the same answer."""
 
 
 def single_process(device: str = "cpu") -> Platform:
     """Return the platform of one process alone, which reports to nobody."""
-    return Platform(0, 1, torch.device(device), lambda module: module, lambda scored: None, lambda: False)
+    return Platform(0, 1, torch.device(device), lambda module: module, lambda scored: None)

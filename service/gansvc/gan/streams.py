@@ -19,7 +19,7 @@ class Stream(IntEnum):
     ORDER = 1
     LATENTS = 2
     AUGMENT = 3
-    MIX = 4
+    REGULARIZERS = 4
     SAMPLE_GRID = 5
     SCORED = 6
     SUBSET = 7
@@ -53,9 +53,10 @@ def sample_labels(seed: int, first: int, stop: int, shares: torch.Tensor) -> tor
     return torch.searchsorted(cumulated, draws * cumulated[-1], right=True).clamp(max=len(shares) - 1)
 
 
-def uniforms(seed: int, stream: Stream, counter: int, *shape: int) -> torch.Tensor:
-    """Return draws of that shape from [0, 1)."""
-    return torch.rand(shape, generator=generator(seed, stream, counter))
+def uniforms(seed: int, stream: Stream, counter: int, *shape: int, part: int = 0) -> torch.Tensor:
+    """Return draws of that shape from [0, 1); other parts of the same stream are independent of each other."""
+    counters = (counter, part) if part else (counter,)
+    return torch.rand(shape, generator=generator(seed, stream, *counters))
 
 
 def share(count: int, rank: int, world_size: int) -> slice:

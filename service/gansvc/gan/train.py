@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
-from gansvc.catalog.augments import draws_of
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
-from gansvc.gan.data import to_float, to_uint8
+from gansvc.gan.batches import Batches
+from gansvc.gan.data import to_uint8
 from gansvc.gan.journal import COLUMNS, Journal, finite
-from gansvc.gan.players import Batch, Players
+from gansvc.gan.players import Players
+from gansvc.gan.regularization import TERM
 from gansvc.gan.run import Platform, RunPlan, Validator
-from gansvc.gan.streams import Order, Stream, latents, share, uniforms
+from gansvc.gan.streams import Stream, latents
+from gansvc.gan.workers import Means
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Evaluated, History, RunRecord
 
-LINES = 400
+MAX_HISTORY_LINES = 400
 """Lines of history that a run has at most."""
+
+
+_COLUMNS = {
+    "critic_loss": "critic loss",
+    "wasserstein": "Wasserstein estimate",
+    "penalty": "penalty",
+    "generator_loss": "generator loss",
+}
+"""What every loss logs: its column of history, and its name in a sentence."""
 
 
 def train(
@@ -43,101 +54,167 @@ def train(
         images: the train split, uint8 (N, C, H, W).
         validate: scores a generator on the validation split.
         folder: the run's folder: history.jsonl, evaluations.jsonl, checkpoints/, samples/, run.json.
-        platform: rank, world size, device and the platform's three functions.
+        platform: rank, world size, device and the platform's two functions.
         labels: the images' classes, int64 (N,) from 0, for conditional networks; others leave them alone.
 
     Raises:
         SpecError: the networks are conditional, and there are no labels.
         RunError: the folder holds checkpoints of another run, or forged ones.
     """
-    # Prepare: the images on the device, both players, and what an earlier start left.
-    started = time.monotonic()
-    batch, loss, dim = plan.spec.training.batch_size, plan.loss, plan.spec.network.latent_dim
-    labels = _labels(plan, labels)
-    images, shares = images.to(platform.device), None if labels is None else data.shares(labels)
-    players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
-    steps, order = plan.steps(len(images)), Order(plan.seed, len(images), batch)
-    score_at, log_every = set(plan.evaluation_steps(steps)), max(1, steps // LINES)
-    found = checkpoint.newest(folder / layout.CHECKPOINTS, plan.identity())
-    first, seconds_before, objectives, warnings = _restored(players, found)
-    journal = Journal(folder, plan, steps, first, platform.world_size, warnings) if platform.rank == 0 else None
-    grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
-    mine = share(batch, platform.rank, platform.world_size)
-    weight = (mine.stop - mine.start) * platform.world_size / batch
+    run = _Run(plan, images, _needed(labels, plan), validate, folder, platform)
+    if run.is_new and not plan.is_trial:
+        run.score(0)
+    if run.first < run.steps and (reason := run.early_stop_reason()):
+        return run.end("stopped early", reason)
+    for step in range(run.first, run.steps):
+        run.step(step)
+        done = step + 1
+        if run.has_line_after(done) and (reason := run.add_line(done)):
+            return run.end("diverged", reason)
+        if done in run.score_at:
+            scored = run.score(done)
+            if not math.isfinite(scored.objective):
+                return run.end("diverged", f"its score is not finite at step {done}")
+            platform.report(scored)
+            if done < run.steps and (reason := run.early_stop_reason()):
+                return run.end("stopped early", reason)
+    return run.end("finished")
 
-    turns = draws_of(plan.spec.training.augment)
 
-    def draw(number: int) -> Batch:
-        z, mix, turn = (
-            drawn[mine].to(platform.device, non_blocking=True)
-            for drawn in (
-                latents(plan.seed, Stream.LATENTS, number, batch, dim),
-                uniforms(plan.seed, Stream.MIX, number, batch),
-                uniforms(plan.seed, Stream.AUGMENT, number, batch, 3, turns),
-            )
+class _Run:
+    """The state of one training, and the parts of its loop.
+
+    Args:
+        plan: what to train.
+        images: the train split.
+        labels: its classes, or None for unconditional players.
+        validate: scores a generator on the validation split.
+        folder: the run's folder.
+        platform: rank, world size, device and callbacks.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        images: torch.Tensor,
+        labels: torch.Tensor | None,
+        validate: Validator,
+        folder: Folder,
+        platform: Platform,
+    ) -> None:
+        self._plan, self._validate, self._platform = plan, validate, platform
+        self._started = time.monotonic()
+        images, shares = images.to(platform.device), None if labels is None else data.shares(labels)
+        self._players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
+        self._batches = Batches(plan, images, labels, platform)
+        self._grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
+
+        # Go on from what an earlier start saved.
+        found = checkpoint.newest(folder / layout.CHECKPOINTS, plan.identity())
+        self.is_new = not (found and found[1])
+        self.first, self._seconds_before, self._objectives, warnings = _restore(self._players, found)
+        self.steps = plan.steps(len(images))
+        self.score_at = set(plan.evaluation_steps(self.steps))
+        self._line_every = max(1, self.steps // MAX_HISTORY_LINES)
+        self._means, self._line_started = Means(), self._started
+        self._journal = (
+            Journal(folder, plan, self.steps, self.first, platform.world_size, warnings) if platform.rank == 0 else None
         )
-        index = order.batch(number)[mine]
-        of = None if labels is None else labels[index].to(platform.device)
-        return Batch(to_float(images[index.to(platform.device)]), z, mix, turn, weight, of)
 
-    def elapsed() -> float:
-        return seconds_before + time.monotonic() - started
+    def step(self, step: int) -> None:
+        """Take generator step ``step``, from 0: n_critic critic steps, one generator step, the average."""
+        players, n_critic = self._players, self._plan.loss.n_critic
+        if self._means.steps == 0:
+            self._line_started = time.monotonic()
+        players.decay(step / self.steps)
+        for number in range(step * n_critic, (step + 1) * n_critic):
+            batch = self._batches[number]
+            self._means.add(players.critic_step(batch, number, last=number == (step + 1) * n_critic - 1), n_critic)
+        self._means.add(players.generator_step(batch))
+        players.update_average(step + 1)
+        self._means.steps += 1
 
-    def evaluate(step: int) -> Evaluated:
-        players.synchronise()
-        found = validate(players.average, platform.rank, platform.world_size)
-        scored = Evaluated(step=step, critic_images=step * loss.n_critic * batch, seconds=elapsed(), **found._asdict())
-        if step > 0:
-            objectives.append(found.objective)
-        if journal and math.isfinite(found.objective):
-            _save(journal, players, grid, scored, plan, objectives)
+    def has_line_after(self, done: int) -> bool:
+        """Return whether history gets a line after so many generator steps."""
+        return done % self._line_every == 0 or done in self.score_at
+
+    def add_line(self, done: int) -> str:
+        """Add a line to history, and return why the run has diverged, or nothing."""
+        images = self._means.steps * self._images_per_step
+        rate = images / max(time.monotonic() - self._line_started, 1e-9)
+        means = self._means.take()
+        if self._journal:
+            self._journal.add(self._line(done, means, rate))
+        broken = [title for name, title in _COLUMNS.items() if not math.isfinite(means[name])]
+        return f"the {' and the '.join(broken)} became infinite or NaN by generator step {done}" if broken else ""
+
+    def score(self, done: int) -> Evaluated:
+        """Score the averaged generator and, where that is a number, save it."""
+        self._players.synchronise()
+        found = self._validate(self._players.average, self._platform.rank, self._platform.world_size)
+        scored = Evaluated(
+            step=done, critic_images=done * self._images_per_step, seconds=self._seconds(), **found._asdict()
+        )
+        if done > 0:
+            self._objectives.append(found.objective)
+        if self._journal and math.isfinite(found.objective):
+            self._save(self._journal, scored)
         return scored
 
-    if not (found and found[1]) and not plan.is_trial:
-        evaluate(0)
-    if first < steps and (reason := _out_of_patience(plan, objectives)):
-        return _end(journal, plan, platform, "stopped early", reason, elapsed())
+    def early_stop_reason(self) -> str:
+        """Return why the run should end before its budget does, or nothing; a trial's end is its search's business."""
+        patience, objectives = self._plan.spec.training.patience, self._objectives
+        if patience is None or self._plan.is_trial or not objectives:
+            return ""
+        waited = len(objectives) - 1 - objectives.index(min(objectives))
+        return f"no better validation score in {waited} evaluations" if waited >= patience else ""
 
-    # Train: n_critic critic steps, one generator step, the average; sums stay on the device until a line is due.
-    sums, counted, line_started = torch.zeros(4, device=platform.device), 0, time.monotonic()
-    for step in range(first, steps):
-        players.decay(step / steps)
-        for inner in range(loss.n_critic):
-            number = step * loss.n_critic + inner
-            drawn = draw(number)
-            sums[:3] += players.critic_step(drawn, number, last=inner == loss.n_critic - 1) / loss.n_critic
-        sums[3] += players.generator_step(drawn)
-        players.update_average(step + 1)
-        counted += 1
+    def end(self, state: str, reason: str = "") -> RunRecord:
+        """End the run and return its record, which the first worker writes."""
+        if self._journal:
+            return self._journal.close(state, reason, self._seconds())
+        return RunRecord(label=self._plan.label, seed=self._plan.seed, values={}, state=state, reason=reason)
 
-        # Report: a line of history, and the end of a run whose numbers are no numbers any more.
-        done = step + 1
-        if done % log_every == 0 or done in score_at:
-            means = (_mean_over_workers(sums) / counted).tolist()
-            rate = counted * loss.n_critic * batch / max(time.monotonic() - line_started, 1e-9)
-            if journal:
-                journal.add(_line(plan, players, done, means, rate, elapsed()))
-            if not all(map(math.isfinite, means)):
-                reason = _divergence(means, done)
-                return _end(journal, plan, platform, "diverged", reason, elapsed())
-            sums, counted = torch.zeros_like(sums), 0
+    def _save(self, journal: Journal, scored: Evaluated) -> None:
+        """Write the score, then the best generator, then the checkpoint that says all of it is there."""
+        checkpoints, best, average = journal.folder / layout.CHECKPOINTS, journal.best(), self._players.average
+        journal.score(scored)
+        if scored.step > 0 and (best is None or scored.objective < best.objective):
+            checkpoint.save_best(checkpoints, average.state_dict(), scored.step, scored.objective)
+        if not self._plan.is_trial:
+            with torch.no_grad():
+                journal.samples(to_uint8(average(*self._grid)).cpu(), scored.step)
+        journal.flush()
+        state = {"players": self._players.state(), "seconds": scored.seconds, "objectives": self._objectives}
+        checkpoint.save(checkpoints, scored.step, state, self._plan.identity())
 
-        # Score and save; the platform may end the run here, and only here.
-        if done in score_at:
-            scored = evaluate(done)
-            if not math.isfinite(scored.objective):
-                return _end(journal, plan, platform, "diverged", f"its score is not finite at step {done}", elapsed())
-            platform.report(scored)
-            if done < steps and platform.should_stop():
-                return _end(journal, plan, platform, "stopped early", "", elapsed())
-            if done < steps and (reason := _out_of_patience(plan, objectives)):
-                return _end(journal, plan, platform, "stopped early", reason, elapsed())
-        if counted == 0:
-            line_started = time.monotonic()
-    return _end(journal, plan, platform, "finished", "", elapsed())
+    def _line(self, done: int, means: Mapping[str, float], rate: float) -> History:
+        generator_lr, critic_lr = self._players.rates()
+        columns = {name: finite(means[name]) for name in _COLUMNS}
+        if not self._plan.loss.all_regularizers():
+            columns["penalty"] = None
+        return History(
+            step=done,
+            critic_images=done * self._images_per_step,
+            **columns,
+            terms={name.removeprefix(TERM): finite(mean) for name, mean in means.items() if name.startswith(TERM)},
+            generator_lr=generator_lr,
+            critic_lr=critic_lr,
+            images_per_second=rate,
+            seconds=self._seconds(),
+        )
+
+    @property
+    def _images_per_step(self) -> int:
+        """Images that the critic sees in one generator step."""
+        return self._plan.loss.n_critic * self._plan.spec.training.batch_size
+
+    def _seconds(self) -> float:
+        """Return the training time so far, over all starts."""
+        return self._seconds_before + time.monotonic() - self._started
 
 
-def _labels(plan: RunPlan, labels: torch.Tensor | None) -> torch.Tensor | None:
+def _needed(labels: torch.Tensor | None, plan: RunPlan) -> torch.Tensor | None:
     """Return the labels, or None where the networks don't ask for them."""
     if not plan.spec.network.conditional:
         return None
@@ -159,7 +236,7 @@ def _grid(plan: RunPlan, shares: torch.Tensor | None) -> tuple[torch.Tensor, ...
     return z.repeat(len(shares), 1), torch.arange(len(shares)).repeat_interleave(each)
 
 
-def _restored(
+def _restore(
     players: Players, found: tuple[int, dict[str, Any], list[str]] | None
 ) -> tuple[int, float, list[float], list[str]]:
     if found is None:
@@ -174,71 +251,3 @@ def _restored(
         # Its identity is this run's and its content isn't: nobody but a forger writes that.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunError(f"the checkpoint of step {step} doesn't fit this run ({reason}); delete it") from error
-
-
-def _save(
-    journal: Journal,
-    players: Players,
-    grid: tuple[torch.Tensor, ...],
-    scored: Evaluated,
-    plan: RunPlan,
-    objectives: list[float],
-) -> None:
-    """Write the score, then the best generator, then the checkpoint that says all of it is there."""
-    checkpoints, best = journal.folder / layout.CHECKPOINTS, journal.best()
-    journal.score(scored)
-    if scored.step > 0 and (best is None or scored.objective < best.objective):
-        checkpoint.save_best(checkpoints, players.average.state_dict(), scored.step, scored.objective)
-    if not plan.is_trial:
-        with torch.no_grad():
-            journal.samples(to_uint8(players.average(*grid)).cpu(), scored.step)
-    journal.flush()
-    state = {"players": players.state(), "seconds": scored.seconds, "objectives": objectives}
-    checkpoint.save(checkpoints, scored.step, state, plan.identity())
-
-
-def _out_of_patience(plan: RunPlan, objectives: list[float]) -> str:
-    """Return why a run should end, or nothing; a trial's end is the search's own business."""
-    patience = plan.spec.training.patience
-    if patience is None or plan.is_trial or not objectives:
-        return ""
-    waited = len(objectives) - 1 - objectives.index(min(objectives))
-    return f"no better validation score in {waited} evaluations" if waited >= patience else ""
-
-
-def _mean_over_workers(sums: torch.Tensor) -> torch.Tensor:
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(sums)
-        sums /= dist.get_world_size()
-    return sums
-
-
-def _line(plan: RunPlan, players: Players, step: int, means: list[float], rate: float, seconds: float) -> History:
-    critic_loss, wasserstein, penalty, generator_loss = map(finite, means)
-    generator_lr, critic_lr = players.rates()
-    return History(
-        step=step,
-        critic_images=step * plan.loss.n_critic * plan.spec.training.batch_size,
-        critic_loss=critic_loss,
-        generator_loss=generator_loss,
-        wasserstein=wasserstein,
-        penalty=penalty if plan.loss.has_penalty else None,
-        generator_lr=generator_lr,
-        critic_lr=critic_lr,
-        images_per_second=rate,
-        seconds=seconds,
-    )
-
-
-def _divergence(means: list[float], step: int) -> str:
-    names = ("critic loss", "Wasserstein estimate", "penalty", "generator loss")
-    broken = [name for name, value in zip(names, means, strict=True) if not math.isfinite(value)]
-    return f"the {' and the '.join(broken)} became infinite or NaN by generator step {step}"
-
-
-def _end(
-    journal: Journal | None, plan: RunPlan, platform: Platform, state: str, reason: str, seconds: float
-) -> RunRecord:
-    if journal:
-        return journal.close(state, reason, seconds)
-    return RunRecord(label=plan.label, seed=plan.seed, values={}, state=state, reason=reason)

@@ -24,7 +24,7 @@ def representative_seed(row: Row, key: str) -> int | None:
 
 def _describe(report: Report, name: str) -> tuple[str, tuple[str, ...]]:
     """Return the caption of a picture and what its parts show; one that this module doesn't know has its name alone."""
-    validation = report.validation_metric.upper()
+    validation = numbers.metric_title(report.validation_metric)
     last = max((run.critic_images for run in report.runs), default=0)
     labels = list(dict.fromkeys(run.label for run in report.runs))
     span = f"over {numbers.format_count(last)} critic images"

@@ -39,6 +39,8 @@ class Comparison(Record):
     contract: Contract
     differences: tuple[str, ...]
     """What the jobs were not given alike, one line a field: the scores compare, the losses may not."""
+    unknown: tuple[str, ...] = ()
+    """Fields of the contract that an older report lacks: whether the scores were made alike there can't be told."""
 
 
 def merge(reports: Sequence[Report]) -> Comparison:
@@ -73,6 +75,7 @@ def merge(reports: Sequence[Report]) -> Comparison:
         floor_doubts=doubts,
         contract=contract,
         differences=tuple(_differences(reports)),
+        unknown=tuple(sorted({name for report in reports if report.contract for name in report.contract.lacking})),
     )
 
 

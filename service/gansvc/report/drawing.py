@@ -195,9 +195,8 @@ def draw_noise_floor(axes: Axes, report: Report) -> float | None:
     name, floor = report.validation_metric, report.validation_floor
     if floor is None:
         return None
-    text = (
-        f"noise floor, {name.upper()} on val {numbers.format_validation(name, floor)}:\nreal train images against val"
-    )
+    value = f"{numbers.metric_title(name)} on val {numbers.format_validation(name, floor)}"
+    text = f"noise floor, {value}:\nreal train images against val"
     axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.2, label=text)
     return floor
 

@@ -107,7 +107,7 @@ def validation(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     curves = [curve for curve in report.curves if any(point.objective is not None for point in curve.points)]
     if not curves:
         return None
-    name = report.validation_metric.upper()
+    name = numbers.metric_title(report.validation_metric)
 
     def draw(axes: Axes, index: int) -> None:
         for label, loss_style in styles.items():

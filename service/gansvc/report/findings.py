@@ -110,9 +110,9 @@ def _budget_warnings(
 def _unequal_budgets(what: str, section: str, images: Mapping[str, int], spec: JobSpec, n_critic: int) -> list[str]:
     if not images or max(images.values()) <= (1 + _TOLERANCE) * min(images.values()):
         return []
-    listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+    join_words = ", ".join(f"{name} {count:,}" for name, count in images.items())
     return [
-        f"{what} budgets are unequal in critic images ({listed}), as n_critic doesn't divide the budget's batches; "
+        f"{what} budgets are unequal in critic images ({join_words}), as n_critic doesn't divide the budget's batches; "
         f"set {section}.images to a multiple of {spec.training.batch_size * n_critic:,}"
     ]
 
@@ -168,10 +168,11 @@ def _missing_metrics(scores: Sequence[Score]) -> list[str]:
 
 
 def _contract_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:
-    """Return in what the scores may have been made unlike each other, as a score of an earlier version doesn't say."""
-    others = (*scores[1:], *((floor,) if floor and scores else ()))
-    unknown = dict.fromkeys(text for other in others for text in scores[0].contract.unknown(other.contract))
-    return [f"whether all scores were made alike isn't known: {', '.join(unknown)}"] if unknown else []
+    """Return what some scores' contracts lack, being of an earlier version, and others' have."""
+    lacking = [score.contract.lacking for score in (*scores, *((floor,) if floor else ()))]
+    unknown = set[str]().union(*lacking) - set.intersection(*lacking) if lacking else ()
+    names = ", ".join(sorted(unknown))
+    return [f"whether all scores were made alike isn't known: older ones lack {names}"] if names else []
 
 
 def _floor_warnings(scores: Sequence[Score], floor: Score | None) -> list[str]:

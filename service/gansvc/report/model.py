@@ -209,7 +209,7 @@ class Report(Record):
     def parsed_spec(self) -> JobSpec | None:
         """Return the spec, or None where another version of gansvc wrote one that this one can't read."""
         try:
-            return jobfile.validated(self.spec)
+            return jobfile.validate(self.spec)
         except SpecError:
             return None
 

@@ -96,9 +96,10 @@ def _budget(training: Training) -> str:
 def _selection(report: Report, spec: JobSpec) -> str:
     samples = spec.evaluation.validation_samples
     images = numbers.format_count(min(samples, report.dataset.images.get("val", samples)))
+    metric = escape(numbers.metric_title(report.validation_metric))
     return (
-        f"Selection: checkpoints{' and trials' if report.trials else ''} are chosen by "
-        f"{escape(report.validation_metric.upper())} of {images} generated images against as many of the val split."
+        f"Selection: checkpoints{' and trials' if report.trials else ''} are chosen by {metric} of {images} generated "
+        "images against as many of the val split."
     )
 
 

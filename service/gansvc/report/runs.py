@@ -21,7 +21,7 @@ def section(report: Report) -> Section | None:
 
 def table(report: Report) -> Table:
     """Return how each run ended, with its validation scores and those of real images."""
-    name = report.validation_metric.upper()
+    name = numbers.metric_title(report.validation_metric)
     titles = ("generator steps", "best step", f"val {name} untrained", f"val {name} best", "workers", "seconds")
     rows = [_row(report, run) for run in report.runs]
     rows += validation_floor(report, before=4, after=2)

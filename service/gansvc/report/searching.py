@@ -27,7 +27,7 @@ def draw(report: Report, styles: Mapping[str, LossStyle]) -> bytes | None:
     fields = list(dict.fromkeys(field for trial in trials for field in trial.values))
     if not fields:
         return None
-    name = report.validation_metric.upper()
+    name = numbers.metric_title(report.validation_metric)
 
     def panel(axes: Axes, index: int) -> None:
         field = fields[index]
@@ -57,9 +57,10 @@ def section(report: Report, spec: JobSpec | None, pictures: Mapping[str, Picture
         return None
     seeds = _seeds(spec)
     mean = f", the mean over {seeds} seeds" if seeds > 1 else ""
+    metric = escape(numbers.metric_title(report.validation_metric))
     said = (
-        f"Each trial is ranked by its best {escape(report.validation_metric.upper())} on the validation split{mean}; "
-        "the first one with a score, in bold, gave its values to the runs."
+        f"Each trial is ranked by its best {metric} on the validation split{mean}; the first one with a score, in "
+        "bold, gave its values to the runs."
     )
     parts = [
         Subsection(label, (table(report, trials, seeds) if trials else Paragraph("No trial was recorded."),))
@@ -91,7 +92,7 @@ def table(report: Report, trials: Sequence[TrialRecord], seeds: int) -> Table:
         scored = Cell(score, "best" if trial.trial == best else "")
         rows.append(Row((*plain(name, state, *settings), scored, *plain(*cost))))
     rows += runs.validation_floor(report, before=len(fields) + 1, after=2)
-    score_column = Column(f"val {report.validation_metric.upper()}", better="lower")
+    score_column = Column(f"val {numbers.metric_title(report.validation_metric)}", better="lower")
     texts, costs = text_columns("trial", "state"), number_columns("critic images", "seconds")
     return Table((*texts, *number_columns(*fields), score_column, *costs), tuple(rows))
 

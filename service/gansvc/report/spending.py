@@ -137,7 +137,7 @@ def draw(report: Report, styles: Mapping[str, LossStyle], cost: Cost) -> bytes |
         values = [float(y) for seeds in drawn.values() for _, ys in seeds for y in ys]
         if all(value > 0 for value in (*values, *([] if floor is None else [floor]))):
             set_log_axis(axes)
-        axes.set_ylabel(f"best validation {report.validation_metric.upper()} so far (lower is better)")
+        axes.set_ylabel(f"best validation {numbers.metric_title(report.validation_metric)} so far (lower is better)")
         if cost == "images":
             set_images_axis(axes)
         else:

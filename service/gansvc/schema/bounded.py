@@ -1,4 +1,4 @@
-"""What records are made of: texts, numbers and lists of bounded size, since a record may be a stranger's.
+"""Types of bounded size that records are made of, since a record may be a stranger's.
 
 A text that is too long is cut, as gansvc's own may be too; a list, a number or a nesting that no job has is refused.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in plain sentences: our validators' own words, and pydantic's findings put into ours."""
+"""Sentences on what is wrong with a spec: our validators' own words, and pydantic's findings put into ours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(text: str, below: str = "") -> PydanticCustomError:
     return PydanticCustomError(OWN, "{text}", {"text": text, "below": below})
 
 
-def validated(model: type[M], data: Mapping[str, Any]) -> M:
+def validate(model: type[M], data: Mapping[str, Any]) -> M:
     """Validate plain data as a model; every finding becomes one line with the path, the value and the fix.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every part of a job spec is made of: a strict, frozen model that names the nearest known field."""
+"""Strict base model for the sections of a job spec; it names the nearest known field."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -41,6 +50,17 @@ class Section(BaseModel):
                     raise refusal(unknown_name("field", key, known))
         return data
 
+    @model_serializer(mode="wrap")
+    def _keep_null_that_is_no_default(
+        self, write: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Write the null that turns off what is on by default, even where nulls are left out."""
+        data: dict[str, Any] = write(self)
+        if info.exclude_none:
+            off = {name for name, field in type(self).model_fields.items() if field.default is not None}
+            data |= {name: None for name in off - set(info.exclude or ()) if getattr(self, name) is None}
+        return data
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
         """Give a field with another default than its parent's the parent's description, which pydantic drops."""
@@ -68,17 +88,50 @@ class Shorthand:
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler(schema)
-        for member in written.get("oneOf", [written]):
-            section = handler.resolve_ref_schema(member)
-            if "name" in section.get("properties", {}):
-                name = section["properties"]["name"]
-                name |= {} if "const" in name else {"enum": sorted(self.table)}
-                section["required"] = sorted({"name", *section.get("required", ())})
-        short: JsonSchemaValue = {"type": "string", "enum": sorted(self.table)}
-        if "oneOf" in written:
-            return written | {"oneOf": [short, *written["oneOf"]]}
-        return {"anyOf": [short, written]}
+        return _with_short_names(handler(schema), handler, self.table)
+
+
+@dataclass(frozen=True, eq=False)
+class TableSection:
+    """Marks a field that takes a section of a table, and ``lsgan`` for ``{name: lsgan}``.
+
+    The table is read whenever a value is validated or the JSON schema is written, so that a new entry is valid at once.
+    """
+
+    table: Mapping[str, type[Section]]
+    kind: str
+    """What errors call an entry."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._validated, core_schema.any_schema())
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        sections = {name: section.__pydantic_core_schema__ for name, section in self.table.items()}
+        written = handler(core_schema.tagged_union_schema(sections, discriminator="name"))
+        return _with_short_names(written, handler, self.table)
+
+    def _validated(self, value: Any) -> Section:
+        data = named(value, self.table, self.kind)
+        if not isinstance(data, Section):
+            return self.table[data["name"]].model_validate(data)
+        if type(data) not in self.table.values():
+            raise refusal(f"{shown(data)} is no {self.kind} of the table")
+        return data
+
+
+def _with_short_names(
+    written: JsonSchemaValue, handler: GetJsonSchemaHandler, table: Mapping[str, object]
+) -> JsonSchemaValue:
+    for member in written.get("oneOf", [written]):
+        section = handler.resolve_ref_schema(member)
+        if "name" in section.get("properties", {}):
+            name = section["properties"]["name"]
+            name |= {} if "const" in name else {"enum": sorted(table)}
+            section["required"] = sorted({"name", *section.get("required", ())})
+    short: JsonSchemaValue = {"type": "string", "enum": sorted(table)}
+    if "oneOf" in written:
+        return written | {"oneOf": [short, *written["oneOf"]]}
+    return {"anyOf": [short, written]}
 
 
 @dataclass(frozen=True, eq=False)

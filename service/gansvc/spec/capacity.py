@@ -1,4 +1,4 @@
-"""Which workers fit on which nodes: one worker has all of its CPUs and GPUs on one node."""
+"""What workers ask for, and how many of them fit on nodes: each has all of its CPUs and GPUs on one node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerResources:
     """What one worker asks for, or what one node has."""
 
     cpus: float
@@ -27,12 +27,12 @@ class Share:
         """Return it as Ray's resources."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
-    def holds(self, worker: Share) -> int:
+    def holds(self, worker: WorkerResources) -> int:
         """Return how many of a worker fit on this node."""
         by_cpus = self.cpus / worker.cpus + _ROUNDING
         return int(min(by_cpus, self.gpus / worker.gpus + _ROUNDING) if worker.gpus else by_cpus)
 
-    def described(self, with_gpus: bool) -> str:
+    def describe(self, with_gpus: bool) -> str:
         """Return it in words, for GPUs that nobody asks for without them."""
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if with_gpus or self.gpus else "")
 
@@ -57,25 +57,25 @@ class SizedSection(Protocol):
     def workers(self) -> int: ...
 
 
-def shares(asked: Resources, has_gpus: bool) -> dict[str, Share]:
+def worker_resources(asked: Resources, has_gpus: bool) -> dict[str, WorkerResources]:
     """Return what a worker of each section, ``training`` and ``search``, asks of a cluster with GPUs or without."""
     gpus = {
         "training": (asked.gpus_per_worker, GPUS_PER_WORKER),
         "search": (asked.gpus_per_trial, GPUS_PER_TRIAL),
     }
     return {
-        section: Share(asked.cpus_per_worker, given if given is not None else usual * has_gpus)
+        section: WorkerResources(asked.cpus_per_worker, given if given is not None else usual * has_gpus)
         for section, (given, usual) in gpus.items()
     }
 
 
-def fitting(worker: Share, nodes: Iterable[Share]) -> int:
+def count_fitting(worker: WorkerResources, nodes: Iterable[WorkerResources]) -> int:
     """Return how many workers fit on nodes."""
     return sum(node.holds(worker) for node in nodes)
 
 
 def misfit(
-    asked: Resources, sections: Mapping[str, SizedSection | None], nodes: Iterable[Share], kind: str = "nodes"
+    asked: Resources, sections: Mapping[str, SizedSection | None], nodes: Iterable[WorkerResources], kind: str = "nodes"
 ) -> tuple[str, str] | None:
     """Return the field that asks for more workers than fit, and how they don't, or None where all fit.
 
@@ -86,11 +86,11 @@ def misfit(
         kind: what the nodes are called.
     """
     nodes = list(nodes)
-    each = shares(asked, any(node.gpus for node in nodes))
+    each = worker_resources(asked, any(node.gpus for node in nodes))
     for name, section in sections.items():
-        if section is not None and fitting(each[name], nodes) < section.workers:
+        if section is not None and count_fitting(each[name], nodes) < section.workers:
             asks_gpus = each[name].gpus > 0
-            groups = [f"{number} {kind} of {node.described(asks_gpus)}" for node, number in Counter(nodes).items()]
-            asked_for = f"{section.workers} workers of {each[name].described(asks_gpus)}"
+            groups = [f"{number} {kind} of {node.describe(asks_gpus)}" for node, number in Counter(nodes).items()]
+            asked_for = f"{section.workers} workers of {each[name].describe(asks_gpus)}"
             return f"{name}.workers", f"{asked_for} don't fit {', '.join(groups) or f'no {kind}'}"
     return None

@@ -67,7 +67,7 @@ def compose(job: Job, spec: JobSpec, python: str = "python", makes_folder: bool 
     """
     # exec: a signal to the driver must reach Python, not a shell around it.
     words = [
-        *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", jobfile.packed(spec)),
+        *("-P", "-m", "gansvc.pipeline", "--job", job.id, "--storage", parent(job), "--spec", jobfile.pack(spec)),
         *("--client", compatibility.local_versions()),
         *(() if job.folder == f"{parent(job).rstrip('/')}/{job.id}" else ("--folder", job.folder)),
         *(("--make",) if makes_folder else ()),

@@ -1,4 +1,4 @@
-"""What decides the results of a job or a run, and in which fields two of them differ."""
+"""Identities of jobs and runs: all that decides their results, and how two of them differ."""
 
 from __future__ import annotations
 

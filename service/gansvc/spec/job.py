@@ -13,9 +13,9 @@ from gansvc.catalog.extractors import AnyExtractor
 from gansvc.catalog.losses import AnyLoss, Loss
 from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import AnyNetwork, Network, check_losses, check_network
-from gansvc.catalog.spaces import Distribution, Space, check_space
+from gansvc.catalog.spaces import Distribution, Space, check_space, space_of
 from gansvc.errors import SpecError, unknown_name
-from gansvc.schema.explain import refusal, validated
+from gansvc.schema.explain import refusal, validate
 from gansvc.schema.section import NameIn, Section
 from gansvc.spec.capacity import Resources
 from gansvc.spec.paths import set_value
@@ -219,11 +219,10 @@ class JobSpec(Section):
         return Training.model_validate(training.model_dump() | budget)
 
     def space_of(self, label: str) -> dict[str, Distribution]:
-        """Return the search space of one loss: its field's name to the distribution."""
+        """Return the search space of one loss: the path of its field to the distribution."""
         if self.search is None:
             return {}
-        pairs = ((key.rpartition("."), value) for key, value in self.search.space.items())
-        return {field: value for (owner, _, field), value in pairs if owner in ("", label)}
+        return space_of(self.search.space, label, [loss.label for loss in self.losses])
 
     def with_values(self, values: Mapping[str, Any]) -> JobSpec:
         """Return a new, fully validated spec with values set at dotted paths.
@@ -237,4 +236,4 @@ class JobSpec(Section):
         data = self.model_dump(mode="json", exclude_none=True)
         for path, value in values.items():
             set_value(data, path, value)
-        return validated(type(self), data)
+        return validate(type(self), data)

@@ -1,4 +1,4 @@
-"""Reading a job file: safe YAML, size limits, and a sentence for everything that is wrong."""
+"""Read and write job files: safe YAML, size limits, and a sentence for everything that is wrong."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def parse(text: str) -> JobSpec:
     Raises:
         SpecError: the text is not YAML, uses aliases or tags, or is not a valid spec.
     """
-    return validated(parse_value(text))
+    return validate(parse_value(text))
 
 
 def parse_value(text: str) -> Any:
@@ -147,7 +147,7 @@ def _refuse_what_no_job_file_has(text: str) -> None:
             )
 
 
-def validated(data: Any) -> JobSpec:
+def validate(data: Any) -> JobSpec:
     """Validate plain data as a spec; every finding becomes one line with the path, the value and the fix.
 
     Raises:
@@ -155,20 +155,20 @@ def validated(data: Any) -> JobSpec:
     """
     if not isinstance(data, dict):
         raise SpecError("a job file is a mapping of name, dataset, losses, ...; see `gansvc init` for a starter")
-    return explain.validated(JobSpec, data)
+    return explain.validate(JobSpec, data)
 
 
 def dump(spec: JobSpec) -> str:
     """Return the resolved spec as YAML, every default written out."""
-    return _dumped(spec.model_dump(mode="json", exclude_none=True), default_flow_style=None)
+    return _dump(spec.model_dump(mode="json", exclude_none=True), default_flow_style=None)
 
 
-def packed(spec: JobSpec) -> str:
+def pack(spec: JobSpec) -> str:
     """Return a spec as one word of a command line: base64 of zlib of YAML."""
     return base64.b64encode(zlib.compress(dump(spec).encode(), 9)).decode()
 
 
-def unpacked(word: str) -> JobSpec:
+def unpack(word: str) -> JobSpec:
     """Return the spec of such a word.
 
     Raises:
@@ -184,10 +184,10 @@ def unpacked(word: str) -> JobSpec:
 
 def dump_plain(data: Any) -> str:
     """Return plain data as YAML without anchors: what is there twice is written twice."""
-    return _dumped(data)
+    return _dump(data)
 
 
-def _dumped(data: Any, **form: Any) -> str:
+def _dump(data: Any, **form: Any) -> str:
     text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110, **form)
     # The escapes of text that is shown are YAML's own ones too, between double quotes.
     return printable(text, keep="\n")

@@ -52,7 +52,7 @@ def inspect_node(storage: str, sign: str, spec: JobSpec | None) -> NodeState:
 def fetched_files(spec: JobSpec) -> dict[str, Path]:
     """Return the files that a job may have to fetch, under their names, with their places on this machine."""
     paths = list(spec.dataset.files())
-    if spec.evaluation.extractor.entry.url and not spec.evaluation.extractor.weights:
+    if spec.evaluation.extractor.downloads:
         paths.append(spec.evaluation.extractor.weights_file())
     return {path.name: path for path in paths}
 

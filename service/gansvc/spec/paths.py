@@ -1,4 +1,4 @@
-"""Setting a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
+"""Set a value in a spec's plain data at a dotted path: ``losses.wgan-gp.critic_lr``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from gansvc.catalog.datasets import AnyDataset
 from gansvc.catalog.extractors import AnyExtractor
 from gansvc.catalog.losses import AnyLoss
 from gansvc.catalog.networks import AnyNetwork
-from gansvc.errors import SpecError
+from gansvc.catalog.regularizers import AnyRegularizer
+from gansvc.errors import SpecError, did_you_mean
 
 DEEPEST = 10
 """Sections above a field, at most."""
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "dataset": TypeAdapter(AnyDataset),
     "network": TypeAdapter(AnyNetwork),
-    "losses": TypeAdapter(AnyLoss),
+    "losses.*": TypeAdapter(AnyLoss),
+    "losses.*.regularizers.*": TypeAdapter(AnyRegularizer),
     "evaluation.extractor": TypeAdapter(AnyExtractor),
 }
-"""The sections that a table's name stands for; under losses, each item is one."""
+"""The sections that a table's name stands for; a star is any item of a list."""
 
 
 def set_value(data: dict[str, Any], path: str, value: Any) -> None:
@@ -45,7 +47,7 @@ def set_value(data: dict[str, Any], path: str, value: Any) -> None:
         node = node[key]
     section = _section(parents)
     if section and last == "name" and isinstance(node, dict):
-        _forget(node, section)
+        _drop_name_defaults(node, section)
     node[_key(node, last, path)] = value
 
 
@@ -60,19 +62,17 @@ def _key(node: Any, part: str, path: str) -> str | int:
     for keys in (labels, [str(index) for index in range(len(node))], names):
         if part in keys:
             return keys.index(part)
-    known = ", ".join(
-        str(label or name or index) for index, (label, name) in enumerate(zip(labels, names, strict=True))
-    )
-    raise SpecError(f"{path}: there is no {part!r} in that list; known: {known or 'nothing, it is empty'}")
+    known = [str(label or name or index) for index, (label, name) in enumerate(zip(labels, names, strict=True))]
+    there = ", ".join(known) or "nothing, it is empty"
+    raise SpecError(f"{path}: there is no {part!r} in that list; {did_you_mean(part, known)}known: {there}")
 
 
 def _section(parents: list[str]) -> TypeAdapter[Any] | None:
-    if parents[:1] == ["losses"]:
-        return _SECTIONS["losses"] if len(parents) == 2 else None
-    return _SECTIONS.get(".".join(parents))
+    parts = ["*" if index % 2 and parents[0] == "losses" else part for index, part in enumerate(parents)]
+    return _SECTIONS.get(".".join(parts))
 
 
-def _forget(data: dict[str, Any], section: TypeAdapter[Any]) -> None:
+def _drop_name_defaults(data: dict[str, Any], section: TypeAdapter[Any]) -> None:
     """Take out of a section what its name alone brings."""
     try:
         brought = section.validate_python({"name": data.get("name")}).model_dump(mode="json", exclude_none=True)

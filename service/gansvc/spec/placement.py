@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from gansvc.schema.explain import refusal, shown
 from gansvc.schema.section import Section
-from gansvc.spec.capacity import Share, misfit
+from gansvc.spec.capacity import WorkerResources, misfit
 
 LONGEST_NAME = 23
 """Characters of a job's name: the id adds 21, a later attempt's number up to 3, and a RayJob's name ends at 47."""
@@ -178,7 +178,7 @@ def _carries_the_job(placement: Placement, info: ValidationInfo) -> Placement:
     if resources is None:
         return placement
     # A job starts before Ray's autoscaler adds any pod to the fewest.
-    pods = [Share(placement.cpus, placement.gpus)] * placement.workers
+    pods = [WorkerResources(placement.cpus, placement.gpus)] * placement.workers
     if found := misfit(resources, {name: given.get(name) for name in ("training", "search")}, pods, "pods"):
         field, text = found
         raise refusal(f"{field}: {text}; raise cluster.workers, cluster.cpus or cluster.gpus, or lower {field}")

@@ -1,4 +1,4 @@
-"""Whether a data set's splits hold what a job and its scores need: asked before anything is sent, and by the driver.
+"""Check that a data set's splits hold what a job and its scores need: before it is sent, and by its driver.
 
 It is asked of numpy arrays as the file holds them, and of tensors as they are trained on.
 """

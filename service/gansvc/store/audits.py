@@ -1,4 +1,4 @@
-"""What the audits of scored runs write into the job folder and the report reads: plain models, no torch, no Ray."""
+"""Records of the audits of scored runs: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pair(Record):
 
 
 class Memorisation(Record):
-    """How near generated images come to the training images; gan/memorisation.py has the definitions."""
+    """How near generated images come to the training images; gan/scoring/memorisation.py has the definitions."""
 
     images: Count
     """Generated images."""
@@ -92,7 +92,7 @@ class Memorisation(Record):
 
 
 class Classes(Record, Measured):
-    """What a small classifier of the data set's own classes sees in images; gan/classifier.py trains it.
+    """What a small classifier of the data set's own classes sees in images; gan/scoring/classifier.py trains it.
 
     Its metrics are is, is_std, kid and kid_std of its logits and features, against the held-out images.
     """
@@ -149,7 +149,7 @@ class MixtureResult(Record):
 
 
 class ClassifierProtocol(Record):
-    """What all classifiers of a data set have in common; gan/usefulness.py has the protocol."""
+    """What all classifiers of a data set have in common; gan/scoring/usefulness.py has the protocol."""
 
     classes: Count
     """Classes of the data set."""

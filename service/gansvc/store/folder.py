@@ -1,4 +1,4 @@
-"""The job folder: its paths, whole files, and local or object storage behind one small interface."""
+"""A folder on local disk or object storage behind one interface: records, whole files, listings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Folder:
         return inner
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_again, (self.uri, self._files if self.local else None))
+        return (_unpickled, (self.uri, self._files if self.local else None))
 
     @property
     def parent(self) -> Folder:
@@ -125,7 +125,7 @@ class Folder:
             ClusterError: the storage fails, or it is no plain file, or one too large to be what it is named.
         """
         try:
-            return self._ask("be read", name, lambda: self._files.read(name, most(name)))
+            return self._ask("be read", name, lambda: self._files.read(name, size_limit(name)))
         except FileNotFoundError:
             return None
 
@@ -143,7 +143,7 @@ class Folder:
         if isinstance(files, ObjectFiles):
             # Cut off, because it was replaced meanwhile, it is no record: no part of an object of JSON is one.
             with suppress(FileNotFoundError, ValidationError):
-                data = self._ask("be read", name, lambda: files.glance(name, most(name)))
+                data = self._ask("be read", name, lambda: files.glance(name, size_limit(name)))
                 return model.model_validate_json(data)
             if data is None:
                 return None
@@ -220,7 +220,7 @@ class Folder:
         return filesystems.with_retries(f"storage: {self.path(name)} can't {what}", ask)
 
 
-def most(name: str) -> int:
+def size_limit(name: str) -> int:
     """Return how many bytes a file of that name may have at most to be read."""
     if limit := _SMALL.get(name.rpartition("/")[2]):
         return limit
@@ -228,7 +228,7 @@ def most(name: str) -> int:
     return min(WEIGHTS, psutil.virtual_memory().available // 2) if name.endswith(_LARGE) else RECORD
 
 
-def _again(uri: str, files: LocalFiles | None) -> Folder:
+def _unpickled(uri: str, files: LocalFiles | None) -> Folder:
     """Return a folder that comes from another process."""
     folder = Folder(uri)
     if files is not None:

@@ -1,4 +1,4 @@
-"""Metrics as records hold them: finite numbers alone, and for what is none the reason."""
+"""Metrics of records: finite numbers alone, and for what is none the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several questions to one storage at the same time: an object storage answers each after a round trip."""
+"""Ask one storage several questions at the same time: an object storage answers each after a round trip."""
 
 from __future__ import annotations
 

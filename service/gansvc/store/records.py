@@ -1,4 +1,4 @@
-"""What the phases write into the job folder and the report reads: plain models, no torch, no Ray."""
+"""Records of a job folder: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ class History(Record):
     wasserstein: float | None
     """mean D(real) - mean D(fake): an estimate of the distance for the Wasserstein losses, a gap for the others."""
     penalty: float | None
+    """All regularizers' terms together; None where the loss has none."""
+    terms: Table[float | None] = {}
+    """What the regularizers list by name: their weighted terms, and the numbers that they remember."""
     generator_lr: float
     critic_lr: float
     images_per_second: float

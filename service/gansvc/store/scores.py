@@ -1,4 +1,4 @@
-"""What the evaluation writes: a score, and the contract that makes it comparable; plain models, no torch, no Ray."""
+"""Scores, and the contracts that make them comparable: plain models, no torch, no Ray."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Contract(Record):
         found = (one for one in self._unequal(other) if UNKNOWN not in one[1:] and one[0] not in but)
         return [f"{name} ({_cut(ours)} and {_cut(theirs)})" for name, ours, theirs in found]
 
-    def unknown(self, other: Contract) -> list[str]:
-        """Return the fields that one of two contracts lacks or both do, with what is known: ``timm (unknown and 1)``.
+    @property
+    def lacking(self) -> set[str]:
+        """The fields that its record lacks, being of an earlier version."""
+        return {name for name, value in self.fields().items() if value == UNKNOWN}
 
-        An earlier version wrote them. Whether the two scores were made alike in these fields can't be told.
-        """
-        ours, theirs = ({"data": "known"} | contract.fields() for contract in (self, other))
-        lacking = [name for name in ours if UNKNOWN in (ours[name], theirs.get(name))]
-        return [f"{name} ({_cut(ours[name])} and {_cut(theirs[name])})" for name in lacking]
+    def unknown(self, other: Contract) -> list[str]:
+        """Return the fields that one of two contracts lacks, or both do: whether they agree there can't be told."""
+        return sorted(self.lacking | other.lacking)
 
     def _unequal(self, other: Contract) -> list[tuple[str, str, str]]:
         """Return the fields of unequal values with both of these; of the data only where both have it."""

@@ -1,4 +1,4 @@
-"""Where a job stands in plain words: one line, and its parts."""
+"""A job's status in plain words: one line, and its parts."""
 
 from __future__ import annotations
 

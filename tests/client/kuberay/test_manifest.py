@@ -165,9 +165,7 @@ def test_jobs_have_one_place() -> None:
     assert jobmanifest.storage_there(make({"image": "x"}), "s3://b/jobs") == "s3://b/jobs"
     assert jobmanifest.storage_there(make({"image": "x", "volume": "jobs"}), "~/here") == "/storage"
     with pytest.raises(SpecError, match="cluster is missing"):
-        jobmanifest.storage_there(
-            jobfile.validated({"name": "a", "dataset": "histology", "losses": ["wgan"]}), "~/jobs"
-        )
+        jobmanifest.storage_there(jobfile.validate({"name": "a", "dataset": "histology", "losses": ["wgan"]}), "~/jobs")
 
 
 def test_the_reader_can_only_read() -> None:

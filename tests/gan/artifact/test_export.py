@@ -68,7 +68,7 @@ def conditional(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
     """The folder of a conditional model of three classes, and the module that it was written from."""
     network = {"name": "dcgan", "width": 4, "latent_dim": 8, "conditional": True}
     given = {"name": "tiny", "dataset": {"name": "npz", "path": "mine.npz"}, "network": network, "losses": ["lsgan"]}
-    spec, weights = jobfile.validated(given), Folder(tmp_path / "checkpoints")
+    spec, weights = jobfile.validate(given), Folder(tmp_path / "checkpoints")
     made = generator("dcgan", conditional=True)
     save_best(weights, made.state_dict(), 40, 0.05)
     run = RunRecord(label="lsgan", seed=1, values={"name": "lsgan", "label": "lsgan"}, state="finished")
@@ -161,7 +161,7 @@ def test_the_card_says_what_the_model_is_and_is_not(written: tuple[Path, torch.n
     folder, _ = written
     card = json.loads((folder / "model.json").read_bytes())
     assert card["weights_sha256"] == hashlib.sha256((folder / "generator.safetensors").read_bytes()).hexdigest()
-    assert jobfile.validated(card["spec"]).name == "tiny"
+    assert jobfile.validate(card["spec"]).name == "tiny"
     assert card["torch"] == torch.__version__ and card["gansvc"] == version("gansvc")
     assert card["score"]["contract"] == CONTRACT.model_dump()
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -179,7 +179,7 @@ def test_the_card_says_what_the_model_is_and_is_not(written: tuple[Path, torch.n
     ):
         assert said in text
     block = text.split("```yaml\n")[1].split("```")[0]
-    assert jobfile.parse(block) == jobfile.validated(card["spec"]), "the spec runs again"
+    assert jobfile.parse(block) == jobfile.validate(card["spec"]), "the spec runs again"
 
 
 def test_the_cards_examples_run(written: tuple[Path, torch.nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:

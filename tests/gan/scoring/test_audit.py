@@ -23,7 +23,7 @@ from gansvc.gan.scoring import audit, classifier, scorefiles, usefulness
 from gansvc.gan.scoring.features import extract, reference_features
 from gansvc.gan.scoring.score import make_score
 from gansvc.report.memorisation import verdict
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import Evaluation, JobSpec
 from gansvc.store.audits import Audit, Usefulness
 from gansvc.store.folder import Folder
@@ -40,7 +40,7 @@ def evaluator(tiny: Callable[..., JobSpec], histology: Images, tmp_path: object)
     torch.manual_seed(0)
     weights = build_generator(spec.network, 3).state_dict()
     checkpoint.save_best(folder / "train" / "wgan-seed3" / "checkpoints", weights, 7, 0.5)
-    return Evaluator(spec, histology, folder / "train", folder / "evaluation", Share(1, 0))
+    return Evaluator(spec, histology, folder / "train", folder / "evaluation", WorkerResources(1, 0))
 
 
 def test_a_job_may_do_without_audits(evaluator: Evaluator) -> None:
@@ -109,8 +109,8 @@ def test_a_score_holds_the_digest_of_the_weights_that_it_scored(evaluator: Evalu
     assert scorefiles.outdated_fields(found, digest, run.identity, data) == []
     assert scorefiles.outdated_fields(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
         f"weights: {digest[:12]} there, 000000000000 here",
-        "run.seed: 3 there, 4 here",
         f"data.train_images: {data['train_images'][:12]} there, cd here",
+        "run.seed: 3 there, 4 here",
     ]
 
 

@@ -198,7 +198,7 @@ def test_what_another_device_made_is_not_taken(histology: Images, monkeypatch: p
         keys.append([kind, *key])
         raise LookupError
 
-    monkeypatch.setattr(cache, "kept", kept)
+    monkeypatch.setattr(cache, "get_or_make", kept)
     for device in ("cpu", "cuda:0", "cuda"):
         with pytest.raises(LookupError):
             reference_features(images.test, LITE, device)

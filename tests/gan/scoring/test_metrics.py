@@ -8,10 +8,15 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from gansvc.catalog.extractors import Extractor
 from gansvc.catalog.metrics import METRICS, Features, Metric, MetricColumn
 from gansvc.errors import RunError
+from gansvc.gan.data import Images
+from gansvc.gan.sampling import chunks
+from gansvc.gan.scoring.features import extract
 from gansvc.gan.scoring.metrics import Measurement, measure
 
+LITE = Extractor(name="efficientnet-lite0", size=32)
 NO_NUMBERS = "features aren't finite numbers, as where the generator's images are none"
 
 
@@ -95,3 +100,40 @@ def test_a_metric_that_brings_other_columns_than_it_names_is_refused(found: dict
 
     with pytest.raises(RunError, match="the metric wrong"):
         measure(drawn(2), drawn(2), [Wrong()])
+
+
+def test_precision_and_recall_are_not_swapped() -> None:
+    torch.manual_seed(0)
+    real = torch.randn(200, 8) * 3
+    # All of the fakes lie in the middle of the real ones: each is believable, few real ones are covered.
+    fake = torch.randn(200, 8) * 0.5
+    found = METRICS["precision-recall"].compute(Features(fake, fake), Features(real, real))
+    assert float(found["precision"]) > 0.9 and float(found["recall"]) < 0.2
+
+
+def test_metrics_move_the_right_way(histology: Images) -> None:
+    features = {
+        name: extract(chunks(images), LITE)
+        for name, images in {
+            "real": histology.test,
+            "near": histology.val,
+            "noise": torch.randint(0, 256, (60, 3, 28, 28), dtype=torch.uint8),
+        }.items()
+    }
+    near, noise = (measured(features[name], features["real"], "kid", "fid").metrics for name in ("near", "noise"))
+    assert near["kid"] < noise["kid"] and near["fid"] < noise["fid"]
+    # The KID between a set and itself, unbiased, is at most nought.
+    assert measured(features["real"], features["real"], "kid").metrics["kid"] <= 0
+
+
+def test_kid_against_the_formula() -> None:
+    torch.manual_seed(1)
+    x, y = torch.randn(6, 4).double(), torch.randn(6, 4).double() + 1
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.pow(a @ b.T / 4 + 1, 3)
+
+    off = ~torch.eye(6, dtype=torch.bool)
+    expected = (kernel(x, x)[off].sum() + kernel(y, y)[off].sum()) / 30 - 2 * kernel(x, y).mean()
+    found = METRICS["kid"].for_validation().compute(Features(x, x), Features(y, y))["kid"]
+    assert found == pytest.approx(float(expected), rel=1e-9)

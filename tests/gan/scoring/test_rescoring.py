@@ -23,7 +23,7 @@ from gansvc.gan import checkpoint, data
 from gansvc.gan.artifact import export
 from gansvc.gan.networks import build_generator
 from gansvc.spec import jobfile
-from gansvc.spec.capacity import Share
+from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -68,14 +68,14 @@ def scored(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
     patch = pytest.MonkeyPatch()
     patch.setenv("GANSVC_CACHE", str(tmp_path_factory.mktemp("cache")))
-    evaluator = Evaluator(spec, images, folder / "train", folder / "evaluation", Share(1, 0))
+    evaluator = Evaluator(spec, images, folder / "train", folder / "evaluation", WorkerResources(1, 0))
     # Two evaluators shared this run's samples.
     parts = [evaluator.extract(run, part, 2) for part in range(2)]
     evaluator.score(run, evaluator.prepare(), *parts)
     patch.undo()
     score = (folder / "evaluation").read_record("wgan-seed3.json", Score)
     assert score is not None
-    names = data.class_names(spec.dataset, images)
+    names = images.titles
     export.export(folder / "model", "tiny-1", spec, images.channels, run, score, weights, names)
     return Path((folder / "model").uri), score
 

@@ -96,7 +96,7 @@ class KubeRay:
             if identity in known or not jobfolder.is_id(identity) or given.storage != pods.STORAGE or not attempt:
                 continue
             try:
-                spec = jobfile.unpacked(given.spec)
+                spec = jobfile.unpack(given.spec)
             except SpecError:
                 continue  # another version's
             if identity not in adopted or attempt > adopted[identity][1].attempt:
@@ -143,7 +143,7 @@ class KubeRay:
             return
         if self.status(job, where, self.ask, 0).phase == "SUCCEEDED":
             with delivery.deliver(Path(job.folder), job.id) as to:
-                _fetch_from_volume(job, where, to, delivery.LARGE)
+                _fetch_from_volume(job, where, to, delivery.LARGE_FOLDERS)
 
     def prefetch(self, spec: JobSpec, cluster: Setting, mirror: str) -> NoReturn:
         """Raise SpecError: there are no nodes between two jobs."""

@@ -14,7 +14,7 @@ from gansvc.errors import ClusterError
 from gansvc.files import patience
 from gansvc.files.plainfiles import refuse_large
 from gansvc.spec.placement import Placement
-from gansvc.store.folder import most
+from gansvc.store.folder import size_limit
 
 _LIFE = 3600
 """Seconds after which a reader ends by itself, should its client be gone."""
@@ -33,7 +33,7 @@ def read(space: Namespace, placement: Placement, path: str) -> bytes | None:
             content = b""
             for piece in api.run(pod, ["cat", f"{pods.STORAGE}/{path}"]):
                 content += piece
-                refuse_large(f"{path} on the volume", len(content), most(path))
+                refuse_large(f"{path} on the volume", len(content), size_limit(path))
             return content
         except RefusedError as error:
             if "No such file" in str(error):

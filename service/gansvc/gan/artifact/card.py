@@ -1,4 +1,4 @@
-"""The model card for people: README.md of the model folder, from what model.json says."""
+"""Model card for people: README.md of the model folder, from model.json."""
 
 from __future__ import annotations
 

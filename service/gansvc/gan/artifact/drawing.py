@@ -1,4 +1,4 @@
-"""Drawing images from a model folder alone: a grid in one file, or a folder of single images."""
+"""Draw images from a model folder alone: a grid in one file, or a folder of single images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the model folder: the generator in three forms, its card for programs and for people, a grid."""
+"""Write the model folder: the generator in three forms, its card for programs and for people, a grid."""
 
 from __future__ import annotations
 

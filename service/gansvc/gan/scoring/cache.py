@@ -1,4 +1,4 @@
-"""Tensors that are kept on this machine, because making them takes long, under all that decides them."""
+"""Cache of tensors on this machine, by all that decides them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small classifier of a data set's own classes: trained once on its train split, then kept by content.
+"""A small classifier of a data set's own classes, trained on its train split and cached by content.
 
 It looks at generated images as someone who knows the classes would: which does it see, how sure is it, and how far are
 its features from those of real images.

@@ -1,4 +1,4 @@
-"""Extracting features of images: real ones from the cache where it has them, generated ones in shared chunks."""
+"""Extract features of images: of real ones by way of the cache, of generated ones in chunks that workers share."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Does a generator repeat its training images? Nearest neighbours in an extractor's feature space, on tensors alone.
+"""Nearest-neighbour memorisation test, in an extractor's feature space, on tensors alone.
 
 Distances are Euclidean, between rows of features (N, D). Three sets of real images serve as a yardstick: the train
 split; held-out images (test); and fresh ones (val), which stand in for a generator that has copied nothing. They can
-only where no image stands in two of the sets: `gan.audit` leaves out those that do.
+only where no image stands in two of the sets: `gan.scoring.audit` leaves out those that do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Computing metrics of two sets of features, and saying why one can't be had."""
+"""Compute metrics of two sets of features, and say why one can't be had."""
 
 from __future__ import annotations
 

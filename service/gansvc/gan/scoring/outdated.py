@@ -1,4 +1,4 @@
-"""Deleting what was made of weights or data that a job no longer has, so that it is made again."""
+"""Delete scores, audits and reports of weights or data that a job no longer has, so that they are made again."""
 
 from __future__ import annotations
 

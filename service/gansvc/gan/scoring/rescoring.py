@@ -88,4 +88,4 @@ def _spec(card: ModelCard, dataset: Any, values: Mapping[str, Any]) -> JobSpec:
     if dataset is not None:
         named = {"name": dataset} if isinstance(dataset, str) else dataset
         given["dataset"] = {**named, "channels": card.channels, "size": card.size} if isinstance(named, dict) else named
-    return jobfile.validated(given).with_values(values)
+    return jobfile.validate(given).with_values(values)

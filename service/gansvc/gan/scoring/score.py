@@ -1,4 +1,4 @@
-"""The score of generated images: metrics of their features, with the contract that makes it comparable."""
+"""Score generated images: metrics of their features, with the contract that makes them comparable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from gansvc.catalog import frechet
 from gansvc.catalog.extractors import Extractor
-from gansvc.catalog.metrics import METRICS, Features, KernelDistance
+from gansvc.catalog.metrics import KID, METRICS, Features
 from gansvc.gan.data import content_hash
 from gansvc.gan.scoring.metrics import measure
 from gansvc.spec.job import Evaluation
@@ -45,14 +45,13 @@ def make_score(
     """
     started = time.monotonic()
     metrics, skipped = measure(fake, real, [METRICS[name] for name in evaluation.metrics])
-    kid = KernelDistance()
     contract = Contract(
         samples=len(fake),
         reference_split=evaluation.reference,
         reference_images=len(reference),
         reference_sha256=content_hash(reference),
-        kid_subset_size=kid.size(len(fake), len(real)),
-        kid_subsets=kid.subsets,
+        kid_subset_size=KID.size(len(fake), len(real)),
+        kid_subsets=KID.subsets,
         dtype="float32",
         seed=evaluation.seed,
         fid=frechet.RECIPE,

@@ -1,4 +1,4 @@
-"""What a job's evaluation folder holds: scores, audits and pictures by the name of their run, and whether they hold."""
+"""Read a job's evaluation folder: its scores, whether they are still valid, and what failed beside them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ def outdated_fields(score: Score, weights: str, identity: Mapping[str, Any], dat
         identity: the run's identity; empty for real images.
         data: hashes of the data set.
     """
-    there, here = {"weights": score.weights, "data": score.contract.data}, {"weights": weights, "data": dict(data)}
-    return [*differences(there, here), *(f"run.{line}" for line in differences(score.identity, identity))]
+    return [
+        *differences({"weights": score.weights}, {"weights": weights}),
+        *(f"run.{line}" for line in differences(score.identity, identity)),
+        *differences({"data": score.contract.data}, {"data": dict(data)}),
+    ]
 
 
 def failures(target: Folder, name: str) -> Iterator[tuple[str, str]]:

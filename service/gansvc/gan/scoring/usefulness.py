@@ -1,6 +1,6 @@
-"""Usefulness: how well classifiers judge real test images when generated ones are among what they learned from.
+"""Usefulness of generated images as training data: accuracy of classifiers on real test images.
 
-Train on synthetic, test on real. The classifier is the small one of gan/classifier.py, and the protocol is this.
+Train on synthetic, test on real. The classifier is that of gan/scoring/classifier.py, and the protocol is this.
 
 - It learns from real training images, from generated ones, or from both: with 10 % of the real ones and with all.
   The 10 % are drawn once per data set from a fixed stream, class by class, at least one image of each.
