@@ -20,7 +20,7 @@ from gansvc.errors import ClusterError
 from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord
+from gansvc.store.records import RunRecord, ValidationScore
 
 Make = Callable[..., JobSpec]
 
@@ -149,7 +149,8 @@ def test_a_trial_of_several_seeds_reports_their_mean_and_the_images_of_all(tmp_p
     assert trial_report(todo) == {"objective": WORST, "critic_images": 0}
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0])):
         lines = [
-            Evaluated(step=k, critic_images=10 * k, objective=value, seconds=k) for k, value in enumerate(objectives, 1)
+            ValidationScore(step=k, critic_images=10 * k, objective=value, seconds=k)
+            for k, value in enumerate(objectives, 1)
         ]
         todo[seed][1].write_lines("evaluations.jsonl", lines)
     assert trial_report(todo) == {"objective": 3.0, "critic_images": 40}
@@ -168,7 +169,7 @@ def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(t
         (folder / name).write("values.json", json.dumps(proposals.default_values(spec, "lsgan")))
         for seed, value in enumerate(scores, 3):
             here = folder / name / f"seed{seed}"
-            line = Evaluated(step=1, critic_images=8, objective=value, seconds=2.0)
+            line = ValidationScore(step=1, critic_images=8, objective=value, seconds=2.0)
             here.write_lines("evaluations.jsonl", [line])
             if state:
                 record = RunRecord(label="lsgan", seed=seed, values={}, state=state, critic_images=9, seconds=2.5)
@@ -204,7 +205,7 @@ def begin(
     """Write what a trial of lsgan leaves on its way; ``ended`` is the reason in its last file, or None."""
     trial = folder / "lsgan" / name
     trial.write("values.json", json.dumps(values))
-    lines = [Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
+    lines = [ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
     (trial / "seed0").write_lines("evaluations.jsonl", lines)
     if ended is not None:
         trial.write("ended", ended)
@@ -234,7 +235,7 @@ def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0, 4.0])):
         for count in range(1, len(objectives) + 1):
             lines = [
-                Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k)
+                ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k)
                 for k, v in enumerate(objectives[:count], 1)
             ]
             todo[seed][1].write_lines("evaluations.jsonl", lines)

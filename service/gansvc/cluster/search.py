@@ -32,7 +32,7 @@ from gansvc.spec.job import JobSpec, Search
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import Evaluated, RunRecord, TrialRecord
+from gansvc.store.records import RunRecord, TrialRecord, ValidationScore
 
 LEFTOVER = ".tune"
 """Folder that earlier versions kept Tune's own files in, in a search's folder."""
@@ -139,7 +139,7 @@ def _train_trial(
     todo = _planned_runs(spec, label, values, trial, assets.content)
     before = trial_report(todo)
 
-    def report(scored: Evaluated) -> None:
+    def report(scored: ValidationScore) -> None:
         tune.report(trial_report(todo))
 
     if settings.workers > 1:
@@ -199,7 +199,7 @@ def _read_trial(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     seeds = range(settings.seed, settings.seed + settings.seeds)
     plans = [(seed, trial / layout.seed_name(seed)) for seed in seeds]
     records = [record for _, here in plans if (record := here.read_record(layout.RUN, RunRecord))]
-    scores = {seed: scored for seed, here in plans if (scored := here.read_lines(layout.EVALUATIONS, Evaluated))}
+    scores = {seed: scored for seed, here in plans if (scored := here.read_lines(layout.EVALUATIONS, ValidationScore))}
     objectives = {seed: min(line.objective for line in scored) for seed, scored in scores.items()}
     ended = next((record for record in records if record.state == "diverged"), None)
     if ended is None and len(records) == len(plans):
