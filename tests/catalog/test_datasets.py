@@ -175,7 +175,7 @@ def test_64_pixels_are_fetched_as_medmnists_64_pixel_file(
 def test_32_pixels_come_from_the_official_28_pixel_file() -> None:
     official("breastmnist")
     small, large = (data.load(Dataset(name="breastmnist", root=str(OFFICIAL), size=size)) for size in (28, 32))
-    assert torch.equal(large.val, data.resized(small.val, 32)) and large.val.shape == (78, 1, 32, 32)
+    assert torch.equal(large.val, data.resize(small.val, 32)) and large.val.shape == (78, 1, 32, 32)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_resized_images_are_pils_antialiased_bicubic(stored: int, size: int) -> 
     # Half of the pixels are black or white, where the cubic overshoots.
     drawn = pixels(3, stored, stored).astype(np.int16) * 2 - 128
     image = torch.from_numpy(drawn.clip(0, 255).astype(np.uint8)).unsqueeze(1)
-    turned = data.resized(image, size)
+    turned = data.resize(image, size)
     assert turned.dtype == torch.uint8 and turned.shape == (3, 1, size, size)
     for ours, array in zip(turned[:, 0].numpy(), image[:, 0].numpy(), strict=True):
         # As floats: with bytes PIL also rounds and clamps between its two passes.
@@ -198,8 +198,8 @@ def test_resized_images_are_pils_antialiased_bicubic(stored: int, size: int) -> 
 
 def test_image_is_resized_alike_in_any_company() -> None:
     images = torch.from_numpy(pixels(600, 28, 28, 3)).permute(0, 3, 1, 2)
-    turned = data.resized(images, 32)
-    assert all(torch.equal(turned[i : i + 1], data.resized(images[i : i + 1], 32)) for i in (0, 255, 256, 599))
+    turned = data.resize(images, 32)
+    assert all(torch.equal(turned[i : i + 1], data.resize(images[i : i + 1], 32)) for i in (0, 255, 256, 599))
 
 
 @pytest.mark.parametrize(("stored", "size"), [(28, 28), (64, 64), (64, 28), (28, 64), (5, 32), (224, 64)])
@@ -573,7 +573,7 @@ def test_histology_has_no_classes() -> None:
 
 
 def test_shares_are_how_often_each_class_occurs() -> None:
-    assert data.shares(torch.tensor([2, 0, 2, 1, 2, 2, 0, 2])).tolist() == [0.25, 0.125, 0.625]
+    assert data.class_shares(torch.tensor([2, 0, 2, 1, 2, 2, 0, 2])).tolist() == [0.25, 0.125, 0.625]
 
 
 # --- histology ------------------------------------------------------------------------------------------------------
@@ -597,7 +597,7 @@ def test_histology_has_the_sizes_of_the_table() -> None:
 
 def test_histology_has_the_size_asked_for() -> None:
     small, large = data.load(Dataset(name="histology")), data.load(Dataset(name="histology", size=64))
-    assert torch.equal(large.val, data.resized(small.val, 64)) and large.val.shape[2:] == (64, 64)
+    assert torch.equal(large.val, data.resize(small.val, 64)) and large.val.shape[2:] == (64, 64)
 
 
 def test_histology_counts_are_known_without_scikit_image() -> None:

@@ -20,7 +20,7 @@ from gansvc.errors import ClusterError
 from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord
+from gansvc.store.records import RunRecord, ValidationScore
 
 Make = Callable[..., JobSpec]
 
@@ -44,6 +44,24 @@ def test_draws_repeat_stay_in_range_and_differ_by_loss(tiny: Make) -> None:
     assert 10 < below < 40
     for values in drawn:
         spec.with_values({f"losses.wgan.{field}": value for field, value in values.items()})
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+def test_a_regularizers_field_is_proposed_by_its_path(tiny: Make, algorithm: str) -> None:
+    path = "regularizers.r1-r2.weight"
+    losses = [{"name": "lsgan", "regularizers": [{"name": "r1-r2", "weight": 0.25}]}]
+    space = {f"lsgan.{path}": {"log_uniform": [0.01, 1.0]}}
+    spec = tiny(losses=losses, search={"trials": 4, "space": space, "algorithm": algorithm})
+    search = Proposals(spec, ["lsgan"], {})
+    drawn: list[float] = []
+    for trial in range(4):
+        config = search.suggest(str(trial))
+        assert isinstance(config, dict)
+        drawn.append(config["values"][path])
+        search.on_trial_complete(str(trial), {"objective": 1.0})
+    assert drawn[0] == 0.25 and len(set(drawn)) == 4 and all(0.01 <= value <= 1 for value in drawn)
+    sampled = spec.with_values({f"losses.lsgan.{path}": drawn[1]})
+    assert sampled.loss("lsgan").regularizers[0].weight == drawn[1]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +149,8 @@ def test_a_trial_of_several_seeds_reports_their_mean_and_the_images_of_all(tmp_p
     assert trial_report(todo) == {"objective": WORST, "critic_images": 0}
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0])):
         lines = [
-            Evaluated(step=k, critic_images=10 * k, objective=value, seconds=k) for k, value in enumerate(objectives, 1)
+            ValidationScore(step=k, critic_images=10 * k, objective=value, seconds=k)
+            for k, value in enumerate(objectives, 1)
         ]
         todo[seed][1].write_lines("evaluations.jsonl", lines)
     assert trial_report(todo) == {"objective": 3.0, "critic_images": 40}
@@ -150,7 +169,7 @@ def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(t
         (folder / name).write("values.json", json.dumps(proposals.default_values(spec, "lsgan")))
         for seed, value in enumerate(scores, 3):
             here = folder / name / f"seed{seed}"
-            line = Evaluated(step=1, critic_images=8, objective=value, seconds=2.0)
+            line = ValidationScore(step=1, critic_images=8, objective=value, seconds=2.0)
             here.write_lines("evaluations.jsonl", [line])
             if state:
                 record = RunRecord(label="lsgan", seed=seed, values={}, state=state, critic_images=9, seconds=2.5)
@@ -186,7 +205,7 @@ def begin(
     """Write what a trial of lsgan leaves on its way; ``ended`` is the reason in its last file, or None."""
     trial = folder / "lsgan" / name
     trial.write("values.json", json.dumps(values))
-    lines = [Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
+    lines = [ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
     (trial / "seed0").write_lines("evaluations.jsonl", lines)
     if ended is not None:
         trial.write("ended", ended)
@@ -201,12 +220,12 @@ def test_an_earlier_start_is_read_from_the_trials_folders(tiny: Make, tmp_path: 
         begin(folder, name, defaults, (4.0,))
         record = RunRecord(label="lsgan", seed=0, values={}, state=state)
         (folder / "lsgan" / name / "seed0").write_record("run.json", record)
-    found = {trial.name: trial for trial in earlier.trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
+    found = {trial.name: trial for trial in earlier.read_trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
     assert [trial.over for trial in found.values()] == [True, False, False, True, True]
     assert [report["objective"] for report in found["trial-00001"].reports] == [3.0, 1.0, 1.0]
     assert [report["critic_images"] for report in found["trial-00001"].reports] == [50, 100, 150]
     assert found["trial-00003"].objective() == WORST and found["trial-00004"].objective() == 4.0
-    assert earlier.trials(spec, ["wgan"], folder) == {"wgan": []}
+    assert earlier.read_trials(spec, ["wgan"], folder) == {"wgan": []}
 
 
 def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_path: Path) -> None:
@@ -216,12 +235,12 @@ def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0, 4.0])):
         for count in range(1, len(objectives) + 1):
             lines = [
-                Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k)
+                ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k)
                 for k, v in enumerate(objectives[:count], 1)
             ]
             todo[seed][1].write_lines("evaluations.jsonl", lines)
             made.append(trial_report(todo))  # type: ignore[arg-type]
-    (trial,) = earlier.trials(spec, ["lsgan"], folder)["lsgan"]
+    (trial,) = earlier.read_trials(spec, ["lsgan"], folder)["lsgan"]
     assert list(trial.reports) == made and made[-1] == {"objective": 2.5, "critic_images": 250}
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gansvc.gan.streams import Order, Stream, latents, sample_labels, sample_latents, share, uniforms
+from gansvc.gan.streams import Order, Stream, latents, sample_labels, sample_latents, uniforms, worker_slice
 
 
 def test_draws_repeat_and_differ_by_seed_stream_and_counter() -> None:
@@ -60,7 +60,7 @@ def test_every_epoch_shows_every_image_once_to_all_workers_together(
     # Each worker has an order of its own, as in a run. After `count` batches whole epochs are over: none is cut short,
     # and no image is dropped or shown twice where a batch runs across an epoch's end.
     orders = [Order(3, count, batch_size) for _ in range(world_size)]
-    mine = [share(batch_size, rank, world_size) for rank in range(world_size)]
+    mine = [worker_slice(batch_size, rank, world_size) for rank in range(world_size)]
     steps = [[orders[rank].batch(number)[mine[rank]] for rank in range(world_size)] for number in range(count)]
     seen = torch.cat([part for parts in steps for part in parts])
     assert len(seen) == count * batch_size
@@ -78,7 +78,7 @@ def test_each_epoch_is_a_permutation_of_its_own() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_shares_cover_the_batch_and_differ_by_one_at_most(world_size: int) -> None:
-    parts = [list(range(16))[share(16, rank, world_size)] for rank in range(world_size)]
+    parts = [list(range(16))[worker_slice(16, rank, world_size)] for rank in range(world_size)]
     assert [item for part in parts for item in part] == list(range(16))
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1

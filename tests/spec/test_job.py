@@ -17,6 +17,7 @@ from gansvc.catalog.extractors import EXTRACTORS
 from gansvc.catalog.losses import LOSSES
 from gansvc.catalog.metrics import METRICS
 from gansvc.catalog.networks import NETWORKS
+from gansvc.catalog.regularizers import REGULARIZERS
 from gansvc.errors import SpecError
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec, Training
@@ -351,6 +352,19 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         },
         ["losses[1]: clipped bounds the critic's weights", "network.critic_norm: spectral", "set critic_norm: none"],
     ),
+    (
+        {"losses": [{"name": "lsgan", "regularizers": ["r1r2"]}]},
+        ["losses[0].regularizers[0]: ", "did you mean 'r1-r2'?"],
+    ),
+    ({"losses": [{"name": "lsgan", "regularizers": "r1-r2"}]}, ["losses[0].regularizers: 'r1-r2' ", "list"]),
+    (
+        {"losses": [{"name": "lsgan", "regularizers": ["r1-r2", {"name": "gradient-penalty", "weight": -1}]}]},
+        ["losses[0].regularizers[1].weight: -1 ", "equal to 0"],
+    ),
+    (
+        {"losses": [{"name": "wgan-gp", "regularizers": ["gradient-penalty"]}]},
+        ["losses[0].regularizers[0]: wgan-gp brings gradient-penalty itself"],
+    ),
     ({"dataset": 5}, ["dataset: 5 ", "mapping"]),
     ({"dataset": {"name": "mnist", "channels": "1"}}, ["dataset.channels: '1' ", "1 or 3"]),
     ({"dataset": {"name": "mnist", "root": 5}}, ["dataset.root: 5 ", "string"]),
@@ -539,6 +553,81 @@ def test_labelled_field_is_searched_for_that_loss_alone() -> None:
     }
 
 
+# --- regularizers by path -------------------------------------------------------------------------------------------
+
+PENALISED = ["lsgan", {"name": "hinge", "regularizers": ["gradient-penalty", {"name": "r1-r2", "every": 4}]}]
+
+
+def test_a_field_of_a_regularizer_is_set_by_its_path() -> None:
+    spec = make(losses=PENALISED)
+    path = "losses.hinge.regularizers"
+    changed = spec.with_values({f"{path}.gradient-penalty.weight": 5, f"{path}.1.weight": 0.5})
+    assert [one.weight for one in changed.loss("hinge").regularizers] == [5, 0.5]
+    assert [one.weight for one in spec.loss("hinge").regularizers] == [10, 0.05]
+    added = spec.with_values({"losses.lsgan.regularizers": ["r1-r2"], "losses.lsgan.regularizers.r1-r2.every": 8})
+    assert added.loss("lsgan").regularizers[0].every == 8
+    other = spec.with_values({f"{path}.1.name": "r1-r2", f"{path}.0.name": "r1-r2", f"{path}.1": "gradient-penalty"})
+    assert [(one.name, one.weight) for one in other.loss("hinge").regularizers] == [
+        ("r1-r2", 0.05),
+        ("gradient-penalty", 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("hinge.regularizers.gradient-penlty.weight", ["gradient-penlty.weight: ", "did you mean 'gradient-penalty'?"]),
+        ("hinge.regularizers.r1-r2.wieght", ["losses[1].regularizers[1]: ", "did you mean 'weight'?"]),
+        ("lsgan.regularizers.r1-r2.weight", ["losses.lsgan.regularizers.r1-r2.weight: ", "nothing, it is empty"]),
+        ("hinge.regularizer.r1-r2.weight", ["losses[1]: ", "did you mean 'regularizers'?"]),
+        ("hnge.regularizers.r1-r2.weight", ["losses.hnge.regularizers", "did you mean 'hinge'?"]),
+    ],
+)
+def test_a_wrong_path_to_a_regularizer_gets_the_nearest_name(path: str, expected: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        make(losses=PENALISED).with_values({f"losses.{path}": 5})
+    assert [part for part in expected if part not in plain(str(caught.value))] == [], caught.value
+
+
+@pytest.mark.parametrize("key", ["hinge.regularizers.r1-r2.weight", "losses.hinge.regularizers.r1-r2.weight"])
+def test_a_field_of_a_regularizer_is_searched_by_its_path(key: str) -> None:
+    space = {key: {"log_uniform": [0.01, 1.0]}, "critic_lr": {"choice": [0.1]}}
+    spec = make(losses=PENALISED, search={"space": space})
+    assert set(spec.space_of("hinge")) == {"regularizers.r1-r2.weight", "critic_lr"}
+    assert set(spec.space_of("lsgan")) == {"critic_lr"}
+    assert jobfile.parse(jobfile.dump(spec)) == spec
+
+
+def test_a_regularizers_path_without_a_label_is_searched_for_every_loss() -> None:
+    losses = [{"name": name, "regularizers": ["r1-r2"]} for name in ("lsgan", "hinge")]
+    spec = make(losses=losses, search={"space": {"regularizers.r1-r2.every": {"choice": [1, 4]}}})
+    assert list(spec.space_of("lsgan")) == list(spec.space_of("hinge")) == ["regularizers.r1-r2.every"]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("regularizers.r1-r2.weight", ["lsgan has no field", "write hinge.regularizers.r1-r2.weight"]),
+        ("hinge.regularizers.r1r2.weight", ["hinge has no field", "did you mean 'regularizers.r1-r2.weight'?"]),
+        ("hnge.regularizers.r1-r2.weight", ["unknown label 'hnge'", "did you mean 'hinge'?"]),
+        ("hinge.regularizers", ["hinge has no field 'regularizers'"]),
+        ("hinge.regularizers.r1-r2.name", ["hinge has no field 'regularizers.r1-r2.name'"]),
+    ],
+)
+def test_a_space_that_names_no_field_of_a_regularizer_is_refused(key: str, expected: list[str]) -> None:
+    message = refusal(MINIMAL | {"losses": PENALISED, "search": {"space": {key: {"choice": [0.5]}}}})
+    assert [part for part in [f"search.space.{key}: ", *expected] if part not in message] == [], message
+
+
+def test_a_space_draws_no_value_that_a_regularizer_refuses_and_none_for_what_is_off() -> None:
+    key = "hinge.regularizers.r1-r2.weight"
+    search = {"space": {key: {"uniform": [0.5, 2000.0]}}}
+    message = refusal(MINIMAL | {"losses": PENALISED, "search": search})
+    assert "2000.0 is outside the range of hinge's regularizers.r1-r2.weight" in message
+    off = {"losses": [{"name": "wgan", "clip": None}], "search": {"space": {"clip": {"choice": [0.1]}}}}
+    assert "clip of wgan is off (null)" in refusal(MINIMAL | off)
+
+
 # --- reading the file -----------------------------------------------------------------------------------------------
 
 
@@ -707,7 +796,7 @@ def test_json_schema_explains_every_field_of_a_loss() -> None:
 
 def test_json_schema_lists_the_names_of_every_table() -> None:
     text = str(JobSpec.model_json_schema())
-    names = [*DATASETS, *EXTRACTORS, *METRICS, *NETWORKS, *LOSSES, *AUGMENTS]
+    names = [*DATASETS, *EXTRACTORS, *METRICS, *NETWORKS, *LOSSES, *REGULARIZERS, *AUGMENTS]
     assert [name for name in names if f"'{name}'" not in text] == []
 
 
@@ -727,6 +816,8 @@ def test_json_schema_accepts_the_shipped_jobs(path: Path) -> None:
         {"losses": ["wgna"]},
         {"losses": [{"clip": 0.1}]},
         {"losses": [{"name": "lsgan", "clip": 0.1}]},
+        {"losses": [{"name": "lsgan", "regularizers": ["r1r2"]}]},
+        {"losses": [{"name": "lsgan", "regularizers": [{"name": "r1-r2", "wieght": 1}]}]},
         {"network": "dcgann"},
         {"evaluation": {"extractor": "inception"}},
         {"evaluation": {"extractor": {"name": "inception"}}},

@@ -13,7 +13,7 @@ REAL = "real"
 """Label of the records of real images, which the noise floor is one of: no loss may have it."""
 
 
-def _free(label: str) -> str:
+def _refuse_reserved(label: str) -> str:
     if label == REAL:
         raise refusal(f"{label!r} is the label of the real images, the noise floor; choose another")
     if re.search(r"-seed\d+$", label):
@@ -21,4 +21,4 @@ def _free(label: str) -> str:
     return label
 
 
-Label = Annotated[str, Field(max_length=40, pattern=r"^([a-z0-9][a-z0-9_-]*)?$"), AfterValidator(_free)]
+Label = Annotated[str, Field(max_length=40, pattern=r"^([a-z0-9][a-z0-9_-]*)?$"), AfterValidator(_refuse_reserved)]

@@ -9,7 +9,7 @@ import torch
 from gansvc.catalog.augments import draws_of
 from gansvc.gan.data import to_float
 from gansvc.gan.run import Platform, RunPlan
-from gansvc.gan.streams import Order, Stream, latents, share, uniforms
+from gansvc.gan.streams import Order, Stream, latents, uniforms, worker_slice
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
     """Classes (N,) of the real images, and those that are asked of the generator: so both have the same shares of each
     class, and what is paired or mixed is of one class. None for unconditional players."""
 
-    def given(self, times: int = 1) -> tuple[torch.Tensor, ...]:
+    def conditions(self, times: int = 1) -> tuple[torch.Tensor, ...]:
         """Return what players are given beside ``times`` batches of latents or images: their labels, or nothing."""
         return () if self.labels is None else (self.labels.repeat(times),)
 
@@ -51,7 +51,7 @@ class Batches:
         self._order = Order(plan.seed, len(images), self._size)
         self._noise = draws_of(plan.spec.training.augment)
         self._regularizers = plan.loss.all_regularizers()
-        self._slice = share(self._size, platform.rank, platform.world_size)
+        self._slice = worker_slice(self._size, platform.rank, platform.world_size)
         self._weight = (self._slice.stop - self._slice.start) * platform.world_size / self._size
 
     def __getitem__(self, number: int) -> Batch:

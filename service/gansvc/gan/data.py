@@ -69,7 +69,7 @@ def load(dataset: Dataset) -> Images:
         ClusterError: the file is missing and can't be downloaded.
     """
     arrays = dataset.entry.read(dataset)
-    planes = {name: resized(_planes(torch.from_numpy(a)), dataset.size) for name, a in arrays.images.items()}
+    planes = {name: resize(_planes(torch.from_numpy(a)), dataset.size) for name, a in arrays.images.items()}
     splits = {name: with_channels(images, dataset.channels) for name, images in planes.items()}
     found = arrays.labels
     labels = {name: torch.from_numpy(numbers) for name, numbers in found.numbers.items()}
@@ -90,12 +90,12 @@ def describe(images: Images) -> DataRecord:
     )
 
 
-def shares(labels: torch.Tensor) -> torch.Tensor:
+def class_shares(labels: torch.Tensor) -> torch.Tensor:
     """Return each class's share of labels (N,), float32 (K,), K being one more than the largest."""
     return torch.bincount(labels).float() / len(labels)
 
 
-def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return uint8 images (N, C, H, W) as (N, C, size, size), by antialiased bicubic interpolation; rounded, clamped.
 
     Images of that size are returned as they are.

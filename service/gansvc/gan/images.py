@@ -1,4 +1,4 @@
-"""Images for eyes: a generator's output as pixels, and grids of images as PNG."""
+"""A generator's output as pixels, and grids of images as picture files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NotFiniteError(RunError):
     """A generator's images hold values that aren't finite."""
 
 
-def pictures(made: torch.Tensor) -> torch.Tensor:
+def to_pictures(made: torch.Tensor) -> torch.Tensor:
     """Return a generator's output as uint8 images on the CPU.
 
     Raises:
@@ -39,10 +39,10 @@ def pictures(made: torch.Tensor) -> torch.Tensor:
 
 def png(images: torch.Tensor, scale: int = _SCALE, columns: int | None = None) -> bytes:
     """Return a grid of images as PNG bytes; see ``grid``."""
-    return encoded(grid(images, scale, columns), ".png")
+    return encode(grid(images, scale, columns), ".png")
 
 
-def encoded(picture: Image.Image, suffix: str) -> bytes:
+def encode(picture: Image.Image, suffix: str) -> bytes:
     """Return a picture as the bytes of a file whose name has that ending, one of FORMATS."""
     buffer = io.BytesIO()
     form, options = FORMATS[suffix]

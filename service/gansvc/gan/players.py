@@ -75,18 +75,18 @@ class Players:
             last: whether a generator step follows, which then goes on with the same images.
         """
         with torch.set_grad_enabled(last), self._autocast():
-            generated = (self._wrapped_generator if last else self.generator)(batch.latents, *batch.given())
+            generated = (self._wrapped_generator if last else self.generator)(batch.latents, *batch.conditions())
             generated = generated.float()
         real, fake = self._augmented(batch.real, batch, 0), self._augmented(generated.detach(), batch, 1)
         self._last_images = (real, generated) if last else None
         self.critic_optimizer.zero_grad(set_to_none=True)
         # The critic keeps no batch statistics, so one forward of both halves equals two; DDP wants just one.
         with self._autocast():
-            logits = self._wrapped_critic(torch.cat([real, fake]), *batch.given(2)).float()
+            logits = self._wrapped_critic(torch.cat([real, fake]), *batch.conditions(2)).float()
         real_logits, fake_logits = logits[: len(real)], logits[len(real) :]
 
         def critic(images: torch.Tensor) -> torch.Tensor:
-            judged: torch.Tensor = self.critic(images, *batch.given(len(images) // len(real)))
+            judged: torch.Tensor = self.critic(images, *batch.conditions(len(images) // len(real)))
             return judged
 
         total = self.loss.critic_loss(real_logits, fake_logits)
@@ -116,9 +116,9 @@ class Players:
         # Frozen, and not through its wrapper: the critic's own gradients are neither needed nor to be averaged here.
         self.critic.requires_grad_(False)
         with self._autocast():
-            fake_logits = self.critic(self._augmented(generated, batch, 2), *batch.given()).float()
+            fake_logits = self.critic(self._augmented(generated, batch, 2), *batch.conditions()).float()
             with torch.no_grad():
-                real_logits = self.critic(real, *batch.given()).float() if self.loss.pairs_real else None
+                real_logits = self.critic(real, *batch.conditions()).float() if self.loss.pairs_real else None
         loss = self.loss.generator_loss(fake_logits, real_logits)
         (loss * batch.weight).backward()
         self.critic.requires_grad_(True)
@@ -128,7 +128,7 @@ class Players:
 
     def decay(self, done: float) -> None:
         """Set both learning rates for a run of which the share ``done`` lies behind."""
-        scale = decayed(self.training.decay, done)
+        scale = decay_factor(self.training.decay, done)
         for optimizer, rate in (
             (self.generator_optimizer, self.loss.generator_lr),
             (self.critic_optimizer, self.loss.critic_lr),
@@ -193,7 +193,7 @@ class Players:
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
 
-def decayed(decay: str, done: float) -> float:
+def decay_factor(decay: str, done: float) -> float:
     """Return the factor of the learning rates when the share ``done`` of a run, in [0, 1], lies behind."""
     if decay == "linear":
         return 1 - done

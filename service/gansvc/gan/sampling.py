@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gansvc.errors import SpecError, unknown_name
-from gansvc.gan.images import pictures
+from gansvc.gan.images import to_pictures
 from gansvc.gan.streams import Stream, generator, sample_labels, sample_latents
 
 CHUNK = 50
@@ -41,7 +41,7 @@ def generate(
     for drawn in chunk_ranges(count, rank, world_size):
         inputs = [sample_latents(seed, drawn.start, drawn.stop, latent_dim)]
         inputs += [] if shares is None else [sample_labels(seed, drawn.start, drawn.stop, shares)]
-        yield pictures(network(*(part.to(device) for part in inputs)))
+        yield to_pictures(network(*(part.to(device) for part in inputs)))
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def generate_of(network: nn.Module, latent_dim: int, seed: int, labels: torch.Te
     device = next(network.parameters()).device
     latents = sample_latents(seed, 0, len(labels), latent_dim)
     parts = zip(chunks(latents), chunks(labels), strict=True)
-    return torch.cat([pictures(network(z.to(device), of.to(device))) for z, of in parts])
+    return torch.cat([to_pictures(network(z.to(device), of.to(device))) for z, of in parts])
 
 
 def subset(count: int, size: int, seed: int) -> torch.Tensor:

@@ -59,7 +59,7 @@ def uniforms(seed: int, stream: Stream, counter: int, *shape: int, part: int = 0
     return torch.rand(shape, generator=generator(seed, stream, *counters))
 
 
-def share(count: int, rank: int, world_size: int) -> slice:
+def worker_slice(count: int, rank: int, world_size: int) -> slice:
     """Return the slice of a global batch that one worker takes; sizes differ by one at most."""
     return slice(rank * count // world_size, (rank + 1) * count // world_size)
 

@@ -13,7 +13,7 @@ from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
 from gansvc.gan.batches import Batches
 from gansvc.gan.data import to_uint8
-from gansvc.gan.journal import COLUMNS, Journal, finite
+from gansvc.gan.journal import COLUMNS, Journal, finite_or_none
 from gansvc.gan.players import Players
 from gansvc.gan.regularization import TERM
 from gansvc.gan.run import Platform, RunPlan, Validator
@@ -21,7 +21,7 @@ from gansvc.gan.streams import Stream, latents
 from gansvc.gan.workers import Means
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, RunRecord
+from gansvc.store.records import History, RunRecord, ValidationScore
 
 MAX_HISTORY_LINES = 400
 """Lines of history that a run has at most."""
@@ -104,7 +104,7 @@ class _Run:
     ) -> None:
         self._plan, self._validate, self._platform = plan, validate, platform
         self._started = time.monotonic()
-        images, shares = images.to(platform.device), None if labels is None else data.shares(labels)
+        images, shares = images.to(platform.device), None if labels is None else data.class_shares(labels)
         self._players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
         self._batches = Batches(plan, images, labels, platform)
         self._grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
@@ -141,18 +141,18 @@ class _Run:
     def add_line(self, done: int) -> str:
         """Add a line to history, and return why the run has diverged, or nothing."""
         images = self._means.steps * self._images_per_step
+        means = self._means.take()  # waits for the device
         rate = images / max(time.monotonic() - self._line_started, 1e-9)
-        means = self._means.take()
         if self._journal:
             self._journal.add(self._line(done, means, rate))
         broken = [title for name, title in _COLUMNS.items() if not math.isfinite(means[name])]
         return f"the {' and the '.join(broken)} became infinite or NaN by generator step {done}" if broken else ""
 
-    def score(self, done: int) -> Evaluated:
+    def score(self, done: int) -> ValidationScore:
         """Score the averaged generator and, where that is a number, save it."""
         self._players.synchronise()
         found = self._validate(self._players.average, self._platform.rank, self._platform.world_size)
-        scored = Evaluated(
+        scored = ValidationScore(
             step=done, critic_images=done * self._images_per_step, seconds=self._seconds(), **found._asdict()
         )
         if done > 0:
@@ -175,7 +175,7 @@ class _Run:
             return self._journal.close(state, reason, self._seconds())
         return RunRecord(label=self._plan.label, seed=self._plan.seed, values={}, state=state, reason=reason)
 
-    def _save(self, journal: Journal, scored: Evaluated) -> None:
+    def _save(self, journal: Journal, scored: ValidationScore) -> None:
         """Write the score, then the best generator, then the checkpoint that says all of it is there."""
         checkpoints, best, average = journal.folder / layout.CHECKPOINTS, journal.best(), self._players.average
         journal.score(scored)
@@ -190,14 +190,15 @@ class _Run:
 
     def _line(self, done: int, means: Mapping[str, float], rate: float) -> History:
         generator_lr, critic_lr = self._players.rates()
-        columns = {name: finite(means[name]) for name in _COLUMNS}
+        columns = {name: finite_or_none(means[name]) for name in _COLUMNS}
         if not self._plan.loss.all_regularizers():
             columns["penalty"] = None
+        terms = {name[len(TERM) :]: finite_or_none(mean) for name, mean in means.items() if name.startswith(TERM)}
         return History(
             step=done,
             critic_images=done * self._images_per_step,
             **columns,
-            terms={name.removeprefix(TERM): finite(mean) for name, mean in means.items() if name.startswith(TERM)},
+            terms=terms,
             generator_lr=generator_lr,
             critic_lr=critic_lr,
             images_per_second=rate,

@@ -39,14 +39,14 @@ class Folder:
     Args:
         uri: its path or URI.
         follow: whether the folder itself may be a link: one that the user names, as the storage of all jobs.
-        anew: whether a write makes the folder where it is missing; a job's would come back without what it held.
+        creates: whether a write makes the folder where it is missing; a job's would come back without what it held.
 
     Raises:
         SpecError: there is no such storage, or its address carries a secret.
         ClusterError: the storage can't be reached.
     """
 
-    def __init__(self, uri: str | Path, follow: bool = False, anew: bool = True) -> None:
+    def __init__(self, uri: str | Path, follow: bool = False, creates: bool = True) -> None:
         self.uri = str(uri)
         if re.search("[\0\ud800-\udfff]", self.uri):
             raise SpecError(
@@ -61,7 +61,7 @@ class Folder:
         self.uri = os.path.abspath(homefolder.expand(path))
         around, name = os.path.split(self.uri)
         top, inside = (self.uri, ()) if follow or not name else (around, (name,))
-        self._files = LocalFiles(top, inside, 0 if anew else 1 + len(inside))
+        self._files = LocalFiles(top, inside, 0 if creates else 1 + len(inside))
 
     def __truediv__(self, name: str) -> Folder:
         inner = copy(self)

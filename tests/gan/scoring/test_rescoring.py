@@ -61,7 +61,7 @@ def scored(spec: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder, images = Folder(tmp_path_factory.mktemp("job") / "tiny-1"), data.load(spec.dataset)
     torch.manual_seed(0)
     weights = folder / "train" / "wgan-seed3" / "checkpoints"
-    shares = data.shares(images.labels["train"]) if images.classes else None
+    shares = data.class_shares(images.labels["train"]) if images.classes else None
     checkpoint.save_best(weights, build_generator(spec.network, images.channels, 28, shares).state_dict(), 7, 0.5)
     values = spec.loss("wgan").model_dump(mode="json")
     run = RunRecord(label="wgan", seed=3, values=values, state="finished", best_step=7)

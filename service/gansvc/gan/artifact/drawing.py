@@ -10,7 +10,7 @@ from PIL import Image
 
 from gansvc.errors import SpecError
 from gansvc.files.plainfiles import write_file
-from gansvc.gan.images import FORMATS, encoded, grid
+from gansvc.gan.images import FORMATS, encode, grid
 from gansvc.gan.modelfolder import load_model
 from gansvc.gan.sampling import class_number, generate, generate_of
 
@@ -40,7 +40,7 @@ def sample(model: Path, count: int, out: Path | str, seed: int, of: str | None =
     images = _draw_images(model, count, seed, of)
     try:
         for file, picture in _single_pictures(path, images) if is_folder else [(path, grid(images))]:
-            write_file(file.absolute(), encoded(picture, file.suffix.lower()))
+            write_file(file.absolute(), encode(picture, file.suffix.lower()))
     except OSError as error:
         raise SpecError(f"-o: {path} can't be written ({error.strerror}); give another path") from None
     return path
