@@ -22,7 +22,7 @@ from gansvc.spec import identity, jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DataRecord, Evaluated, RunRecord, Start, Status
+from gansvc.store.records import DataRecord, RunRecord, Start, Status, ValidationScore
 from gansvc.store.scores import Score
 from gansvc.store.submissions import Submission
 
@@ -88,11 +88,11 @@ def test_it_is_resumed_from_its_checkpoint(folder: Folder, spec: JobSpec, cluste
     assert found.loss("lsgan").critic_lr != spec.loss("lsgan").critic_lr, "the search's value"
     assert record.starts == 1, "a run that is over isn't trained again"
     run.delete(layout.RUN)
-    earlier = run.read_lines(layout.EVALUATIONS, Evaluated)
+    earlier = run.read_lines(layout.EVALUATIONS, ValidationScore)
     (resumed,) = pipeline.train(folder, found, cluster)
     assert (resumed.state, resumed.step, resumed.starts, resumed.warnings) == ("finished", 369, 2, ())
     assert [start.step for start in run.read_lines(layout.STARTS, Start)] == [0, 184]
-    assert run.read_lines(layout.EVALUATIONS, Evaluated)[:2] == earlier[:2]
+    assert run.read_lines(layout.EVALUATIONS, ValidationScore)[:2] == earlier[:2]
     assert resumed.best_objective is not None and resumed.best_objective <= earlier[1].objective
 
 

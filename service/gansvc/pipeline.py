@@ -60,7 +60,7 @@ def _open_folder(uri: str, make: bool) -> Folder:
     Raises:
         ClusterError: it isn't there, or can't be reached.
     """
-    folder = Folder(uri, anew=False)
+    folder = Folder(uri, creates=False)
     if make:
         folder.make()
     elif not folder.exists(layout.STATUS):

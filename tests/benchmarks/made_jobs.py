@@ -11,7 +11,7 @@ from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import DataRecord, Evaluated, History, Progress, RunRecord, TrialRecord
+from gansvc.store.records import DataRecord, History, Progress, RunRecord, TrialRecord, ValidationScore
 from gansvc.store.scores import Contract, Score
 
 LABELS = ("lsgan", "wgan", "ns", "hinge")
@@ -104,9 +104,11 @@ def line(step: int) -> History:
     )
 
 
-def scored(step: int) -> Evaluated:
+def scored(step: int) -> ValidationScore:
     """Return one validation score."""
-    return Evaluated(step=step, critic_images=64 * step, objective=1 / (step + 3), diversity=0.7, seconds=step / 7)
+    return ValidationScore(
+        step=step, critic_images=64 * step, objective=1 / (step + 3), diversity=0.7, seconds=step / 7
+    )
 
 
 def record(label: str, seed: int) -> RunRecord:

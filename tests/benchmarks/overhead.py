@@ -9,7 +9,7 @@ from pathlib import Path
 from gansvc import api
 from gansvc.errors import RunError
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord, Start
+from gansvc.store.records import RunRecord, Start, ValidationScore
 from gansvc.store.scores import Score
 
 from .measured import Aim, Measured, from_values, say
@@ -55,7 +55,7 @@ def spans(job: Folder) -> Iterator[Span]:
         if len(starts) > 1:
             raise RunError(f"{folder.uri} was started {len(starts)} times; the time between isn't known")
         # A trial that was stopped early leaves no record but its scores.
-        ended: list[RunRecord | Evaluated] = [*folder.read_lines("evaluations.jsonl", Evaluated)]
+        ended: list[RunRecord | ValidationScore] = [*folder.read_lines("evaluations.jsonl", ValidationScore)]
         ended += [record] if (record := folder.read_record("run.json", RunRecord)) else []
         for start in starts:
             yield start.time, start.time + max((record.seconds for record in ended), default=0.0)

@@ -21,7 +21,7 @@ from gansvc.gan.run import RunPlan
 from gansvc.gan.scoring.validation import Validator
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord, Start
+from gansvc.store.records import RunRecord, Start, ValidationScore
 from gansvc.store.scores import Score
 
 from ..benchmarks import bench, training
@@ -163,7 +163,7 @@ def test_spans_are_those_of_the_job_folders_records(tmp_path: Path) -> None:
     run.write_record("run.json", RunRecord(label="lsgan", seed=0, values={}, state="finished", seconds=7.0))
     stopped.write_lines("starts.jsonl", [Start(time=50.0, step=0, world_size=1)])
     (job / "search" / "lsgan").write("trials.json", "[]")
-    scored = [Evaluated(step=k, critic_images=k, objective=1.0, seconds=2.0 * k) for k in (1, 2)]
+    scored = [ValidationScore(step=k, critic_images=k, objective=1.0, seconds=2.0 * k) for k in (1, 2)]
     stopped.write_lines("evaluations.jsonl", scored)
     score = Score(label="lsgan", seed=0, step=1, metrics={}, contract=CONTRACT, seconds=3.0)
     (job / "evaluation").write_record("lsgan-seed0.json", score)

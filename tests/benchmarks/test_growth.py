@@ -61,7 +61,7 @@ def test_a_search_is_told_and_concluded_by_requests_in_proportion_to_its_trials(
     spec, folder = made_jobs.spec(40), Folder(f"s3://{bucket}/jobs/{JOB}")
     made_jobs.searching(folder, 40, 0)
     gate.clear()
-    begun = earlier.trials(spec, [made_jobs.LABEL], folder / "search")[made_jobs.LABEL]
+    begun = earlier.read_trials(spec, [made_jobs.LABEL], folder / "search")[made_jobs.LABEL]
     assert len(begun) == 40 and all(trial.over and trial.reports for trial in begun)
     concluded = search._write_trials(spec, made_jobs.LABEL, folder / "search" / made_jobs.LABEL)
     assert [trial.trial for trial in concluded][:2] == ["trial-00000", "trial-00001"]

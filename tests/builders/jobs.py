@@ -13,7 +13,7 @@ from matplotlib.image import imsave
 from gansvc.spec import jobfile
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, RunRecord, TrialRecord
+from gansvc.store.records import History, RunRecord, TrialRecord, ValidationScore
 from gansvc.store.scores import Contract, Score
 
 from ..benchmarks import made_jobs
@@ -68,7 +68,7 @@ def make_run(folder: Folder, label: str, seed: int, **changes: Any) -> None:
     history = [make_line(step) for step in range(10, 401, 10)]
     folder.write_lines(f"train/{label}-seed{seed}/history.jsonl", history)
     points = [(0, 0.4), (100, 0.2), (200, 0.1), (100, 0.25), (300, 0.05)]
-    lines = [Evaluated(step=step, critic_images=step * 64, objective=y, seconds=step) for step, y in points]
+    lines = [ValidationScore(step=step, critic_images=step * 64, objective=y, seconds=step) for step, y in points]
     folder.write_lines(f"train/{label}-seed{seed}/evaluations.jsonl", lines)
 
 

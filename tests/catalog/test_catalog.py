@@ -118,7 +118,7 @@ def test_metrics_that_fall_as_images_get_better_may_rank(name: str) -> None:
         assert metric.columns[0].better == "lower"
         assert jobfile.validate(asked | {"search": {"objective": name}}).objective == name
     else:
-        with pytest.raises(SpecError, match=f"search.objective: unknown objective '{name}'.*; known: fid, kid"):
+        with pytest.raises(SpecError, match=f"search.objective: unknown objective '{name}'.* known: "):
             jobfile.validate(asked | {"search": {"objective": name}})
 
 

@@ -131,7 +131,7 @@ def test_a_submission_is_the_spec_alone_and_another_version_is_refused_there(
     (tmp_path / "large.bin").write_bytes(b"x" * 1_000_000)
     (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gansvc.compatibility.here", lambda: "gansvc=9.9.9,ray=2.60.0,python=3.11.0")
+    monkeypatch.setattr("gansvc.compatibility.local_versions", lambda: "gansvc=9.9.9,ray=2.60.0,python=3.11.0")
     said: list[str] = []
     job = api.submit(tiny(), lab, None, said.append)
     assert job.folder == str(tmp_path / "jobs" / job.id) and said == []

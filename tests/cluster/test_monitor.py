@@ -186,7 +186,7 @@ def test_a_job_whose_folder_is_taken_away_ends_and_does_not_make_it_again(
     around = Folder(tmp_path / "jobs") if place == "local" else Folder(f"s3://{bucket}/jobs")
     (around / "tiny-1").write("job.yaml", "")
     codes: list[int] = []
-    left, folder = threading.Event(), Folder(around.path("tiny-1"), anew=False)
+    left, folder = threading.Event(), Folder(around.path("tiny-1"), creates=False)
 
     def leave(code: int) -> None:
         codes.append(code)

@@ -20,7 +20,7 @@ from gansvc.errors import ClusterError
 from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord
+from gansvc.store.records import RunRecord, ValidationScore
 
 Make = Callable[..., JobSpec]
 
@@ -149,7 +149,8 @@ def test_a_trial_of_several_seeds_reports_their_mean_and_the_images_of_all(tmp_p
     assert trial_report(todo) == {"objective": WORST, "critic_images": 0}
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0])):
         lines = [
-            Evaluated(step=k, critic_images=10 * k, objective=value, seconds=k) for k, value in enumerate(objectives, 1)
+            ValidationScore(step=k, critic_images=10 * k, objective=value, seconds=k)
+            for k, value in enumerate(objectives, 1)
         ]
         todo[seed][1].write_lines("evaluations.jsonl", lines)
     assert trial_report(todo) == {"objective": 3.0, "critic_images": 40}
@@ -168,7 +169,7 @@ def test_trials_rank_by_the_mean_over_seeds_and_behind_those_that_had_them_all(t
         (folder / name).write("values.json", json.dumps(proposals.default_values(spec, "lsgan")))
         for seed, value in enumerate(scores, 3):
             here = folder / name / f"seed{seed}"
-            line = Evaluated(step=1, critic_images=8, objective=value, seconds=2.0)
+            line = ValidationScore(step=1, critic_images=8, objective=value, seconds=2.0)
             here.write_lines("evaluations.jsonl", [line])
             if state:
                 record = RunRecord(label="lsgan", seed=seed, values={}, state=state, critic_images=9, seconds=2.5)
@@ -204,7 +205,7 @@ def begin(
     """Write what a trial of lsgan leaves on its way; ``ended`` is the reason in its last file, or None."""
     trial = folder / "lsgan" / name
     trial.write("values.json", json.dumps(values))
-    lines = [Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
+    lines = [ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k) for k, v in enumerate(objectives, 1)]
     (trial / "seed0").write_lines("evaluations.jsonl", lines)
     if ended is not None:
         trial.write("ended", ended)
@@ -219,12 +220,12 @@ def test_an_earlier_start_is_read_from_the_trials_folders(tiny: Make, tmp_path: 
         begin(folder, name, defaults, (4.0,))
         record = RunRecord(label="lsgan", seed=0, values={}, state=state)
         (folder / "lsgan" / name / "seed0").write_record("run.json", record)
-    found = {trial.name: trial for trial in earlier.trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
+    found = {trial.name: trial for trial in earlier.read_trials(spec, ["lsgan", "wgan"], folder)["lsgan"]}
     assert [trial.over for trial in found.values()] == [True, False, False, True, True]
     assert [report["objective"] for report in found["trial-00001"].reports] == [3.0, 1.0, 1.0]
     assert [report["critic_images"] for report in found["trial-00001"].reports] == [50, 100, 150]
     assert found["trial-00003"].objective() == WORST and found["trial-00004"].objective() == 4.0
-    assert earlier.trials(spec, ["wgan"], folder) == {"wgan": []}
+    assert earlier.read_trials(spec, ["wgan"], folder) == {"wgan": []}
 
 
 def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_path: Path) -> None:
@@ -234,12 +235,12 @@ def test_reports_of_several_seeds_are_those_that_the_trial_made(tiny: Make, tmp_
     for seed, objectives in enumerate(([3.0, 1.0, 2.0], [5.0, 4.0])):
         for count in range(1, len(objectives) + 1):
             lines = [
-                Evaluated(step=k, critic_images=50 * k, objective=v, seconds=k)
+                ValidationScore(step=k, critic_images=50 * k, objective=v, seconds=k)
                 for k, v in enumerate(objectives[:count], 1)
             ]
             todo[seed][1].write_lines("evaluations.jsonl", lines)
             made.append(trial_report(todo))  # type: ignore[arg-type]
-    (trial,) = earlier.trials(spec, ["lsgan"], folder)["lsgan"]
+    (trial,) = earlier.read_trials(spec, ["lsgan"], folder)["lsgan"]
     assert list(trial.reports) == made and made[-1] == {"objective": 2.5, "critic_images": 250}
 
 
@@ -345,6 +346,6 @@ def test_a_trial_with_damaged_values_is_named(tmp_path: Path, damaged: bytes) ->
     trial = Folder(tmp_path) / "trial-00000"
     trial.write("values.json", damaged)
     with pytest.raises(ClusterError, match=r"trial-00000/values\.json is not a TrialValues"):
-        earlier.values_of(trial)
+        earlier.read_values(trial)
     trial.write("values.json", b'{"critic_lr": 0.00030000000000000003, "n_critic": 5}')
-    assert earlier.values_of(trial) == {"critic_lr": 0.00030000000000000003, "n_critic": 5}
+    assert earlier.read_values(trial) == {"critic_lr": 0.00030000000000000003, "n_critic": 5}

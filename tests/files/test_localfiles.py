@@ -304,7 +304,7 @@ def test_a_new_job_is_its_users_alone_and_what_others_share_stays_shared(tmp_pat
 
 def test_a_held_folder_that_was_taken_away_does_not_come_back(tmp_path: Path) -> None:
     job = jobfolder.new("tiny", str(tmp_path / "jobs"))
-    folder = Folder(job.folder, anew=False)
+    folder = Folder(job.folder, creates=False)
     inner = pickle.loads(pickle.dumps(folder / "train" / "a"))
     inner.write("run.json", "x")
     (tmp_path / "jobs" / job.id).rename(tmp_path / "moved")

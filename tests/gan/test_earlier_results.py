@@ -27,7 +27,7 @@ from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.spec.identity import differences, of_job
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History
+from gansvc.store.records import History, ValidationScore
 
 STEPS, BATCH, IMAGES = 6, 16, 40
 SPEC = """
@@ -78,7 +78,7 @@ def measured(case: str) -> dict[str, Any]:
     images = torch.randint(0, 256, (IMAGES, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     labels = torch.arange(IMAGES) % 3
 
-    def interrupt(scored: Evaluated) -> None:
+    def interrupt(scored: ValidationScore) -> None:
         if scored.step < STEPS:
             raise InterruptedError
 

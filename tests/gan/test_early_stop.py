@@ -19,7 +19,7 @@ from gansvc.gan.scoring.validation import Validator, spread
 from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, Progress, RunRecord, Status
+from gansvc.store.records import Progress, RunRecord, Status, ValidationScore
 
 Make = Callable[..., JobSpec]
 STEPS = 10
@@ -119,7 +119,7 @@ def test_collapse_is_named_in_record_and_progress(
     assert record.warnings == (() if since is None else (expected,))
     progress = Folder(tmp_path).read_record("progress.json", Progress)
     assert progress and progress.collapsed == (since is not None) and progress.diversity == diversities[-1]
-    scores = Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)
+    scores = Folder(tmp_path).read_lines("evaluations.jsonl", ValidationScore)
     assert [score.diversity for score in scores] == diversities
 
 

@@ -24,7 +24,7 @@ from gansvc.gan.run import RunPlan, Validation, single_process
 from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History
+from gansvc.store.records import History, ValidationScore
 
 STEPS, BATCH, IMAGES = 8, 16, 40
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def run(folder: Folder, this: RunPlan, stops: bool = False, rank: int = 0, world
     """Train; ``stops`` ends it after its first score that is saved."""
     images = torch.randint(0, 256, (IMAGES, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
-    def report(scored: Evaluated) -> None:
+    def report(scored: ValidationScore) -> None:
         if stops:
             raise InterruptedError
 

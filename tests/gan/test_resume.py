@@ -33,7 +33,7 @@ from gansvc.gan.train import train
 from gansvc.spec import jobfile
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, RunRecord, Start
+from gansvc.store.records import History, RunRecord, Start, ValidationScore
 
 STEPS, N_CRITIC, SAVED = 20, 2, (0, 7, 13, 20)
 SPEC = """
@@ -148,7 +148,7 @@ def outcome(folder: Path, case: str) -> dict[str, Any]:
     players = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
     assert all(any(key.startswith(f"/players/{name}/") for key in state) for name in players)
     history = Folder(folder).read_lines("history.jsonl", History)
-    scores = Folder(folder).read_lines("evaluations.jsonl", Evaluated)
+    scores = Folder(folder).read_lines("evaluations.jsonl", ValidationScore)
     assert [line.step for line in history] == list(range(1, STEPS + 1))
     assert [line.step for line in scores] == list(SAVED) and len({line.objective for line in scores}) == len(SAVED)
     grids = {path.name: path.read_bytes() for path in sorted((folder / "samples").iterdir())}

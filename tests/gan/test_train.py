@@ -26,7 +26,7 @@ from gansvc.gan.train import train
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, RunRecord
+from gansvc.store.records import History, RunRecord, ValidationScore
 
 Make = Callable[..., JobSpec]
 
@@ -62,7 +62,7 @@ def test_run_leaves_all_that_the_report_needs(
     assert [line.step for line in lines] == [1, 2]
     assert all(line.penalty is not None and line.penalty >= 0 for line in lines)
     assert all(line.critic_lr == 1e-4 and line.images_per_second > 0 for line in lines)
-    scores = Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)
+    scores = Folder(tmp_path).read_lines("evaluations.jsonl", ValidationScore)
     assert [scored.step for scored in scores] == [0, 1, 2]
     assert record.initial_objective == scores[0].objective
     assert record.best_objective == min(scored.objective for scored in scores[1:])
@@ -109,7 +109,9 @@ def test_a_run_whose_generator_makes_no_numbers_diverges(
     record = train(plan, histology.train, validator, Folder(tmp_path), single_process())
     assert (record.state, record.reason) == ("diverged", "its score is not finite at step 5")
     assert record.best_step is None and not (tmp_path / "checkpoints" / layout.BEST).exists()
-    assert [scored.step for scored in Folder(tmp_path).read_lines("evaluations.jsonl", Evaluated)] == [0][is_trial:]
+    assert [scored.step for scored in Folder(tmp_path).read_lines("evaluations.jsonl", ValidationScore)] == [0][
+        is_trial:
+    ]
 
 
 def test_sampled_values_reach_the_optimisers(tiny: Make) -> None:
@@ -268,7 +270,7 @@ def test_a_runs_learning_rates_follow_its_decay(
     plan = _plan(tiny(training__decay=decay, losses__lsgan__generator_lr=3e-4))
     rates: list[list[float]] = []
 
-    def look(scored: Evaluated) -> None:
+    def look(scored: ValidationScore) -> None:
         found = checkpoint.newest(Folder(tmp_path / "checkpoints"), plan.identity())
         assert found is not None and found[0] == scored.step
         names = ("generator_optimizer", "critic_optimizer")

@@ -83,12 +83,15 @@ def test_where_a_job_ran_makes_no_difference() -> None:
     assert merged.differences == () and [row.seeds for row in merged.leaderboard] == [(0, 1)]
 
 
-def test_a_field_that_an_earlier_version_did_not_know_has_its_default() -> None:
-    earlier = report("two", {"wgan": {1: 0.03}})
-    fields = {name: value for name, value in earlier.spec["training"].items() if name != "augment"}
-    earlier = earlier.model_copy(update={"spec": earlier.spec | {"training": fields}})
-    merged = merge([report("one", {"wgan": {0: 0.04}}), earlier])
+def test_a_field_that_an_earlier_version_did_not_know_has_the_value_of_then() -> None:
+    values = {"critic_lr": 1e-4, "regularizers": []}
+    now, then = report("one", {"wgan": {0: 0.04}}, values), report("two", {"wgan": {1: 0.03}})
+    network = {name: value for name, value in then.spec["network"].items() if name != "conditional"}
+    merged = merge([now, then.model_copy(update={"spec": then.spec | {"network": network}})])
     assert merged.differences == () and [row.seeds for row in merged.leaderboard] == [(0, 1)]
+    network = network | {"conditional": True}
+    apart = merge([now, then.model_copy(update={"spec": then.spec | {"network": network}})])
+    assert apart.differences == ("network.conditional: false, true",) and len(apart.leaderboard) == 2
 
 
 def test_columns_that_a_job_lacks_are_left_out() -> None:

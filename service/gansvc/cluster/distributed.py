@@ -20,7 +20,7 @@ from gansvc.gan.run import Platform
 from gansvc.gan.train import train
 from gansvc.spec.capacity import WorkerResources
 from gansvc.store import layout
-from gansvc.store.records import Evaluated
+from gansvc.store.records import ValidationScore
 
 _PATIENCE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 """Ray's variable of how long a group waits for its places before it is asked again whether there are so many."""
@@ -91,7 +91,7 @@ def _worker(config: dict[str, Any]) -> None:
         wrapped: torch.nn.Module = prepare_model(module, parallel_strategy_kwargs={"broadcast_buffers": False})
         return wrapped
 
-    def report(scored: Evaluated) -> None:
+    def report(scored: ValidationScore) -> None:
         ray.train.report(trial_report(config["todo"]) if context.get_world_rank() == 0 else {})
 
     assets: Assets = config["assets"]

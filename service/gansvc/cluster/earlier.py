@@ -15,7 +15,7 @@ from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import Evaluated, RunRecord, TrialValues
+from gansvc.store.records import RunRecord, TrialValues, ValidationScore
 
 WORST = 1e9
 """What a training without a finite score reports, so that no search algorithm has to compare with NaN."""
@@ -38,18 +38,18 @@ class PreviousTrial:
         return self.reports[-1]["objective"] if self.reports else WORST
 
 
-def trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[PreviousTrial]]:
+def read_trials(spec: JobSpec, labels: Sequence[str], folder: Folder) -> dict[str, list[PreviousTrial]]:
     """Return the trials of losses that a search folder holds; label to trials."""
-    return {label: ask_all(folder, partial(_read, spec), begun(folder / label)) for label in labels}
+    return {label: ask_all(folder, partial(_read_trial, spec), list_trials(folder / label)) for label in labels}
 
 
-def begun(search: Folder) -> list[Folder]:
+def list_trials(search: Folder) -> list[Folder]:
     """Return the folders of a loss's trials that have values, in the order of their numbers: by one listing."""
     found = (name.split("/") for name in sorted(search.tree()))
     return [search / trial for trial, *inside in found if inside == [layout.VALUES] and layout.is_trial(trial)]
 
 
-def summarise_scores(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
+def summarise_scores(scores: Sequence[Sequence[ValidationScore]]) -> dict[str, float]:
     """Return the mean over the begun runs of each one's best score, and the critic images of all of them.
 
     For a trial's seeds: as the images run on over all of them, trials are equally far on wherever ASHA compares them.
@@ -63,7 +63,7 @@ def summarise_scores(scores: Sequence[Sequence[Evaluated]]) -> dict[str, float]:
     }
 
 
-def values_of(trial: Folder) -> dict[str, Value]:
+def read_values(trial: Folder) -> dict[str, Value]:
     """Return the values that a trial was begun with.
 
     Raises:
@@ -73,13 +73,13 @@ def values_of(trial: Folder) -> dict[str, Value]:
     return dict(kept.root) if kept else {}
 
 
-def _read(spec: JobSpec, trial: Folder) -> PreviousTrial:
+def _read_trial(spec: JobSpec, trial: Folder) -> PreviousTrial:
     settings = spec.search
     assert settings is not None
     seeds = [trial / layout.seed_name(seed) for seed in range(settings.seed, settings.seed + settings.seeds)]
     records = [record for seed in seeds if (record := seed.read_record(layout.RUN, RunRecord))]
     diverged = any(record.state == "diverged" for record in records)
-    scores = [seed.read_lines(layout.EVALUATIONS, Evaluated) for seed in seeds]
+    scores = [seed.read_lines(layout.EVALUATIONS, ValidationScore) for seed in seeds]
     reports = [
         summarise_scores([*scores[:at], lines[:count]])
         for at, lines in enumerate(scores)
@@ -89,7 +89,7 @@ def _read(spec: JobSpec, trial: Folder) -> PreviousTrial:
         reports.append(summarise_scores(scores) | {"objective": WORST})
     return PreviousTrial(
         name=trial.uri.rpartition("/")[2],
-        values=values_of(trial),
+        values=read_values(trial),
         # Nothing in the file: it has ended by itself or was stopped early, and did not fail.
         over=diverged or len(records) == len(seeds) or trial.read(layout.TRIAL_ENDED) == b"",
         reports=tuple(reports),

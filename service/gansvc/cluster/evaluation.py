@@ -56,7 +56,7 @@ class Evaluator:
         self.useful = useful
 
     def prepare(self) -> Prepared:
-        """Return the features of the reference split, and what the audits worker."""
+        """Return the features of the reference split, and what the audits share."""
         evaluation = self.spec.evaluation
         reference = self.images.split(evaluation.reference)
         features = reference_features(reference, evaluation.extractor, self.device)

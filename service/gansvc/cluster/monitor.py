@@ -26,7 +26,7 @@ PERIOD = 2.0
 """Seconds between two looks at the folder."""
 OBJECT_STORAGE_PERIOD = 10.0
 """The same, where each look is several requests that take their time and are charged for."""
-_TELLING = 20.0
+_LOG_PERIOD = 20.0
 """Seconds between two statuses in the log, and two lines of progress."""
 
 
@@ -63,12 +63,12 @@ class Monitor:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._period = PERIOD if folder.local else OBJECT_STORAGE_PERIOD
         self._inventory, self._time = Inventory(folder, spec), TimeLeft(spec)
-        self._tells, self._told = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
+        self._logs_for_clients, self._last_logged = bool(os.environ.get("GANSVC_STATUS_IN_LOG")), 0.0
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
         self._thread.start()
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(
@@ -82,7 +82,7 @@ class Monitor:
         """Move the job to a phase and say so at once; a look at the folder follows."""
         with self._lock:
             self._time.begin_phase()
-            self._told = 0.0
+            self._last_logged = 0.0
             self._replace(phase=phase, current=(), scoring=(), seconds_left=None, at_least=False)
         self._wake.put(None)
 
@@ -142,13 +142,13 @@ class Monitor:
                 return
             self._renew(self.look)
 
-    def _beat(self) -> None:
-        """Give a sign of life where a look takes long."""
+    def _keep_alive(self) -> None:
+        """Rewrite a status that gets old while a look takes long."""
         while not self._over:
             time.sleep(self._period)
-            self._renew(self._tell_again)
+            self._renew(self._rewrite_if_old)
 
-    def _tell_again(self) -> None:
+    def _rewrite_if_old(self) -> None:
         with self._lock:
             if not self._over and time.time() - self._status.updated > 2 * self._period:
                 self._replace()
@@ -169,11 +169,11 @@ class Monitor:
 
     def _replace(self, **update: object) -> None:
         self._status = self._status.model_copy(update={"updated": time.time(), **update})
-        if self._status.finished or time.monotonic() - self._told > _TELLING:
-            self._told = time.monotonic()
+        if self._status.finished or time.monotonic() - self._last_logged > _LOG_PERIOD:
+            self._last_logged = time.monotonic()
             # For whoever reads the log while it trains; the second line is for clients.
             print(line(self._status), flush=True)  # noqa: T201
-            if self._tells:
+            if self._logs_for_clients:
                 print(f"{STATUS_LINE}{self._status.model_dump_json()}", flush=True)  # noqa: T201
         self._require_folder()
         self.folder.write_record(layout.STATUS, self._status)

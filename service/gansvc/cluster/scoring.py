@@ -47,7 +47,7 @@ def score_all(
     images: Images,
     worker: WorkerResources,
     at_once: int,
-    tell: Callable[[Sequence[str], int], None] = lambda names, left: None,
+    on_progress: Callable[[Sequence[str], int], None] = lambda names, left: None,
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Score runs' best checkpoints and, as the noise floor, the real train split; yield each one's name when done.
 
@@ -63,7 +63,7 @@ def score_all(
         images: the data set.
         worker: what an evaluator asks of the cluster.
         at_once: evaluators that work at the same time.
-        tell: gets the names of what is scored now, and how many scores are left, whenever that changes.
+        on_progress: gets the names of what is scored now, and how many scores are left, whenever that changes.
     """
     # The noise floor comes last: by then its features are cached, since the audits need them too.
     wanted: list[RunRecord | None] = [*runs, None]
@@ -79,14 +79,14 @@ def score_all(
     asks = ray.remote(Evaluator).options(num_cpus=worker.cpus, num_gpus=worker.gpus, max_restarts=2, max_task_retries=2)
     useful = usefulness.select_runs(spec, runs)
     actors = (asks.remote(spec, data, train, target, worker, useful) for _ in range(min(at_once, len(todo))))
-    yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, tell)
+    yield from _dispatch(todo, parts, {actor.__ray_ready__.remote(): actor for actor in actors}, on_progress)
 
 
 def _dispatch(
     todo: deque[EvaluatorTask],
     parts: int,
     at_work: dict[ray.ObjectRef, Any],
-    tell: Callable[[Sequence[str], int], None],
+    on_progress: Callable[[Sequence[str], int], None],
 ) -> Iterator[tuple[str, BaseException | None]]:
     """Give each evaluator its next task when it is up and free; yield the name of each run that is over, and its error.
 
@@ -97,7 +97,7 @@ def _dispatch(
     begun: dict[ray.ObjectRef, EvaluatorTask] = {}
     prepared: ray.ObjectRef | None = None
     missing = len(left)
-    tell((), missing)
+    on_progress((), missing)
     while todo or begun:
         (done,), _ = ray.wait(list(at_work), fetch_local=False)
         actor, ended = at_work.pop(done), begun.pop(done, None)
@@ -119,7 +119,7 @@ def _dispatch(
                 features[task.name].append(reference)
             at_work[reference], begun[reference] = actor, task
         missing -= bool(ended and ended.part is None)
-        tell(list(dict.fromkeys(task.name for task in begun.values())), missing)
+        on_progress(list(dict.fromkeys(task.name for task in begun.values())), missing)
         if ended and ended.part is None:
             yield ended.name, _error(done)
 

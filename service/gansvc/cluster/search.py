@@ -32,7 +32,7 @@ from gansvc.spec.job import JobSpec, Search
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.parallel import ask_all
-from gansvc.store.records import Evaluated, RunRecord, TrialRecord
+from gansvc.store.records import RunRecord, TrialRecord, ValidationScore
 
 LEFTOVER = ".tune"
 """Folder that earlier versions kept Tune's own files in, in a search's folder."""
@@ -62,7 +62,7 @@ def search(
     settings = spec.search
     if settings is None:
         raise RunError("the spec has no search section")
-    begun = earlier.trials(spec, labels, folder)
+    begun = earlier.read_trials(spec, labels, folder)
     proposals = Proposals(spec, labels, begun)
     if any(begun.values()):
         folder.delete(LEFTOVER)
@@ -75,12 +75,12 @@ def search(
             scheduler=scheduler(spec, labels, begun, assets.train_images),
             reuse_actors=settings.workers == 1,
         )
-        trainable = partial(_trial, spec=spec, assets=assets, folder=folder, resources=resources)
-        _fit(tune.with_resources(trainable, trial_resources(settings, resources)), tune_config, folder)
+        trainable = partial(_train_trial, spec=spec, assets=assets, folder=folder, resources=resources)
+        _run_experiment(tune.with_resources(trainable, trial_resources(settings, resources)), tune_config, folder)
     return {label: _write_trials(spec, label, folder / label) for label in labels}
 
 
-def _fit(trainable: Any, tune_config: Any, folder: Folder) -> None:
+def _run_experiment(trainable: Any, tune_config: Any, folder: Folder) -> None:
     """Run the experiment; Tune's own files stay in a folder of this process alone.
 
     Nobody reads them: what a trial leaves is in its own folder, and a resumed search is told by those. In the job's
@@ -126,7 +126,9 @@ class TrialEndMarker(tune.Callback):  # type: ignore[misc]
         (self._folder / proposal.label / proposal.trial).write(layout.TRIAL_ENDED, reason)
 
 
-def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder, resources: WorkerResources) -> None:
+def _train_trial(
+    config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder, resources: WorkerResources
+) -> None:
     """Train one trial: in the Tune actor's own process, or by a group of workers that it starts."""
     settings, (label, name, values) = spec.search, Proposal(**config)
     assert settings is not None
@@ -137,7 +139,7 @@ def _trial(config: dict[str, Any], spec: JobSpec, assets: Assets, folder: Folder
     todo = _planned_runs(spec, label, values, trial, assets.content)
     before = trial_report(todo)
 
-    def report(scored: Evaluated) -> None:
+    def report(scored: ValidationScore) -> None:
         tune.report(trial_report(todo))
 
     if settings.workers > 1:
@@ -179,7 +181,7 @@ def trial_resources(settings: Search, resources: WorkerResources) -> dict[str, f
 
 def _write_trials(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord]:
     """Write down one loss's trials, best first, and clear away what nobody needs after the search."""
-    trials = ask_all(folder, partial(_read, spec, label), earlier.begun(folder))
+    trials = ask_all(folder, partial(_read_trial, spec, label), earlier.list_trials(folder))
     # A trial that was stopped after fewer seeds was not the best of those that had them all.
     trials.sort(key=lambda t: (t.objective is None, t.state == "diverged", -len(t.objectives), t.objective or 0.0))
     folder.write(layout.TRIALS, json.dumps([trial.model_dump(mode="json") for trial in trials], indent=2) + "\n")
@@ -189,15 +191,15 @@ def _write_trials(spec: JobSpec, label: str, folder: Folder) -> list[TrialRecord
     return trials
 
 
-def _read(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
+def _read_trial(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     """Return what a trial left in its folder."""
     settings = spec.search
     assert settings is not None
-    values, failed = earlier.values_of(trial), (trial.read(layout.TRIAL_ENDED) or b"").decode(errors="replace")
+    values, failed = earlier.read_values(trial), (trial.read(layout.TRIAL_ENDED) or b"").decode(errors="replace")
     seeds = range(settings.seed, settings.seed + settings.seeds)
     plans = [(seed, trial / layout.seed_name(seed)) for seed in seeds]
     records = [record for _, here in plans if (record := here.read_record(layout.RUN, RunRecord))]
-    scores = {seed: scored for seed, here in plans if (scored := here.read_lines(layout.EVALUATIONS, Evaluated))}
+    scores = {seed: scored for seed, here in plans if (scored := here.read_lines(layout.EVALUATIONS, ValidationScore))}
     objectives = {seed: min(line.objective for line in scored) for seed, scored in scores.items()}
     ended = next((record for record in records if record.state == "diverged"), None)
     if ended is None and len(records) == len(plans):

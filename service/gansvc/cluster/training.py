@@ -15,7 +15,7 @@ from gansvc.gan.train import train
 from gansvc.spec.capacity import WorkerResources
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, RunRecord
+from gansvc.store.records import RunRecord, ValidationScore
 
 PlannedRun = tuple[RunPlan, Folder]
 """A run, and the folder that it leaves its records in."""
@@ -38,7 +38,7 @@ class Assets:
 
 
 def train_here(
-    plan: RunPlan, assets: Assets, folder: Folder, worker: WorkerResources, report: Callable[[Evaluated], None]
+    plan: RunPlan, assets: Assets, folder: Folder, worker: WorkerResources, report: Callable[[ValidationScore], None]
 ) -> RunRecord:
     """Train in this process, as its only worker; ``report`` is called after each validation score."""
     torch.set_num_threads(max(1, int(worker.cpus)))
@@ -50,7 +50,7 @@ def train_here(
 
 def trial_report(todo: list[PlannedRun]) -> dict[str, float]:
     """Return what several runs together tell Tune; see ``earlier.summarise_scores``."""
-    return summarise_scores([folder.read_lines(layout.EVALUATIONS, Evaluated) for _, folder in todo])
+    return summarise_scores([folder.read_lines(layout.EVALUATIONS, ValidationScore) for _, folder in todo])
 
 
 def ended_record(run: PlannedRun) -> RunRecord | None:

@@ -17,7 +17,7 @@ from gansvc.gan.regularization import TERM
 from gansvc.gan.run import RunPlan
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, Progress, RunRecord, Start
+from gansvc.store.records import History, Progress, RunRecord, Start, ValidationScore
 
 COLLAPSED = 0.1
 """Diversity below which a generator's samples count as one image."""
@@ -43,7 +43,7 @@ class Journal:
     ) -> None:
         self.folder, self.plan, self.steps = folder, plan, steps
         self.history = [line for line in folder.read_lines(layout.HISTORY, History) if line.step <= resumed]
-        self.scores = [line for line in folder.read_lines(layout.EVALUATIONS, Evaluated) if line.step <= resumed]
+        self.scores = [line for line in folder.read_lines(layout.EVALUATIONS, ValidationScore) if line.step <= resumed]
         self.starts = [
             *folder.read_lines(layout.STARTS, Start),
             Start(time=time.time(), step=resumed, world_size=world_size, warnings=tuple(warnings)),
@@ -64,13 +64,13 @@ class Journal:
         if time.monotonic() - self._progress_written >= self._progress_seconds:
             self.write_progress()
 
-    def score(self, scored: Evaluated) -> None:
+    def score(self, scored: ValidationScore) -> None:
         """Take one validation score."""
         self.scores.append(scored)
         if self._events:
             self._events.scalar(f"val/{self.plan.spec.objective}", scored.objective, scored.step)
 
-    def best(self) -> Evaluated | None:
+    def best(self) -> ValidationScore | None:
         """Return the best validation score after step 0, the first of equal ones."""
         trained = [scored for scored in self.scores if scored.step > 0]
         return min(trained, key=lambda scored: scored.objective, default=None)

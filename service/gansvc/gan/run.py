@@ -13,7 +13,7 @@ from gansvc.catalog.budget import generator_steps
 from gansvc.catalog.loss import Loss
 from gansvc.spec.identity import of_validation
 from gansvc.spec.job import JobSpec
-from gansvc.store.records import Evaluated
+from gansvc.store.records import ValidationScore
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Platform:
     device: torch.device
     wrap: Callable[[nn.Module], nn.Module]
     """Makes a module's gradients the mean over all workers."""
-    report: Callable[[Evaluated], None]
+    report: Callable[[ValidationScore], None]
     """Called by every worker after each validation score."""
 
 

@@ -21,7 +21,7 @@ from gansvc.gan.streams import Stream, latents
 from gansvc.gan.workers import Means
 from gansvc.store import layout
 from gansvc.store.folder import Folder
-from gansvc.store.records import Evaluated, History, RunRecord
+from gansvc.store.records import History, RunRecord, ValidationScore
 
 MAX_HISTORY_LINES = 400
 """Lines of history that a run has at most."""
@@ -148,11 +148,11 @@ class _Run:
         broken = [title for name, title in _COLUMNS.items() if not math.isfinite(means[name])]
         return f"the {' and the '.join(broken)} became infinite or NaN by generator step {done}" if broken else ""
 
-    def score(self, done: int) -> Evaluated:
+    def score(self, done: int) -> ValidationScore:
         """Score the averaged generator and, where that is a number, save it."""
         self._players.synchronise()
         found = self._validate(self._players.average, self._platform.rank, self._platform.world_size)
-        scored = Evaluated(
+        scored = ValidationScore(
             step=done, critic_images=done * self._images_per_step, seconds=self._seconds(), **found._asdict()
         )
         if done > 0:
@@ -175,7 +175,7 @@ class _Run:
             return self._journal.close(state, reason, self._seconds())
         return RunRecord(label=self._plan.label, seed=self._plan.seed, values={}, state=state, reason=reason)
 
-    def _save(self, journal: Journal, scored: Evaluated) -> None:
+    def _save(self, journal: Journal, scored: ValidationScore) -> None:
         """Write the score, then the best generator, then the checkpoint that says all of it is there."""
         checkpoints, best, average = journal.folder / layout.CHECKPOINTS, journal.best(), self._players.average
         journal.score(scored)

@@ -12,12 +12,18 @@ from gansvc.errors import SpecError
 from gansvc.report import floor, ranking
 from gansvc.report.model import Column, Report, Row
 from gansvc.schema.bounded import MOST
+from gansvc.spec.identity import BEFORE_THE_FIELD
 from gansvc.store.records import Record, RunRecord
 from gansvc.store.scores import Contract
 
 # What changes neither the networks nor what a run of one seed is given, or is named by the contract.
 _NOT_COMPARED = {"name", "losses", "published", "resources", "evaluation", "cluster"}
 _NOT_TRAINED = {"training.seeds", "training.workers", "training.max_restarts", "dataset.root", "dataset.path"}
+# What a report of an earlier version means where it lacks a field.
+_LOSS_BEFORE = {
+    path.removeprefix("loss."): value for path, value in BEFORE_THE_FIELD.items() if path.startswith("loss.")
+}
+_SPEC_BEFORE = {path: value for path, value in BEFORE_THE_FIELD.items() if "*" not in path}
 
 
 class Comparison(Record):
@@ -146,23 +152,23 @@ def _join_rows(label: str, rows: Sequence[Row], shown: Sequence[Column], learned
 
 def _training_key(report: Report, label: str) -> str:
     """Return all that decides the runs of a loss but their seeds, as text."""
-    values = next((run.values for run in report.runs if run.label == label), None)
-    fields = {path: value for path, value in _fields(_plain_spec(report)) if not path.startswith("search.")}
+    values = next((_LOSS_BEFORE | run.values for run in report.runs if run.label == label), None)
+    fields = {path: value for path, value in _compared_fields(report).items() if not path.startswith("search.")}
     return json.dumps([values, fields], sort_keys=True)
 
 
 def _differences(reports: Sequence[Report]) -> Iterator[str]:
-    every = [dict(_fields(_plain_spec(report))) for report in reports]
+    every = [_compared_fields(report) for report in reports]
     for path in dict.fromkeys(path for fields in every for path in fields):
         values = [json.dumps(fields.get(path)) for fields in every]
         if len(set(values)) > 1:
             yield f"{path}: {', '.join(value if len(value) <= 60 else f'{value[:57]}...' for value in values)}"
 
 
-def _plain_spec(report: Report) -> Mapping[str, Any]:
-    """Return a report's spec, with the defaults of fields that are newer than it; as it is where it can't be read."""
-    spec = report.parsed_spec()
-    return report.spec if spec is None else spec.model_dump(mode="json", exclude_none=True)
+def _compared_fields(report: Report) -> dict[str, Any]:
+    """Return what a spec gives to every loss, by dotted path; a report of an earlier version may lack later fields."""
+    before = {path: value for path, value in _SPEC_BEFORE.items() if path.partition(".")[0] in report.spec}
+    return before | dict(_fields(report.spec))
 
 
 def _fields(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import Record
 
-_RECORDS_OF_A_JOB = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
+_NAMING = (layout.STATUS, layout.REPORT_JSON, f"{layout.MODEL}/{layout.MODEL_CARD}")
 """Files of a job folder that name its job."""
 
 
@@ -125,7 +125,7 @@ def is_safe_name(name: str) -> bool:
 
 def _job_of(target: Path) -> str:
     """Return the id of the job whose files a folder holds, or nothing where none of them says so."""
-    for name in _RECORDS_OF_A_JOB:
+    for name in _NAMING:
         try:
             named = Folder(target, follow=True).read_record(name, _Named)
         except ClusterError:

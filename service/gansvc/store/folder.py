@@ -17,7 +17,7 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.files.localfiles import FileFacts, LocalFiles
 from gansvc.files.objectfiles import ObjectFiles
-from gansvc.schema.explain import first
+from gansvc.schema.explain import first_finding
 from gansvc.store import layout
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,14 +39,14 @@ class Folder:
     Args:
         uri: its path or URI.
         follow: whether the folder itself may be a link: one that the user names, as the storage of all jobs.
-        anew: whether a write makes the folder where it is missing; a job's would come back without what it held.
+        creates: whether a write makes the folder where it is missing; a job's would come back without what it held.
 
     Raises:
         SpecError: there is no such storage, or its address carries a secret.
         ClusterError: the storage can't be reached.
     """
 
-    def __init__(self, uri: str | Path, follow: bool = False, anew: bool = True) -> None:
+    def __init__(self, uri: str | Path, follow: bool = False, creates: bool = True) -> None:
         self.uri = str(uri)
         if re.search("[\0\ud800-\udfff]", self.uri):
             raise SpecError(
@@ -61,7 +61,7 @@ class Folder:
         self.uri = os.path.abspath(homefolder.expand(path))
         around, name = os.path.split(self.uri)
         top, inside = (self.uri, ()) if follow or not name else (around, (name,))
-        self._files = LocalFiles(top, inside, 0 if anew else 1 + len(inside))
+        self._files = LocalFiles(top, inside, 0 if creates else 1 + len(inside))
 
     def __truediv__(self, name: str) -> Folder:
         inner = copy(self)
@@ -153,7 +153,7 @@ class Folder:
         try:
             return model.model_validate_json(data)
         except ValidationError as error:
-            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({first(error)})") from None
+            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({first_finding(error)})") from None
 
     def write_record(self, name: str, record: BaseModel) -> None:
         """Write a record as indented JSON."""

@@ -43,7 +43,7 @@ class Progress(Record):
     objective: float | None = None
     """Best validation score so far; lower is better."""
     diversity: float | None = None
-    """Of the samples last scored: see Evaluated."""
+    """Of the samples last scored: see ValidationScore."""
     collapsed: bool = False
     """Whether those samples are nearly all alike."""
     updated: float
@@ -71,7 +71,7 @@ class History(Record):
     """Training time so far, over all starts."""
 
 
-class Evaluated(Record):
+class ValidationScore(Record):
     """One validation score on the way (evaluations.jsonl)."""
 
     step: Count

@@ -109,8 +109,8 @@ def test_a_score_holds_the_digest_of_the_weights_that_it_scored(evaluator: Evalu
     assert scorefiles.outdated_fields(found, digest, run.identity, data) == []
     assert scorefiles.outdated_fields(found, "0" * 64, {"seed": 4}, data | {"train_images": "cd"}) == [
         f"weights: {digest[:12]} there, 000000000000 here",
-        f"data.train_images: {data['train_images'][:12]} there, cd here",
         "run.seed: 3 there, 4 here",
+        f"data.train_images: {data['train_images'][:12]} there, cd here",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ def measure(fake: Features, real: Features, metrics: Iterable[Metric]) -> Measur
     """Return the columns of the metrics that these features allow, and why the others aren't there.
 
     Raises:
-        RunError: a metric brought no value of a column, or one of a column that it doesn't name.
+        RunError: a metric gave no number for one of its columns, or one for another.
     """
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
@@ -34,14 +34,21 @@ def measure(fake: Features, real: Features, metrics: Iterable[Metric]) -> Measur
             skipped |= dict.fromkeys(metric.shown, reason)
             continue
         found = dict(metric.compute(fake, real))
-        columns = {column.key for column in metric.columns}
-        if wrong := {*metric.shown} - {*found} | {key for key in found if key.removesuffix("_std") not in columns}:
-            raise RunError(f"the metric {metric.name} gave {sorted(found)}, which isn't right for {sorted(wrong)}")
+        _check_columns(metric, found)
         optional |= {key: found.pop(key) for key in [*found] if key.removesuffix("_std") not in metric.shown}
         values |= {key: float(value) for key, value in found.items()}
     # Optional columns come last, as they have always stood in score files.
     values |= {key: float(value) for key, value in optional.items() if not isinstance(value, str)}
     return Measurement(values, skipped | {key: why for key, why in optional.items() if isinstance(why, str)})
+
+
+def _check_columns(metric: Metric, found: Mapping[str, float | str]) -> None:
+    known = {column.key for column in metric.columns}
+    missing = [key for key in metric.shown if not isinstance(found.get(key), (int, float))]
+    if wrong := missing + [key for key in found if key.removesuffix("_std") not in known]:
+        raise RunError(
+            f"the metric {metric.name} gave {dict(found)}; {', '.join(wrong)} must be a number of its columns"
+        )
 
 
 def _refusal(metric: Metric, fake: Features, real: Features) -> str | None:
