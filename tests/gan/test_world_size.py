@@ -45,6 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
         "training.augment": ["flip", "colour", "translation", "cutout"],
         "training.decay": "cosine",
     },
+    "lsgan regularized": {"losses.lsgan.regularizers": ["gradient-penalty", {"name": "r1-r2", "every": 2}]},
     "hinge spectral": {"network.critic_norm": "spectral"},
     "wgan-gp dcgan": {
         "losses.wgan-gp.n_critic": 2,
