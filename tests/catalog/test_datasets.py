@@ -554,7 +554,7 @@ def test_official_labels_are_classes(name: str, count: int, train: int) -> None:
 
 @pytest.mark.parametrize(("size", "stored"), [(8, 28), (28, 28), (32, 28), (63, 28), (64, 64), (512, 64)])
 def test_the_largest_images_up_to_the_size_are_read_or_else_the_smallest(size: int, stored: int) -> None:
-    assert DATASETS["breastmnist"].stored(size) == stored
+    assert DATASETS["breastmnist"].stored_size(size) == stored
 
 
 def test_a_source_names_the_classes_and_the_files_marks_identify_them(tmp_path: Path) -> None:

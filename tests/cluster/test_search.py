@@ -346,6 +346,6 @@ def test_a_trial_with_damaged_values_is_named(tmp_path: Path, damaged: bytes) ->
     trial = Folder(tmp_path) / "trial-00000"
     trial.write("values.json", damaged)
     with pytest.raises(ClusterError, match=r"trial-00000/values\.json is not a TrialValues"):
-        earlier.values_of(trial)
+        earlier.read_values(trial)
     trial.write("values.json", b'{"critic_lr": 0.00030000000000000003, "n_critic": 5}')
-    assert earlier.values_of(trial) == {"critic_lr": 0.00030000000000000003, "n_critic": 5}
+    assert earlier.read_values(trial) == {"critic_lr": 0.00030000000000000003, "n_critic": 5}

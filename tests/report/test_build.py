@@ -429,6 +429,15 @@ def test_a_pictures_title_names_the_metric_the_split_and_the_value(written: tupl
     assert titles[:2] == ["real images: KID on test 0.0050", "wgan-gp, seed 0: KID on test 0.0300"]
 
 
+def test_a_losss_regularizers_are_named_with_their_fields_among_its_values(folder: Folder) -> None:
+    regularizers = [{"name": "gradient-penalty", "weight": 10.0, "every": 1}]
+    make_run(folder, "lsgan", 0, values={"name": "lsgan", "n_critic": 1, "regularizers": regularizers})
+    make_run(folder, "wgan", 0, values={"name": "wgan", "n_critic": 5, "regularizers": []})
+    text = render(build(folder, make_spec()))
+    assert "- lsgan: n_critic 1, regularizers \\[gradient-penalty (weight 10, every 1)\\]\n" in text
+    assert "- wgan: n_critic 5\n" in text
+
+
 def test_a_spec_of_another_version_is_shown_as_it_is(written: tuple[Folder, model.Report]) -> None:
     report = written[1]
     other = report.model_copy(update={"spec": report.spec | {"training": {"warmup": 3}, "later": ["<b>"]}})

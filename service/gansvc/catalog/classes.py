@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansvc.errors import SpecError
 from gansvc.escapes import is_printable
-from gansvc.schema.explain import shown
+from gansvc.schema.explain import format_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class Labels:
 
     def summary(self) -> str:
         """Return the classes, or why there are none, for people."""
-        return listed(self.titles) if self.titles else f"none: {self.no_classes}"
+        return list_names(self.titles) if self.titles else f"none: {self.no_classes}"
 
 
 def read(
@@ -78,7 +78,7 @@ def read(
         if not len(known):
             return Labels(no_classes="it has no training images")
         if len(known) == 1:
-            return Labels(no_classes=f"all its training images are of the class {shown(known[0].item())}")
+            return Labels(no_classes=f"all its training images are of the class {format_value(known[0].item())}")
         if len(known) > MOST_CLASSES:
             return Labels(no_classes=f"its training images have {len(known):,} labels, and {MOST_CLASSES} are the most")
         _refuse_unknown(flat, known)
@@ -92,7 +92,7 @@ def read(
     return Labels({split: np.searchsorted(known, values) for split, values in flat.items()}, names, called)
 
 
-def listed(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """Return how many classes there are and what the first of them are called."""
     return f"{len(names)}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
 
@@ -153,7 +153,9 @@ def _refuse_unknown(flat: Mapping[str, Array], known: Array) -> None:
 
     for split, values in flat.items():
         if (unknown := np.setdiff1d(values, known)).size:
-            raise SpecError(f"{split}_labels holds the class {shown(unknown[0].item())}, which no training image has")
+            raise SpecError(
+                f"{split}_labels holds the class {format_value(unknown[0].item())}, which no training image has"
+            )
 
 
 def _printable_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Dataset(Section):
         """Return the paths of the files that can be downloaded; none for a set that comes otherwise."""
         return self.entry.files(self)
 
-    def quickly_read(self) -> arrays.Arrays | None:
+    def read_if_quick(self) -> arrays.Arrays | None:
         """Return what the set holds, unless it isn't here or takes more than a second or two to read.
 
         The user's own is read whatever its size: nothing else knows its images.
@@ -128,7 +128,7 @@ class DatasetEntry:
     md5: str = ""
     """MD5 of MedMNIST's smallest file."""
 
-    def stored(self, size: int) -> int:
+    def stored_size(self, size: int) -> int:
         """Return the size of the images that are read for a size: the largest up to it, or else the smallest."""
         return max((side for side in self.sizes if side <= size), default=self.sizes[0])
 
@@ -142,10 +142,10 @@ def _medmnist(
         sizes=(28, 64),
         licence=licence,
         source="MedMNIST v2, https://zenodo.org/records/10519652",
-        read=lambda d: published.read_medmnist(d.name, d.entry.stored(d.size), d.folder(), d.entry.md5),
-        missing=lambda d: published.missing_medmnist(d.name, d.entry.stored(d.size), d.folder()),
-        files=lambda d: (published.medmnist_file(d.name, d.entry.stored(d.size), d.folder()),),
-        npz=lambda d: published.medmnist_file(d.name, d.entry.stored(d.size), d.folder()),
+        read=lambda d: published.read_medmnist(d.name, d.entry.stored_size(d.size), d.folder(), d.entry.md5),
+        missing=lambda d: published.missing_medmnist(d.name, d.entry.stored_size(d.size), d.folder()),
+        files=lambda d: (published.medmnist_file(d.name, d.entry.stored_size(d.size), d.folder()),),
+        npz=lambda d: published.medmnist_file(d.name, d.entry.stored_size(d.size), d.folder()),
         md5=md5,
         classes=classes,
         downloads=True,

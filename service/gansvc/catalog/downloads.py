@@ -55,15 +55,17 @@ def fetch(url: str, path: Path, digest: str, advice: str, kind: Literal["md5", "
         with _download_lock(path):
             if not path.is_file():
                 part = path.with_name(f".{path.name}.part")
-                begun = _bytes_left_by_an_earlier_try(part)
-                found = _download(_source(url), part, kind)
+                begun = _resumable_bytes(part)
+                found = _download(_resolve_source(url), part, kind)
                 if begun and not found.startswith(digest):
                     # What an earlier try left may be of another file.
                     part.unlink()
-                    found = _download(_source(url), part, kind)
+                    found = _download(_resolve_source(url), part, kind)
                 if not found.startswith(digest):
                     part.unlink()
-                    raise OSError(f"{_source(url)} has {kind.upper()} {found}, not {digest}; what came was deleted")
+                    raise OSError(
+                        f"{_resolve_source(url)} has {kind.upper()} {found}, not {digest}; what came was deleted"
+                    )
                 part.replace(path)
     except (OSError, _PassingFaultError, http.client.HTTPException, ValueError) as error:
         reason = error.reason if type(error) is URLError else error
@@ -99,7 +101,7 @@ def _download_lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        _tell(f"waiting for another process that downloads {path.name}")
+        _print_progress(f"waiting for another process that downloads {path.name}")
         lock.acquire()
     try:
         yield
@@ -107,7 +109,7 @@ def _download_lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _source(url: str) -> str:
+def _resolve_source(url: str) -> str:
     mirror = os.environ.get("GANSVC_MIRROR")
     if not mirror:
         return url
@@ -126,12 +128,12 @@ def _download(source: str, part: Path, kind: Literal["md5", "sha256"]) -> str:
         except (_PassingFaultError, TimeoutError, ConnectionResetError, http.client.HTTPException) as error:
             if pause is None:
                 raise
-            _tell(f"{source}: {error or type(error).__name__}; another try in {pause:g} s")
+            _print_progress(f"{source}: {error or type(error).__name__}; another try in {pause:g} s")
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-def _bytes_left_by_an_earlier_try(part: Path) -> int:
+def _resumable_bytes(part: Path) -> int:
     """Return the bytes that an earlier try left of a file; what anybody else put in its place is taken away."""
     try:
         found = part.lstat()
@@ -144,8 +146,8 @@ def _bytes_left_by_an_earlier_try(part: Path) -> int:
 
 
 def _receive(source: str, part: Path) -> None:
-    have = _bytes_left_by_an_earlier_try(part)
-    stream, first, whole = _opened(source, have)
+    have = _resumable_bytes(part)
+    stream, first, whole = _open_source(source, have)
     made = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if have else os.O_CREAT | os.O_EXCL)
     with stream, open(os.open(part, made, 0o644), "r+b") as file:
         file.seek(first)
@@ -155,13 +157,13 @@ def _receive(source: str, part: Path) -> None:
             file.write(data)
             if time.monotonic() - told > TOLD:
                 of = f" of {whole / 1e6:.1f}" if whole else ""
-                _tell(f"{source}: {file.tell() / 1e6:.1f}{of} MB")
+                _print_progress(f"{source}: {file.tell() / 1e6:.1f}{of} MB")
                 told = time.monotonic()
         if whole and file.tell() < whole:
             raise _PassingFaultError(f"the connection ended after {file.tell()} of {whole} bytes")
 
 
-def _opened(source: str, have: int) -> tuple[IO[bytes], int, int | None]:
+def _open_source(source: str, have: int) -> tuple[IO[bytes], int, int | None]:
     """Return a stream of the source, the position in the file that it begins at, and the file's size where known."""
     if urlsplit(source).scheme not in ("http", "https", "file"):
         from pyarrow.fs import FileSystem
@@ -191,5 +193,5 @@ def _read_some(stream: IO[bytes]) -> bytes:
     return stream.read1(1 << 16) if isinstance(stream, http.client.HTTPResponse) else stream.read(1 << 16)
 
 
-def _tell(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gansvc.catalog.losses import Loss
 from gansvc.errors import did_you_mean, unknown_name
-from gansvc.schema.explain import reason, refusal, shown
+from gansvc.schema.explain import format_value, reason, refusal
 from gansvc.schema.section import Section, Shorthand, check_name
 
 
 def _plain_value(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise refusal(f"{shown(value)} doesn't fit; it must be a number or a string")
+        raise refusal(f"{format_value(value)} doesn't fit; it must be a number or a string")
     if isinstance(value, float) and not math.isfinite(value):
         raise refusal(f"{value!r} doesn't fit; it must be a finite number")
     return value
@@ -72,7 +72,9 @@ def _named_space(value: Any) -> Any:
         space = SPACES[check_name(value, SPACES, "search space")]
         return {field: distribution.model_dump(exclude_none=True) for field, distribution in space.items()}
     if not isinstance(value, Mapping):
-        raise refusal(f"{shown(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(SPACES))}")
+        raise refusal(
+            f"{format_value(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(SPACES))}"
+        )
     for key in value:
         if not isinstance(key, str):
             raise refusal(f"{key!r} is no field of a loss; write the field's name, as critic_lr or wgan.clip")

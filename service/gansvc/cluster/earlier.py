@@ -63,7 +63,7 @@ def summarise_scores(scores: Sequence[Sequence[ValidationScore]]) -> dict[str, f
     }
 
 
-def values_of(trial: Folder) -> dict[str, Value]:
+def read_values(trial: Folder) -> dict[str, Value]:
     """Return the values that a trial was begun with.
 
     Raises:
@@ -89,7 +89,7 @@ def _read_trial(spec: JobSpec, trial: Folder) -> PreviousTrial:
         reports.append(summarise_scores(scores) | {"objective": WORST})
     return PreviousTrial(
         name=trial.uri.rpartition("/")[2],
-        values=values_of(trial),
+        values=read_values(trial),
         # Nothing in the file: it has ended by itself or was stopped early, and did not fail.
         over=diverged or len(records) == len(seeds) or trial.read(layout.TRIAL_ENDED) == b"",
         reports=tuple(reports),

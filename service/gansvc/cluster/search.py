@@ -195,7 +195,7 @@ def _read_trial(spec: JobSpec, label: str, trial: Folder) -> TrialRecord:
     """Return what a trial left in its folder."""
     settings = spec.search
     assert settings is not None
-    values, failed = earlier.values_of(trial), (trial.read(layout.TRIAL_ENDED) or b"").decode(errors="replace")
+    values, failed = earlier.read_values(trial), (trial.read(layout.TRIAL_ENDED) or b"").decode(errors="replace")
     seeds = range(settings.seed, settings.seed + settings.seeds)
     plans = [(seed, trial / layout.seed_name(seed)) for seed in seeds]
     records = [record for _, here in plans if (record := here.read_record(layout.RUN, RunRecord))]

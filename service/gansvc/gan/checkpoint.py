@@ -12,7 +12,7 @@ import torch
 from gansvc.catalog import torchfiles
 from gansvc.errors import ClusterError, RunError
 from gansvc.gan import tensorfile
-from gansvc.spec.identity import differences, hashes_taken, missing_hashes
+from gansvc.spec.identity import differences, missing_hashes, missing_hashes_warning
 from gansvc.store import layout
 from gansvc.store.folder import Folder
 from gansvc.store.records import RunRecord
@@ -141,4 +141,4 @@ def _refuse_another_run(path: str, theirs: dict[str, Any], ours: dict[str, Any])
     taken = missing_hashes(known, ours.get("data", {})) if isinstance(known, dict) else {}
     if found := differences(theirs | ({"data": known | taken} if taken else {}), ours):
         raise RunError(f"{path} is of another run ({'; '.join(found)}); resume with what it was made with")
-    return [hashes_taken(path, taken)] if taken else []
+    return [missing_hashes_warning(path, taken)] if taken else []

@@ -18,7 +18,7 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.gan import checkpoint, tensorfile
 from gansvc.gan.networks import build_generator
 from gansvc.schema.bounded import Count, Few, Plain, Text, Texts
-from gansvc.schema.explain import first
+from gansvc.schema.explain import first_finding
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -107,7 +107,7 @@ def load_model(model: Path) -> tuple[ModelCard, nn.Module]:
         card = ModelCard.model_validate_json(written, strict=False)
         state = safetensors.torch.load(weights)
     except (ValidationError, *tensorfile.UNREADABLE) as error:
-        reason = first(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        reason = first_finding(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
         raise SpecError(f"{model} holds no readable model ({reason}); pull it from the job again") from None
     # Cards of earlier versions may lack the hash.
     if card.weights_sha256 and card.weights_sha256 != hashlib.sha256(weights).hexdigest():

@@ -61,7 +61,7 @@ def train(
         SpecError: the networks are conditional, and there are no labels.
         RunError: the folder holds checkpoints of another run, or forged ones.
     """
-    run = _Run(plan, images, _needed(labels, plan), validate, folder, platform)
+    run = _Run(plan, images, _required_labels(labels, plan), validate, folder, platform)
     if run.is_new and not plan.is_trial:
         run.score(0)
     if run.first < run.steps and (reason := run.early_stop_reason()):
@@ -107,7 +107,7 @@ class _Run:
         images, shares = images.to(platform.device), None if labels is None else data.class_shares(labels)
         self._players = Players(plan, images.shape[1], platform.device, platform.wrap, shares)
         self._batches = Batches(plan, images, labels, platform)
-        self._grid = tuple(part.to(platform.device) for part in _grid(plan, shares))
+        self._grid = tuple(part.to(platform.device) for part in _grid_inputs(plan, shares))
 
         # Go on from what an earlier start saved.
         found = checkpoint.newest(folder / layout.CHECKPOINTS, plan.identity())
@@ -215,7 +215,7 @@ class _Run:
         return self._seconds_before + time.monotonic() - self._started
 
 
-def _needed(labels: torch.Tensor | None, plan: RunPlan) -> torch.Tensor | None:
+def _required_labels(labels: torch.Tensor | None, plan: RunPlan) -> torch.Tensor | None:
     """Return the labels, or None where the networks don't ask for them."""
     if not plan.spec.network.conditional:
         return None
@@ -224,7 +224,7 @@ def _needed(labels: torch.Tensor | None, plan: RunPlan) -> torch.Tensor | None:
     return labels
 
 
-def _grid(plan: RunPlan, shares: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+def _grid_inputs(plan: RunPlan, shares: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
     """Return what the sample grid is made from: latents and, for conditional networks, labels.
 
     Then whole rows are of one class, in the order of the classes, and each class is shown for the same latents.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gansvc.catalog import duplicates
-from gansvc.catalog.classes import listed
+from gansvc.catalog.classes import list_names
 from gansvc.schema.bounded import Count, Few, Table, Text
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
@@ -57,7 +57,7 @@ def notes(dataset: DatasetFacts) -> list[str]:
     """Return what is known of duplicates and classes, in a few words each; nothing in reports of earlier versions."""
     if dataset.duplicates is None:
         return []
-    named = f"classes {listed(dataset.classes)}" if dataset.classes else f"no classes ({dataset.no_classes})"
+    named = f"classes {list_names(dataset.classes)}" if dataset.classes else f"no classes ({dataset.no_classes})"
     return [duplicates.summary(dataset.duplicates), named]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from gansvc.catalog import metrics as table
@@ -84,7 +84,10 @@ def format_validation(name: str, value: float | None) -> str:
 
 
 def format_setting(value: Any) -> str:
-    """Return the value of a loss's field: floats in three significant digits, ``1.5e-4`` below 0.01; n/a for None."""
+    """Return the value of a loss's field: floats in three significant digits, ``1.5e-4`` below 0.01; n/a for None.
+
+    A part of a loss is its name with its own fields: ``gradient-penalty (weight 10)``.
+    """
     if value is None:
         return MISSING
     if isinstance(value, float) and 0 < abs(value) < 0.01:
@@ -92,6 +95,9 @@ def format_setting(value: Any) -> str:
         return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        fields = (f"{key} {format_setting(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')} ({', '.join(fields)})".lstrip()
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(format_setting(item) for item in value)}]"
     return str(value)

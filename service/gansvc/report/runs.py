@@ -53,7 +53,9 @@ def _values(report: Report) -> tuple[str, ...]:
     """Return each loss's values in one line, as its first run trained with them."""
     found: dict[str, dict[str, Any]] = {}
     for run in report.runs:
-        found.setdefault(run.label, {key: v for key, v in run.values.items() if key not in ("name", "label")})
+        found.setdefault(
+            run.label, {key: v for key, v in run.values.items() if key not in ("name", "label") and v != []}
+        )
     return tuple(
         f"{escape(label)}: {escape(', '.join(f'{key} {numbers.format_setting(v)}' for key, v in values.items()))}"
         for label, values in found.items()

@@ -60,7 +60,7 @@ def _findings(error: ValidationError) -> list[Any]:
         return error.errors(include_url=False)
     except UnicodeEncodeError as wrong:  # pydantic can't write such a key either
         raise SpecError(
-            f"the field {shown(wrong.object)} holds half of a surrogate pair; write the whole sign"
+            f"the field {format_value(wrong.object)} holds half of a surrogate pair; write the whole sign"
         ) from None
 
 
@@ -72,7 +72,7 @@ def reason(finding: Mapping[str, Any]) -> str:
     return text.replace("match pattern", "match the pattern").replace(" after validation", "")
 
 
-def first(error: ValidationError) -> str:
+def first_finding(error: ValidationError) -> str:
     """Return what is wrong with a record, as half a sentence: its first fault, with the field."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = _cut(".".join(map(str, found["loc"])))
@@ -80,7 +80,7 @@ def first(error: ValidationError) -> str:
     return f"{where}: {said}" if where else said
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as a message shows it: lists as lists, and cut where it is long."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -108,7 +108,7 @@ def _sentence(finding: Any, data: Any) -> str:
         return f"{path}: {finding['msg']}" if path else str(finding["msg"])
     if finding["type"] == "missing":
         return f"{path} is missing; add it"
-    return f"{path}: {shown(finding['input'])} doesn't fit; it {reason(finding)}"
+    return f"{path}: {format_value(finding['input'])} doesn't fit; it {reason(finding)}"
 
 
 def _path(loc: Location, data: Any) -> str:

@@ -20,7 +20,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from gansvc.errors import SpecError, unknown_name
-from gansvc.schema.explain import refusal, shown
+from gansvc.schema.explain import format_value, refusal
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class TableSection:
         if not isinstance(data, Section):
             return self.table[data["name"]].model_validate(data)
         if type(data) not in self.table.values():
-            raise refusal(f"{shown(data)} is no {self.kind} of the table")
+            raise refusal(f"{format_value(data)} is no {self.kind} of the table")
         return data
 
 
@@ -168,7 +168,9 @@ def named(value: Any, table: Mapping[str, object], kind: str) -> Any:
     if isinstance(data, Section):
         return data
     if not isinstance(data, Mapping):
-        raise refusal(f"{shown(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(table))}")
+        raise refusal(
+            f"{format_value(value)} doesn't fit; it must be a name or a mapping; known: {', '.join(sorted(table))}"
+        )
     if "name" not in data:
         raise refusal(f"name is missing; known: {', '.join(sorted(table))}")
     check_name(data["name"], table, kind)

@@ -79,7 +79,7 @@ def hold(folder: Folder, ours: JobIdentity) -> tuple[str, ...]:
     if (kept := ours.model_copy(update={"losses": losses})) != theirs:
         folder.write_record(layout.IDENTITY, kept)
     taken = missing_hashes(theirs.data, ours.data) if theirs else {}
-    return (hashes_taken(layout.IDENTITY, taken),) if taken else ()
+    return (missing_hashes_warning(layout.IDENTITY, taken),) if taken else ()
 
 
 def refuse_another(folder: Folder, ours: JobIdentity) -> JobIdentity | None:
@@ -120,7 +120,7 @@ def missing_hashes(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[s
     return {name: digest for name, digest in ours.items() if name not in theirs}
 
 
-def hashes_taken(path: str, taken: Collection[str]) -> str:
+def missing_hashes_warning(path: str, taken: Collection[str]) -> str:
     """Return the warning that a stored identity got hashes which it lacked."""
     return (
         f"{path} had no hash of {', '.join(taken)}, and has those of now from here on: whether that was the same "

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from gansvc.schema.explain import refusal, shown
+from gansvc.schema.explain import format_value, refusal
 from gansvc.schema.section import Section
 from gansvc.spec.capacity import WorkerResources, misfit
 
@@ -31,20 +31,22 @@ _SMALLEST, _LARGEST = 512 * 2**20, 64 * 2**40
 def _object_name(text: str) -> str:
     if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
         raise refusal(
-            f"{shown(text)} is no Kubernetes name; use lower-case letters, digits, dashes and dots, up to 253"
+            f"{format_value(text)} is no Kubernetes name; use lower-case letters, digits, dashes and dots, up to 253"
         )
     return text
 
 
 def _queue_name(text: str) -> str:
     if len(text) > 63:
-        raise refusal(f"{shown(text)} has {len(text)} characters; a queue's name is a label and has at most 63")
+        raise refusal(f"{format_value(text)} has {len(text)} characters; a queue's name is a label and has at most 63")
     return _object_name(text)
 
 
 def _image(text: str) -> str:
     if len(text) > 512 or not _IMAGE.fullmatch(text):
-        raise refusal(f"{shown(text)} is no image; write it as registry.example.com/gansvc:0.1.0, or with @sha256:...")
+        raise refusal(
+            f"{format_value(text)} is no image; write it as registry.example.com/gansvc:0.1.0, or with @sha256:..."
+        )
     return text
 
 
@@ -52,9 +54,9 @@ def _memory(text: str) -> str:
     number, unit = text[:-2], text[-2:]
     # [0-9], because isdigit() takes other scripts' digits too.
     if unit not in _UNITS or not re.fullmatch(r"[1-9][0-9]{0,7}", number):
-        raise refusal(f"{shown(text)} is no amount of memory; write it as 512Mi, 16Gi or 1Ti")
+        raise refusal(f"{format_value(text)} is no amount of memory; write it as 512Mi, 16Gi or 1Ti")
     if not _SMALLEST <= int(number) * _UNITS[unit] <= _LARGEST:
-        raise refusal(f"{shown(text)} is out of range; a Ray node has 512Mi to 64Ti")
+        raise refusal(f"{format_value(text)} is out of range; a Ray node has 512Mi to 64Ti")
     return text
 
 
@@ -86,13 +88,15 @@ class Toleration(Section):
     @model_validator(mode="after")
     def _is_one(self) -> Toleration:
         if self.key and not _label_key(self.key):
-            raise refusal(f"{shown(self.key)} is no taint's key; write it as nvidia.com/gpu", ".key")
+            raise refusal(f"{format_value(self.key)} is no taint's key; write it as nvidia.com/gpu", ".key")
         if not self.key and self.operator == "Equal":
             raise refusal("key is missing; give the taint's key, or operator: Exists for every taint")
         if self.operator == "Exists" and self.value:
-            raise refusal(f"{shown(self.value)} doesn't go with operator Exists; leave value out", ".value")
+            raise refusal(f"{format_value(self.value)} doesn't go with operator Exists; leave value out", ".value")
         if not _label_value(self.value):
-            raise refusal(f"{shown(self.value)} is no taint's value; use letters, digits, dashes, dots", ".value")
+            raise refusal(
+                f"{format_value(self.value)} is no taint's value; use letters, digits, dashes, dots", ".value"
+            )
         return self
 
 
@@ -147,9 +151,11 @@ class Placement(Section):
     def _are_labels(cls, labels: dict[str, str]) -> dict[str, str]:
         for key, value in labels.items():
             if not _label_key(key):
-                raise refusal(f"{shown(key)} is no label's key; write it as nvidia.com/gpu.product")
+                raise refusal(f"{format_value(key)} is no label's key; write it as nvidia.com/gpu.product")
             if not _label_value(value):
-                raise refusal(f"{shown(value)} is no label's value; use up to 63 letters, digits, - _ .", f".{key}")
+                raise refusal(
+                    f"{format_value(value)} is no label's value; use up to 63 letters, digits, - _ .", f".{key}"
+                )
         return labels
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ def read(spec: JobSpec) -> Arrays | None:
     Raises:
         SpecError: the user's own file has another form, or the job can't be made of what it holds.
     """
-    found = spec.dataset.quickly_read()
+    found = spec.dataset.read_if_quick()
     if found is not None:
         check(spec, found.images, found.labels.no_classes)
     return found

@@ -17,7 +17,7 @@ from gansvc.errors import ClusterError, SpecError
 from gansvc.files import filesystems, homefolder
 from gansvc.files.localfiles import FileFacts, LocalFiles
 from gansvc.files.objectfiles import ObjectFiles
-from gansvc.schema.explain import first
+from gansvc.schema.explain import first_finding
 from gansvc.store import layout
 
 M = TypeVar("M", bound=BaseModel)
@@ -153,7 +153,7 @@ class Folder:
         try:
             return model.model_validate_json(data)
         except ValidationError as error:
-            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({first(error)})") from None
+            raise ClusterError(f"{self.path(name)} is not a {model.__name__} ({first_finding(error)})") from None
 
     def write_record(self, name: str, record: BaseModel) -> None:
         """Write a record as indented JSON."""

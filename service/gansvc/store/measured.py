@@ -22,16 +22,16 @@ class Measured(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_what_is_no_number(cls, data: Any) -> Any:
+    def _drop_non_finite(cls, data: Any) -> Any:
         """Move what isn't finite, null in files of earlier versions, from the metrics to what was left out."""
         if not isinstance(data, dict) or not isinstance(metrics := data.get("metrics"), dict):
             return data
-        broken = [key for key, value in metrics.items() if value is None or _is_no_number(value)]
+        broken = [key for key, value in metrics.items() if value is None or _is_non_finite(value)]
         # A deviation goes with its own column.
         reasons = {key: NO_NUMBER for key in broken if not key.endswith("_std")}
         kept = {key: value for key, value in metrics.items() if key not in broken}
         return data | {"metrics": kept} | ({"skipped": reasons | data.get("skipped", {})} if reasons else {})
 
 
-def _is_no_number(value: Any) -> bool:
+def _is_non_finite(value: Any) -> bool:
     return isinstance(value, float) and not isfinite(value)

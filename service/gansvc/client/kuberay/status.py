@@ -14,7 +14,7 @@ from gansvc.client.kuberay.namespace import Namespace
 from gansvc.errors import ClusterError
 from gansvc.files import patience
 from gansvc.spec import jobfile
-from gansvc.store import jobstatus, layout
+from gansvc.store import jobstatus, layout, submissions
 from gansvc.store.driverstate import ENDED, Driver
 from gansvc.store.folder import Folder
 from gansvc.store.jobfolder import Job
@@ -60,11 +60,12 @@ def status(job: Job, where: Submission, ask: Ask) -> Status:
 def follow(job: Job, where: Submission, ask: Ask) -> Iterator[Status]:
     """Yield a job's status whenever its RayJob changes, and every few seconds; the last one is final."""
     for _ in rayjobs.watch(*_driver(job, where)):
-        known = status(job, where, ask)
+        # Another command may have resumed it meanwhile.
+        known = status(job, submissions.last(job) or where, ask)
         yield known
         if known.phase in FINAL_PHASES:
             return
-    yield status(job, where, ask)
+    yield status(job, submissions.last(job) or where, ask)
 
 
 def stop(job: Job, where: Submission) -> None:
