@@ -16,7 +16,7 @@ import torch
 
 from gansvc import api
 from gansvc.catalog.datasets import SPLITS
-from gansvc.cli import scoretables
+from gansvc.cli import app, scoretables
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import RunError, SpecError
 from gansvc.gan import checkpoint, data
@@ -188,6 +188,20 @@ def test_what_the_card_lacks_is_asked_for_again_and_said(job: tuple[Path, Score]
     card = json.loads((tmp_path / "model.json").read_text()) | {"score": found.score.model_dump(mode="json")}
     (tmp_path / "model.json").write_text(json.dumps(card))
     assert set(api.evaluate(tmp_path).score.metrics) == set(job[1].metrics)
+
+
+def test_a_field_that_an_older_card_lacks_is_unknown_and_said_so(
+    job: tuple[Path, Score], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in job[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    card = json.loads((tmp_path / "model.json").read_text())
+    del card["score"]["contract"]["torch"], card["score"]["contract"]["details"]
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    found = api.evaluate(tmp_path, None, {"evaluation.metrics": ["kid"]})
+    assert found.differences == () and found.unknown == ("torch",)
+    app.evaluate(tmp_path, values=["evaluation.metrics=[kid]"])
+    assert "isn't known: the older card lacks torch" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
