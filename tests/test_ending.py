@@ -149,7 +149,7 @@ def scored(tiny: Any, tmp_path: Path) -> tuple[Folder, JobSpec, RunRecord]:
 def kept(scored: tuple[Folder, JobSpec, RunRecord], data: str = "ab") -> tuple[bool, bool]:
     """Return whether the score and the report are still there when the evaluation begins."""
     folder, spec, run = scored
-    outdated.drop(folder, spec, "lsgan-seed0", run, {"train_images": data})
+    outdated.delete_outdated(folder, spec, "lsgan-seed0", run, {"train_images": data})
     return folder.exists("evaluation/lsgan-seed0.json"), folder.exists("report")
 
 

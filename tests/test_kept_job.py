@@ -81,7 +81,7 @@ def test_its_report_is_rendered_as_it_was_made(folder: Folder) -> None:
 
 
 def test_it_is_resumed_from_its_checkpoint(folder: Folder, spec: JobSpec, cluster: Any) -> None:
-    assert identity.hold(folder, identity.of_job(spec, cluster.content)) == ()
+    assert identity.compare_and_keep(folder, identity.of_job(spec, cluster.content)) == ()
     one = spec.with_values({"losses": [spec.loss("lsgan").model_dump()], "training.seeds": [0]})
     run = folder / layout.TRAIN / RUN
     (record,) = pipeline.train(folder, found := pipeline.search(folder, one, cluster), cluster)

@@ -111,7 +111,7 @@ def run(folder: Folder, spec: JobSpec, monitor: Monitor) -> None:
     # Ray puts a handler of its own in place when it connects, and that one wouldn't say STOPPED.
     _end_on_sigterm(monitor)
     cluster.check(folder)
-    monitor.warn(*identity.hold(folder, identity.of_job(spec, cluster.content)))
+    monitor.warn(*identity.compare_and_keep(folder, identity.of_job(spec, cluster.content)))
     cluster.describe(folder)
     folder.write(layout.JOB, jobfile.dump(spec))
     folder.write_lines(layout.STARTS, [*folder.read_lines(layout.STARTS, JobStart), JobStart(time=time.time())])
@@ -159,7 +159,7 @@ def train(folder: Folder, spec: JobSpec, cluster: driver.Cluster) -> list[RunRec
                 # Its last checkpoint is of no use: a run that has reached its end isn't scored again.
                 for lost in (layout.CHECKPOINTS, layout.SAMPLES):
                     here.delete(lost)
-                outdated.forget(folder, name)
+                outdated.delete_results(folder, name)
             here.delete(layout.RUN)
             todo.append((plan, here))
     return [*ended, *cluster.train(spec, todo)]
@@ -181,7 +181,7 @@ def evaluate(folder: Folder, spec: JobSpec, cluster: driver.Cluster, runs: list[
         raise RunError(f"no run has a generator to score ({reasons}); {fix}")
     names = {layout.run_name(run.label, run.seed): run for run in usable}
     for name in (*names, REAL):
-        outdated.drop(folder, spec, name, names.get(name), cluster.images.content)
+        outdated.delete_outdated(folder, spec, name, names.get(name), cluster.images.content)
     failed = cluster.evaluate(spec, usable, folder, monitor.score)
     if set(failed) >= set(names):
         raise RunError(f"no run could be scored ({'; '.join(f'{name}: {why}' for name, why in failed.items())})")

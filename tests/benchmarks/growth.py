@@ -132,7 +132,7 @@ def _looked(trials: int, rounds: int) -> tuple[tuple[int, float], list[tuple[int
         def look() -> tuple[int, float]:
             gate.clear()
             began = time.monotonic()
-            watch.look()
+            watch.update()
             return len(gate.seen), time.monotonic() - began
 
         first = look()

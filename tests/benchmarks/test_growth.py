@@ -38,7 +38,7 @@ def test_a_look_at_400_trials_takes_at_most_200_requests(
     counts = []
     for _ in range(6):
         gate.clear()
-        monitor.look()
+        monitor.update()
         counts.append(len(gate.seen))
     assert max(counts) <= 200, counts
     assert counts[-1] <= 30, "what has ended is not read again"
@@ -50,7 +50,7 @@ def test_a_look_at_400_trials_takes_at_most_200_requests(
     trial = folder / "search" / made_jobs.LABEL / f"trial-{TRIALS:05d}"
     trial.write_record("seed0/progress.json", last)
     trial.write("ended", "")
-    monitor.look()
+    monitor.update()
     found = status(folder)
     assert found.trials[0] == TRIALS + 1 and len(found.current) == 3 and found.best_objective == 0.01
 
@@ -137,6 +137,6 @@ def test_a_folder_on_this_machine_is_looked_at_as_an_object_storage(tmp_path: Pa
     made_jobs.searching(folder, 5, 2)
     monitor = Monitor(folder, JOB, made_jobs.spec(7))
     monitor.enter("SEARCHING")
-    monitor.look()
+    monitor.update()
     found = status(folder)
     assert (found.trials, len(found.current)) == ((5, 7), 2) and found.best_objective == pytest.approx(0.1)

@@ -72,7 +72,7 @@ def test_the_time_left_rests_on_what_the_driver_read(
     for images, seconds in ((500, 0), (1000, 20)):
         clock[0] += seconds
         folder.write("train/lsgan-seed0/progress.json", at("lsgan", images).model_dump_json())
-        monitor.look()
+        monitor.update()
         status = folder.read_record("status.json", Status)
         left.append(status.seconds_left if status else None)
     assert left == [None, 40], "1,000 of 2,000 images are left, at 25 a second"
@@ -88,7 +88,7 @@ def test_what_is_still_to_come_makes_the_time_left_the_least(
     for images in (500, 1000):
         clock[0] += 20
         folder.write("train/lsgan-seed0/progress.json", at("lsgan", images).model_dump_json())
-        monitor.look()
+        monitor.update()
     status = read(folder)
     assert (status.seconds_left, status.at_least) == (40, True) and "at least 40 s left" in statusline.line(status)
 
@@ -100,19 +100,19 @@ def test_the_scores_have_a_pace_from_the_first_one_on(
     monitor = Monitor(folder, "job", tiny())
     monitor.enter("EVALUATING")
     monitor.score((), 4)
-    monitor.look()
+    monitor.update()
     assert (read(folder).seconds_left, read(folder).scoring) == (None, ())
     assert "preparing the scores" in statusline.line(read(folder)) and "left" not in statusline.line(read(folder))
     clock[0] += 20
     monitor.score(("lsgan-seed0", "wgan-seed0"), 4)
-    monitor.look()
+    monitor.update()
     assert read(folder).seconds_left is None and "scoring lsgan-seed0, wgan-seed0" in statusline.line(read(folder))
     clock[0] += 10
     monitor.score(("wgan-seed0", "real"), 3)
-    monitor.look()
+    monitor.update()
     assert (read(folder).seconds_left, read(folder).at_least) == (90, True), "three at 30 seconds each"
     clock[0] += 40
-    monitor.look()
+    monitor.update()
     assert read(folder).seconds_left == 50
     monitor.enter("REPORTING")
     status = read(folder)
@@ -138,7 +138,7 @@ def test_a_job_or_a_loss_may_be_named_like_a_trial(name: str, tiny: Callable[...
     search.write(f"trial-00001/{layout.TRIAL_ENDED}", "")
     monitor = Monitor(folder, folder.uri.rpartition("/")[2], spec)
     monitor.enter("SEARCHING")
-    monitor.look()
+    monitor.update()
     status = folder.read_record("status.json", Status)
     assert status is not None and status.trials == (1, 2) and [p.critic_images for p in status.current] == [7]
     monitor.end("FAILED", "why")

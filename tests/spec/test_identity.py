@@ -11,7 +11,7 @@ import torch
 
 from gansvc.errors import ClusterError, SpecError
 from gansvc.gan.data import Images
-from gansvc.spec.identity import BEFORE_THE_FIELD, JobIdentity, differences, hold, of_job, refuse_another
+from gansvc.spec.identity import BEFORE_THE_FIELD, JobIdentity, compare_and_keep, differences, of_job, refuse_another
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
 
@@ -23,7 +23,7 @@ DATA = {"train_images": "a" * 64, "test_images": "b" * 64}
 def begun(tiny: Make, tmp_path: Path) -> Folder:
     """The folder of a job that was begun."""
     folder = Folder(tmp_path)
-    hold(folder, of_job(tiny(search={"trials": 2}), DATA))
+    compare_and_keep(folder, of_job(tiny(search={"trials": 2}), DATA))
     return folder
 
 
@@ -47,7 +47,7 @@ def test_another_spec_is_refused_with_the_difference_and_the_way_out(
 ) -> None:
     other = of_job(tiny(search={"trials": 2}).with_values({k.replace("__", "."): v for k, v in values.items()}), DATA)
     with pytest.raises(SpecError) as refused:
-        hold(begun, other)
+        compare_and_keep(begun, other)
     assert f"begun with another spec ({says}" in str(refused.value)
     assert "put that back and resume, or start anew" in str(refused.value)
     kept = begun.read_record("identity.json", JobIdentity)
@@ -57,23 +57,23 @@ def test_another_spec_is_refused_with_the_difference_and_the_way_out(
 def test_other_data_is_refused_by_the_splits_that_differ(begun: Folder, tiny: Make) -> None:
     spec = tiny(search={"trials": 2})
     with pytest.raises(SpecError, match=r"data.test_images: bbbbbbbbbbbb there, cccccccccccc here") as refused:
-        hold(begun, of_job(spec, DATA | {"test_images": "c" * 64}))
+        compare_and_keep(begun, of_job(spec, DATA | {"test_images": "c" * 64}))
     assert "was begun with other data (" in str(refused.value) and "train_images" not in str(refused.value)
     with pytest.raises(SpecError, match=r"begun with other data and another spec \(data.test"):
-        hold(begun, of_job(tiny(search={"trials": 3}), DATA | {"test_images": "c" * 64}))
+        compare_and_keep(begun, of_job(tiny(search={"trials": 3}), DATA | {"test_images": "c" * 64}))
     with pytest.raises(SpecError, match=r"data.test_images: bbbbbbbbbbbb there, nothing here"):
-        hold(begun, of_job(spec, {"train_images": "a" * 64}))
+        compare_and_keep(begun, of_job(spec, {"train_images": "a" * 64}))
     # The client knows the spec alone.
     assert refuse_another(begun, of_job(spec)) is not None
 
 
 def test_a_hash_that_an_identity_lacks_is_taken_once_and_told(begun: Folder, tiny: Make) -> None:
     ours = of_job(tiny(search={"trials": 2}), DATA | {"val_labels": "d" * 64})
-    (warning,) = hold(begun, ours)
+    (warning,) = compare_and_keep(begun, ours)
     assert warning.startswith("identity.json had no hash of val_labels")
-    assert begun.read_record("identity.json", JobIdentity) == ours and hold(begun, ours) == ()
+    assert begun.read_record("identity.json", JobIdentity) == ours and compare_and_keep(begun, ours) == ()
     with pytest.raises(SpecError, match=r"data.val_labels: dddddddddddd there, eeeeeeeeeeee here"):
-        hold(begun, of_job(tiny(search={"trials": 2}), DATA | {"val_labels": "e" * 64}))
+        compare_and_keep(begun, of_job(tiny(search={"trials": 2}), DATA | {"val_labels": "e" * 64}))
 
 
 def test_a_field_that_an_identity_lacks_means_what_was_done_before_it(begun: Folder, tiny: Make) -> None:
@@ -82,8 +82,8 @@ def test_a_field_that_an_identity_lacks_means_what_was_done_before_it(begun: Fol
     begun.write("identity.json", json.dumps(written))
     stemmed = tiny(search={"trials": 2}).with_values({"network.critic_stem": 4})
     with pytest.raises(SpecError, match=r"another spec \(network.critic_stem: 0 there, 4 here\)"):
-        hold(begun, of_job(stemmed, DATA))
-    hold(begun, of_job(tiny(search={"trials": 2}), DATA))
+        compare_and_keep(begun, of_job(stemmed, DATA))
+    compare_and_keep(begun, of_job(tiny(search={"trials": 2}), DATA))
 
 
 @pytest.mark.parametrize("path", BEFORE_THE_FIELD)
@@ -113,16 +113,16 @@ def test_what_only_says_where_things_are_may_change(begun: Folder, tiny: Make, t
         "losses": ["lsgan", "hinge"],
         "name": "other",
     }
-    hold(begun, of_job(tiny(**moved), DATA))
+    compare_and_keep(begun, of_job(tiny(**moved), DATA))
     # A loss that is left out for one start is still the one that it was.
     with pytest.raises(SpecError, match=r"losses.wgan.clip: 0.01 there, 0.1 here"):
-        hold(begun, of_job(tiny(search={"trials": 2}, losses=[{"name": "wgan", "clip": 0.1}]), DATA))
+        compare_and_keep(begun, of_job(tiny(search={"trials": 2}, losses=[{"name": "wgan", "clip": 0.1}]), DATA))
 
 
 def test_a_damaged_identity_is_told(begun: Folder, tiny: Make) -> None:
     begun.write("identity.json", "[]")
     with pytest.raises(ClusterError, match=r"identity.json is not a JobIdentity"):
-        hold(begun, of_job(tiny(), DATA))
+        compare_and_keep(begun, of_job(tiny(), DATA))
 
 
 def test_an_identity_without_end_is_compared_nevertheless() -> None:

@@ -149,7 +149,7 @@ class Evaluator:
             shown = fresh[subset(len(fresh), audit.MAX_AUDITED, self.spec.evaluation.seed)]
         else:
             shown = torch.cat(list(self._samples(run, min(audit.MAX_AUDITED, len(features)))))
-        record = audit.audit(score, features if run else None, shown, self.images, real)
+        record = audit.make_audit(score, features if run else None, shown, self.images, real)
         if record.memorisation is not None and record.memorisation.pairs:
             self.target.write(layout.pairs(file_stem(run)), audit.draw_pairs(record.memorisation, shown, real))
         return record

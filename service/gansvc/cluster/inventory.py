@@ -25,8 +25,8 @@ _CHANGES: dict[Phase, str] = {
 """The one part of the job folder that a phase writes to."""
 
 
-class Found(NamedTuple):
-    """What a look found."""
+class FolderCounts(NamedTuple):
+    """What a job folder holds of trials, runs and scores."""
 
     trials: int
     """Trials that are over."""
@@ -68,7 +68,7 @@ class Inventory:
         self._listed: dict[str, tuple[Phase, dict[str, FileFacts]]] = {}
         self._read: dict[str, tuple[FileFacts, Progress | None]] = {}
 
-    def look(self, phase: Phase, whole: bool = False) -> Found:
+    def count(self, phase: Phase, whole: bool = False) -> FolderCounts:
         """Return what is there.
 
         Args:
@@ -85,7 +85,7 @@ class Inventory:
         progress = self._progress(trainings, whole)
         now = time.time()
         scored = [p for p in progress.values() if p.objective is not None]
-        return Found(
+        return FolderCounts(
             trials=sum(map(self._is_trial, ended)),
             runs=sum(f"{run}/{layout.RUN}" in train for run in self._runs),
             scores=sum(layout.score(run) in evaluation for run in self._runs),

@@ -15,7 +15,7 @@ from types import TracebackType
 from gansvc.cluster.inventory import Inventory
 from gansvc.cluster.timeleft import TimeLeft
 from gansvc.errors import ClusterError, GansvcError
-from gansvc.schema.bounded import MOST
+from gansvc.schema.bounded import MAX_ITEMS
 from gansvc.spec.job import JobSpec
 from gansvc.store import layout
 from gansvc.store.folder import Folder
@@ -97,7 +97,7 @@ class Monitor:
             self._time.score(left)
             self._status = self._status.model_copy(update={"scoring": tuple(names)})
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Look at what the job folder holds, and write the status with it unless the job has moved on meanwhile.
 
         Raises:
@@ -140,7 +140,7 @@ class Monitor:
                 self._wake.get(timeout=self._period)
             if self._over:
                 return
-            self._renew(self.look)
+            self._renew(self.update)
 
     def _keep_alive(self) -> None:
         """Rewrite a status that gets old while a look takes long."""
@@ -194,7 +194,7 @@ class Monitor:
     def _counts(self, phase: Phase, final: bool = False) -> dict[str, object]:
         """Return what the status says of the folder; nothing where that can't be told."""
         try:
-            found = self._inventory.look(phase, whole=final)
+            found = self._inventory.count(phase, whole=final)
             images = self._images if phase in ("SEARCHING", "TRAINING") else None
             left = None if final else self._time.seconds(phase, images, found)
         except GansvcError as error:
@@ -208,7 +208,7 @@ class Monitor:
             "trials": (min(trials, found.trials), trials),
             "runs": (found.runs, runs),
             "scores": (found.scores, runs),
-            "current": found.at_work[:MOST],
+            "current": found.at_work[:MAX_ITEMS],
             "best_label": best.label if best else "",
             "best_objective": best.objective if best else None,
             "images_per_second": sum(p.images_per_second for p in found.at_work),

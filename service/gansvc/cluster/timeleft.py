@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gansvc.cluster.inventory import Found
+from gansvc.cluster.inventory import FolderCounts
 from gansvc.spec.job import JobSpec
 from gansvc.store.records import Phase, Progress
 
@@ -40,7 +40,7 @@ class TimeLeft:
         if self._scored[1] != left:
             self._scored = time.monotonic(), left
 
-    def seconds(self, phase: Phase, images: int | None, found: Found) -> float | None:
+    def seconds(self, phase: Phase, images: int | None, found: FolderCounts) -> float | None:
         """Return the seconds left, None while there is nothing to judge by.
 
         Args:

@@ -11,7 +11,7 @@ from typing import Any
 from gansvc.errors import SpecError
 from gansvc.report import floor, ranking
 from gansvc.report.model import Column, Report, Row
-from gansvc.schema.bounded import MOST
+from gansvc.schema.bounded import MAX_ITEMS
 from gansvc.spec.identity import BEFORE_THE_FIELD
 from gansvc.store.records import Record, RunRecord
 from gansvc.store.scores import Contract
@@ -59,8 +59,10 @@ def merge(reports: Sequence[Report]) -> Comparison:
         SpecError: a job has no scores, there is only one job, or the contracts differ; the message names the fields.
     """
     contract = _common_contract(reports)
-    if (seeds := sum(len(row.seeds) for report in reports for row in report.leaderboard)) > 5 * MOST:
-        raise SpecError(f"JOB: the jobs have {seeds:,} scored runs, and {5 * MOST:,} can be compared; name fewer jobs")
+    if (seeds := sum(len(row.seeds) for report in reports for row in report.leaderboard)) > 5 * MAX_ITEMS:
+        raise SpecError(
+            f"JOB: the jobs have {seeds:,} scored runs, and {5 * MAX_ITEMS:,} can be compared; name fewer jobs"
+        )
     shared = [column for column in reports[0].columns if all(other.column(column.key) for other in reports)]
     if not shared:
         raise SpecError("JOB: the jobs share no metric; score them with the same evaluation.metrics")
@@ -143,9 +145,9 @@ def _join_rows(label: str, rows: Sequence[Row], shown: Sequence[Column], learned
         if values:
             cells[column.key] = ranking.cell(values, fmean(within) if within else None)
     seeds = tuple(sorted(seed for row in rows for seed in row.seeds))
-    if len(seeds) > MOST:
+    if len(seeds) > MAX_ITEMS:
         raise SpecError(
-            f"JOB: {label} has {len(seeds)} seeds in these jobs, and {MOST} can be compared; name fewer jobs"
+            f"JOB: {label} has {len(seeds)} seeds in these jobs, and {MAX_ITEMS} can be compared; name fewer jobs"
         )
     return Row(rank=None, label=label, seeds=seeds, metrics=cells, learned=learned)
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 LONGEST = 5_000
 """Characters of a text."""
-MOST = 1_000
+MAX_ITEMS = 1_000
 """Trainings at work at once, seeds of a loss, and keys of a table: ten times what a spec can ask for."""
 _MOST_VALUES, _DEEPEST, _LARGEST = 50_000, 32, 10**18
 
@@ -43,17 +43,17 @@ Text = Annotated[str, AfterValidator(_cut)]
 """A sentence or a name; cut where it is longer than any of ours."""
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 """A number of images, steps, seeds, ..."""
-Texts = Annotated[tuple[Text, ...], Field(max_length=5 * MOST)]
+Texts = Annotated[tuple[Text, ...], Field(max_length=5 * MAX_ITEMS)]
 """Warnings, and other lists of sentences."""
 Few = Annotated[tuple[T, ...], Field(max_length=100)]
 """A list of what a job has a handful of: losses, columns, classes."""
-Some = Annotated[tuple[T, ...], Field(max_length=MOST)]
+Some = Annotated[tuple[T, ...], Field(max_length=MAX_ITEMS)]
 """A list of what a loss has some of: seeds, trainings at work."""
-Many = Annotated[tuple[T, ...], Field(max_length=10 * MOST)]
+Many = Annotated[tuple[T, ...], Field(max_length=10 * MAX_ITEMS)]
 """A list of what a job has thousands of: trials, runs, points of a curve."""
-Table = Annotated[dict[Annotated[str, Field(max_length=200)], T], Field(max_length=MOST)]
+Table = Annotated[dict[Annotated[str, Field(max_length=200)], T], Field(max_length=MAX_ITEMS)]
 """Values by name."""
-BySeed = Annotated[dict[Count, T], Field(max_length=MOST)]
+BySeed = Annotated[dict[Count, T], Field(max_length=MAX_ITEMS)]
 """Values by seed."""
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
 """A section of a spec, or all of it, as plain data."""

@@ -18,7 +18,7 @@ Location = tuple[int | str, ...]
 OWN: Final = "gansvc"
 """Type of our own findings, whose sentences already hold the value and the fix."""
 
-MOST = 10
+MAX_SENTENCES = 10
 """Sentences that are worth reading at once."""
 
 _MUST = {
@@ -49,10 +49,10 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
         errors = _findings(error)
         # pydantic calls a list with a bad item also too short: the item's own finding says it better.
         errors = [e for e in errors if e["type"] != "too_short" or not any(_within(o["loc"], e["loc"]) for o in errors)]
-        sentences = list(dict.fromkeys(_sentence(finding, data) for finding in errors[: 5 * MOST]))
-        left = len(errors) - len(errors[: 5 * MOST]) + len(sentences[MOST:])
+        sentences = list(dict.fromkeys(_sentence(finding, data) for finding in errors[: 5 * MAX_SENTENCES]))
+        left = len(errors) - len(errors[: 5 * MAX_SENTENCES]) + len(sentences[MAX_SENTENCES:])
         more = [f"and {left} more like these; mend them first"] if left else []
-        raise SpecError("\n".join([*sentences[:MOST], *more])) from None
+        raise SpecError("\n".join([*sentences[:MAX_SENTENCES], *more])) from None
 
 
 def _findings(error: ValidationError) -> list[Any]:

@@ -65,7 +65,7 @@ def of_job(spec: JobSpec, data: Mapping[str, str] | None = None) -> JobIdentity:
     )
 
 
-def hold(folder: Folder, ours: JobIdentity) -> tuple[str, ...]:
+def compare_and_keep(folder: Folder, ours: JobIdentity) -> tuple[str, ...]:
     """Make sure that a job goes on as it began, and keep its identity with its first start; return warnings.
 
     A hash of its content that the kept identity lacks is taken now.

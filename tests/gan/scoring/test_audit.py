@@ -209,7 +209,7 @@ def judged(images: Images, generated: torch.Tensor, evaluation: Evaluation) -> A
     real = audit.real_reference(images, reference, evaluation)
     made = extract(chunks(generated), evaluation.extractor)
     score = make_score("wgan", 3, 7, made, images.test, reference, evaluation)
-    return audit.audit(score, made, generated, images, real)
+    return audit.make_audit(score, made, generated, images, real)
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,9 @@ def _own(images: Images) -> tuple[dict[Split, torch.Tensor], LeftOut]:
     return {name: torch.tensor(alone).nonzero().squeeze(1) for name, alone in own.items()}, left_out
 
 
-def audit(score: Score, features: Features | None, shown: torch.Tensor, images: Images, real: RealReference) -> Audit:
+def make_audit(
+    score: Score, features: Features | None, shown: torch.Tensor, images: Images, real: RealReference
+) -> Audit:
     """Return the audit of the images that a score is of.
 
     Args:

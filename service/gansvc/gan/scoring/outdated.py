@@ -13,7 +13,9 @@ from gansvc.store.records import RunRecord
 from gansvc.store.scores import Score
 
 
-def drop(folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, content: Mapping[str, str]) -> None:
+def delete_outdated(
+    folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, content: Mapping[str, str]
+) -> None:
     """Delete a score, the noise floor's for None, that is of other weights, or beside which something failed."""
     target = folder / layout.EVALUATION
     score = target.read_record(layout.score(name), Score)
@@ -22,7 +24,7 @@ def drop(folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, conten
     weights = checkpoint.best_digest(folder / layout.TRAIN / name / layout.CHECKPOINTS) if run else ""
     if found := scorefiles.outdated_fields(score, weights or "", run.identity if run else {}, content):
         print(f"the score of {name} doesn't hold any more ({'; '.join(found)}); it is made again", flush=True)  # noqa: T201
-        forget(folder, name)
+        delete_results(folder, name)
         return
     # Of images that are no numbers there is no audit, and no metric.
     unaudited = spec.evaluation.audit and score.metrics and not target.exists(layout.audit(name))
@@ -30,7 +32,7 @@ def drop(folder: Folder, spec: JobSpec, name: str, run: RunRecord | None, conten
         target.delete(layout.score(name))
 
 
-def forget(folder: Folder, name: str) -> None:
+def delete_results(folder: Folder, name: str) -> None:
     """Delete what was made of a run's weights: its score, audits and pictures, the report and the model."""
     target = folder / layout.EVALUATION
     for file in target.names():
