@@ -20,6 +20,7 @@ from gansvc.spec import jobfile
 from gansvc.spec.capacity import WorkerResources
 from gansvc.spec.job import JobSpec
 from gansvc.store.folder import Folder
+from gansvc.store.records import RunRecord
 
 pytestmark = pytest.mark.ray
 
@@ -45,17 +46,19 @@ def test_one_worker_trains_all_its_runs_but_the_one_that_fails(
         seed: "failed" if seed == BROKEN else "finished" for seed in SEEDS
     }
     assert "another run" in ended[BROKEN][1]
+    records = [folder.read_record(f"{seed}/run.json", RunRecord) for seed in (0, BROKEN)]
+    assert records[0] and records[1] and records[0].values == records[1].values == spec.loss("lsgan").values()
 
 
 def main(folder: Folder) -> None:
     """Train four runs in one lane of one worker."""
     ray.init()
-    spec, share = jobfile.parse((folder.read("job.yaml") or b"").decode()), WorkerResources(0.5, 0)
+    spec, worker = jobfile.parse((folder.read("job.yaml") or b"").decode()), WorkerResources(0.5, 0)
     images = data.load(spec.dataset)
-    validator, labels = scoring.validator(spec, images.val[:60], share), ray.put(None)
+    validator, labels = scoring.validator(spec, images.val[:60], worker), ray.put(None)
     assets = Assets(ray.put(images.train[:160]), validator, labels, 160)
     todo = [(RunPlan(spec, "lsgan", seed, 1, 1, 64), folder / str(seed)) for seed in SEEDS]
-    records = lanes.train_all(todo, assets, share, 1, 1)
+    records = lanes.train_all(todo, assets, worker, 1, 1)
     folder.write("ended.json", json.dumps([[record.seed, record.state, record.reason] for record in records]))
 
 

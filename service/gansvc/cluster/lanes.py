@@ -54,9 +54,14 @@ def _train_lane(todo: list[PlannedRun], assets: Assets, worker: WorkerResources,
             reason = failures.last_line(error)
         if broken := next((run for run in taken if ended_record(run) is None), None):
             plan, folder = broken
-            values = plan.loss.model_dump(mode="json")
-            about = {"label": plan.label, "seed": plan.seed, "values": values, "identity": plan.identity()}
-            failed = RunRecord(**about, state="failed", reason=reason)
+            failed = RunRecord(
+                label=plan.label,
+                seed=plan.seed,
+                values=plan.loss.values(),
+                identity=plan.identity(),
+                state="failed",
+                reason=reason,
+            )
             folder.write_record(layout.RUN, failed)
     return [record for run in todo if (record := ended_record(run))]
 

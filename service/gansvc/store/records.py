@@ -123,7 +123,7 @@ class RunRecord(Record):
     label: Text
     seed: Count
     values: Plain
-    """The loss's resolved fields."""
+    """Each field of the loss by its path, as ``Loss.values`` gives them."""
     state: Literal["finished", "diverged", "failed", "stopped early"]
     reason: Text = ""
     """Why it diverged, failed or stopped early, in words."""
