@@ -28,6 +28,8 @@ from gansvc import api
 from gansvc.catalog.metrics import Features
 from gansvc.cli.following import without_ray_lines
 from gansvc.client import local, processes
+from gansvc.cluster import lanes, scoring
+from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import SpecError
 from gansvc.files import patience
 from gansvc.gan import data
@@ -47,7 +49,11 @@ Make = Callable[..., JobSpec]
 Note = Callable[[str, str, str, float], None]
 LIMIT = 600.0
 """Seconds after which a job counts as hung."""
-WORKERS: dict[str, str] = {"SEARCHING": "ray::ImplicitFunc", "TRAINING": "ray::_run_quietly", "EVALUATING": "ray::Eval"}
+WORKERS = {
+    "SEARCHING": "ray::ImplicitFunc",  # Tune's name of a trial's actor
+    "TRAINING": f"ray::{lanes._train_quietly.__name__}",
+    "EVALUATING": f"ray::{Evaluator.__name__}",
+}
 """Phase to how the titles of its worker processes begin."""
 
 
@@ -505,7 +511,8 @@ def leftover(job: Job, patience: float) -> list[str]:
 
 
 def is_work(line: str, job: Job) -> bool:
-    titles = (*WORKERS.values(), "ray::_validator", "ray::Ray", "ray::_worker", "ray::JobSupervisor")
+    validator = f"ray::{scoring.make_validator.__name__}"
+    titles = (*WORKERS.values(), validator, "ray::Ray", "ray::_worker", "ray::JobSupervisor")
     return line.startswith(titles) or ("gansvc.pipeline" in line and job.id in line)
 
 
