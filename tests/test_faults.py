@@ -28,7 +28,7 @@ from gansvc import api
 from gansvc.catalog.metrics import Features
 from gansvc.cli.following import without_ray_lines
 from gansvc.client import local, processes
-from gansvc.cluster import lanes, scoring
+from gansvc.cluster import evaluation, lanes
 from gansvc.cluster.evaluation import Evaluator
 from gansvc.errors import SpecError
 from gansvc.files import patience
@@ -511,7 +511,7 @@ def leftover(job: Job, patience: float) -> list[str]:
 
 
 def is_work(line: str, job: Job) -> bool:
-    validator = f"ray::{scoring.make_validator.__name__}"
+    validator = f"ray::{evaluation.make_validator.__name__}"
     titles = (*WORKERS.values(), validator, "ray::Ray", "ray::_worker", "ray::JobSupervisor")
     return line.startswith(titles) or ("gansvc.pipeline" in line and job.id in line)
 
