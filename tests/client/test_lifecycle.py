@@ -15,6 +15,7 @@ from gansvc import api
 from gansvc.cli import following
 from gansvc.client import configfile, lifecycle
 from gansvc.errors import ClusterError, SpecError
+from gansvc.files import patience
 from gansvc.store import jobfolder, jobstatus, submissions
 from gansvc.store.driverstate import Driver
 from gansvc.store.folder import Folder
@@ -23,6 +24,12 @@ from gansvc.store.records import Phase, Status
 from gansvc.store.submissions import Submission
 
 from ..builders.commands import Run
+
+
+@pytest.fixture(autouse=True)
+def _short_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch a silent job for one second: no driver here gives a sign of life after that."""
+    monkeypatch.setattr(patience, "WATCH", 1.0)
 
 
 def a_job(
